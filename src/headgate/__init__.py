@@ -1,0 +1,74 @@
+"""headgate: declare in Python which messages an HTTP endpoint accepts, and never lose one it said yes to.
+
+Everything a declaration needs is imported from here, and loaded when it is first named, so that a command line or a
+Lambda function pays only for what it uses.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headgate.declare.app import App as App
+    from headgate.declare.auth import ApiKey as ApiKey
+    from headgate.declare.auth import Jwt as Jwt
+    from headgate.declare.auth import Public as Public
+    from headgate.declare.auth import Signed as Signed
+    from headgate.declare.channel import Channel as Channel
+    from headgate.declare.channel import Cors as Cors
+    from headgate.declare.channel import Throttle as Throttle
+    from headgate.declare.delivery import Direct as Direct
+    from headgate.declare.settings import Env as Env
+    from headgate.declare.settings import Secret as Secret
+    from headgate.declare.stage import stage as stage
+    from headgate.declare.stores import Header as Header
+    from headgate.errors import DeclarationError as DeclarationError
+    from headgate.errors import Forbidden as Forbidden
+    from headgate.errors import Unauthorized as Unauthorized
+    from headgate.http import Problem as Problem
+    from headgate.http import Receipt as Receipt
+    from headgate.http import Reply as Reply
+    from headgate.http import Request as Request
+    from headgate.message import Message as Message
+
+__version__ = "0.1.0.dev0"
+
+_HOMES = {
+    "App": "declare.app",
+    "ApiKey": "declare.auth",
+    "Jwt": "declare.auth",
+    "Public": "declare.auth",
+    "Signed": "declare.auth",
+    "Channel": "declare.channel",
+    "Cors": "declare.channel",
+    "Throttle": "declare.channel",
+    "Direct": "declare.delivery",
+    "Env": "declare.settings",
+    "Secret": "declare.settings",
+    "stage": "declare.stage",
+    "Header": "declare.stores",
+    "DeclarationError": "errors",
+    "Forbidden": "errors",
+    "Unauthorized": "errors",
+    "Problem": "http",
+    "Receipt": "http",
+    "Reply": "http",
+    "Request": "http",
+    "Message": "message",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        value = getattr(import_module(f"headgate.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    from headgate.declare.later import refuse_name
+
+    refuse_name(name)
+    raise AttributeError(f"module 'headgate' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,1 @@
+"""The declaration: pure data, checked when the app loads."""

@@ -1,0 +1,77 @@
+"""Who may post: one of these is declared for every channel."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from headgate.declare.settings import Setting
+from headgate.http import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Public:
+    """Anyone. Such a channel has no read routes unless it asks for them (`read=True`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key made by `headgate keys create CHANNEL`, sent as `Authorization: Bearer KEY` or `X-Api-Key: KEY`.
+
+    A key holds at least 128 random bits, is shown once, and is stored as a hash. The principal is the key's id.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Jwt:
+    """A JSON Web Token, sent as `Authorization: Bearer TOKEN`. `exp`, `iss` and `aud` are required of every token.
+
+    Give exactly one of `secret` (HS256, at least 32 bytes), `public_key` (PEM text, RS256 or ES256) and `jwks_url`
+    (https). `algorithms` defaults to what fits the key: HS256; or RS256 and ES256. A token that lacks one of `scopes`
+    (claim `scope`, separated by spaces, or `scp`) is 403. `leeway_s` is at most 60 seconds. The principal is `sub`.
+    """
+
+    issuer: Setting
+    audience: Setting
+    secret: Setting | None = None
+    public_key: Setting | None = None
+    jwks_url: Setting | None = None
+    algorithms: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    leeway_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """An HMAC-SHA256 over the body, as webhook senders make it. Several secrets may be valid at a time, for rotation.
+
+    - `standard`: Standard Webhooks, headers `webhook-id`, `webhook-timestamp`, `webhook-signature`; secret `whsec_...`
+    - `stripe`: header `Stripe-Signature: t=...,v1=...`
+    - `github`: header `X-Hub-Signature-256: sha256=...`; GitHub sends no timestamp, so it has no window: declare
+      `key=Header("x-github-delivery")` against replays
+
+    `window_s` is how far the timestamp may be off, either way. The principal is the style's name.
+    """
+
+    secret: Setting | tuple[Setting, ...]
+    style: Literal["standard", "stripe", "github"] = "standard"
+    window_s: int = 300
+
+    @property
+    def secrets(self) -> tuple[Setting, ...]:
+        """The secrets, always as a tuple."""
+        return self.secret if isinstance(self.secret, tuple) else (self.secret,)
+
+
+class Verifier(Protocol):
+    """A function of your own: returns the principal, or raises `Unauthorized` or `Forbidden`.
+
+    It may be `async def`. It runs outside the event loop, with the request (without its body). Any other exception
+    is answered 500 and lets nobody in.
+    """
+
+    def __call__(self, request: Request, /) -> str | Awaitable[str]: ...
+
+
+Auth = Public | ApiKey | Jwt | Signed | Callable[[Request], str | Awaitable[str]]

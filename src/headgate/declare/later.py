@@ -1,0 +1,34 @@
+"""Words of the design that this version does not carry out. They are refused when the app loads, never half-emulated."""
+
+from __future__ import annotations
+
+from headgate.declare.source import caller
+from headgate.errors import DeclarationError, DeclarationFault
+
+_STORE = "declare delivery=Direct() and read the stored messages with `headgate messages` or GET"
+_NAMES = {
+    "Queued": ("queues", _STORE),
+    "Stream": ("streams", _STORE),
+    "Permanent": ("handlers", _STORE),
+    "Retry": ("handlers", _STORE),
+    "Done": ("handlers", _STORE),
+    "Failed": ("handlers", _STORE),
+    "RetryPolicy": ("handlers", _STORE),
+    "Iam": ("IAM signatures", "use Jwt, ApiKey or Signed"),
+    "Archive": ("archives", "messages are kept in the index for as long as `keep=` says"),
+    "topic": ("topics", "leave it out"),
+    "alarm": ("alarms", "scrape /-/metrics"),
+    "workflow": ("workflows", "leave it out"),
+    "task": ("workflow tasks", "leave it out"),
+    "schedule": ("schedules", "leave it out"),
+    "archive": ("archives", "leave it out"),
+}
+
+
+def refuse_name(name: str) -> None:
+    """Raise DeclarationError where `name` is a word of a later version; return otherwise."""
+    if name in _NAMES:
+        what, instead = _NAMES[name]
+        raise DeclarationError(
+            DeclarationFault(caller(), f"`{name}`: this version of headgate has no {what} yet; {instead}.")
+        )

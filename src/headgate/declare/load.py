@@ -1,0 +1,96 @@
+"""Finding and loading the user's app."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from headgate.declare.app import App
+from headgate.declare.source import shown
+from headgate.errors import DeclarationError, DeclarationFault, Misuse
+
+
+def load_app(target: str = ".") -> App:
+    """The checked app at `target`: a folder with app.py, a Python file, or `module:name`.
+
+    Raises Misuse where there is none, DeclarationError where it cannot be honoured; whatever goes wrong in the
+    user's code becomes one sentence with its file and line.
+    """
+    file, module_name, attribute = _located(target)
+    module = _loaded(file, module_name, target)
+    app = _app_in(module, attribute, target)
+    app.check()
+    return app
+
+
+def app_folder(target: str = ".") -> Path:
+    """The folder that the app at `target` lives in: where its `.headgate` state folder stands by default."""
+    file, _, _ = _located(target)
+    return file.parent if file is not None else Path.cwd()
+
+
+def _located(target: str) -> tuple[Path | None, str, str | None]:
+    path = Path(target)
+    if path.is_dir():
+        file = path / "app.py"
+        if not file.is_file():
+            where = "here" if path.resolve() == Path.cwd() else f"in {target}"
+            raise Misuse(f"There is no app.py {where}. Make one with `headgate init`, or say --app PATH.")
+        return file.resolve(), "app", None
+    if path.is_file():
+        return path.resolve(), path.stem, None
+    name, colon, attribute = target.partition(":")
+    if colon and Path(name).is_file():
+        return Path(name).resolve(), Path(name).stem, attribute
+    if colon:
+        return None, name, attribute
+    raise Misuse(f"{target} is neither a folder with app.py, nor a Python file, nor module:app.")
+
+
+def _loaded(file: Path | None, name: str, target: str) -> ModuleType:
+    folder = str(file.parent if file is not None else Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        if file is None:
+            return importlib.import_module(name)
+        spec = importlib.util.spec_from_file_location(name, file)
+        if spec is None or spec.loader is None:
+            raise Misuse(f"{target} is not a Python file.")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    except (DeclarationError, Misuse):
+        raise
+    except SyntaxError as error:
+        where = f"{shown(error.filename or str(file))}:{error.lineno or 1}"
+        raise DeclarationError(DeclarationFault(where, f"this is not valid Python: {error.msg}.")) from None
+    except Exception as error:  # noqa: BLE001 - whatever the user's module raises is told as one sentence
+        raise DeclarationError(_fault_of(error, folder, str(file or target))) from None
+    return module
+
+
+def _fault_of(error: Exception, folder: str, fallback: str) -> DeclarationFault:
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if frame.filename.startswith(folder)]
+    where = f"{shown(theirs[-1].filename)}:{theirs[-1].lineno}" if theirs else f"{shown(fallback)}:1"
+    return DeclarationFault(where, f"{type(error).__name__}: {error}")
+
+
+def _app_in(module: ModuleType, attribute: str | None, target: str) -> App:
+    if attribute is not None:
+        app = getattr(module, attribute, None)
+        if not isinstance(app, App):
+            raise Misuse(f"{target}: {attribute} is not an App.")
+        return app
+    apps = {name: value for name, value in vars(module).items() if isinstance(value, App)}
+    if "app" in apps:
+        return apps["app"]
+    if len(apps) == 1:
+        return next(iter(apps.values()))
+    what = "no App" if not apps else f"several Apps ({', '.join(apps)}) and none is called app"
+    raise Misuse(f"{target} has {what}. Write `app = App(...)`, or say --app {module.__name__}:NAME.")

@@ -1,0 +1,37 @@
+"""How a channel names, finds and keeps its messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The key is the value of a request header, which then must be sent; it counts per principal.
+
+    `Header("webhook-id")` suits Standard Webhooks, `Header("x-github-delivery")` GitHub.
+    """
+
+    name: str = "Idempotency-Key"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A place in the body, `record_id` or `metadata.company_id`; its name in queries is its last part."""
+
+    dotted: str
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The names from the outside in."""
+        return tuple(self.dotted.split("."))
+
+    @property
+    def name(self) -> str:
+        """The last name of the path."""
+        return self.path[-1]
+
+    @property
+    def pointer(self) -> str:
+        """The JSON pointer of the place."""
+        return "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in self.path)

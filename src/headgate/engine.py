@@ -1,0 +1,116 @@
+"""The contract of an engine: what the gate asks of the rooms that keep messages and credentials.
+
+Adapters subclass these Protocols explicitly, so that a half-written one does not type-check. `headgate.testing` holds
+the cases every engine has to pass.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+from headgate.message import Message
+
+OutcomeKind = Literal["stored", "replayed", "conflict", "in_progress", "unavailable", "untouched"]
+
+
+class Outcome(NamedTuple):
+    """What became of one message of a commit.
+
+    - `stored`: it is durable; `message` is what was stored
+    - `replayed`: the same body was stored under this key before; `message` is that earlier one
+    - `conflict`: another body holds the key; `message` is that other one
+    - `in_progress`: a twin is being stored, and was not done in time; nothing is known yet
+    - `unavailable`: not stored, and may be sent again
+    - `untouched`: not stored, because another message of a `whole` commit could not be
+    """
+
+    kind: OutcomeKind
+    message: Message | None = None
+
+
+class Page(NamedTuple):
+    """Messages, newest first, and where the next page starts (None on the last one)."""
+
+    messages: list[Message]
+    next: str | None
+
+
+class ApiKeyRow(NamedTuple):
+    """A stored API key. `digest` is the SHA-256 of the whole key; the key itself is nowhere."""
+
+    id: str
+    channel: str
+    name: str
+    digest: bytes
+    created_ms: int
+
+
+class Index(Protocol):
+    """Where messages are found.
+
+    A message whose `expires_ms` has come counts as absent for every verb at once, whenever the store gets round to
+    removing it.
+    """
+
+    @abstractmethod
+    def commit(self, messages: Sequence[Message], *, whole: bool = False) -> list[Outcome]:
+        """Decide each message by one durable write: new, the same as before, or in conflict.
+
+        Returns one outcome a message, in order, once everything `stored` is on disk. A key is (channel, scope, key);
+        of several messages with one key in a call, the first decides. With `whole`, either every message is stored
+        or replayed, or none is stored. Repeating a call is safe. Never raises: what cannot be written is
+        `unavailable`.
+        """
+
+    @abstractmethod
+    def get(self, channel: str, scope: str, key: str) -> Message | None:
+        """The message under a key, or None. Sees every message whose commit has returned.
+
+        Raises Unavailable when the store cannot be read.
+        """
+
+    @abstractmethod
+    def find(
+        self, channel: str, scope: str | None, field: str | None, value: str | None, limit: int, after: str | None
+    ) -> Page:
+        """Messages of a channel, newest first: all of them, or those whose declared index `field` has `value`.
+
+        `scope=None` means every scope. `after` is a `next` of an earlier page; a page starts behind it whatever was
+        stored or removed since. Raises ValueError for an `after` that no page gave, Unavailable when the store cannot
+        be read.
+        """
+
+    @abstractmethod
+    def delete(self, channel: str, scope: str, key: str) -> bool:
+        """Remove a message for good; the key is free again. False where there was none."""
+
+
+class Keys(Protocol):
+    """Where credentials are looked up."""
+
+    @abstractmethod
+    def api_key(self, id: str) -> ApiKeyRow | None:
+        """The API key with this id, or None."""
+
+    @abstractmethod
+    def add_api_key(self, row: ApiKeyRow) -> None:
+        """Keep a key, durably. Raises Unavailable when it cannot."""
+
+    @abstractmethod
+    def remove_api_key(self, id: str) -> bool:
+        """Forget a key: from the return on it opens nothing. False where there was none."""
+
+    @abstractmethod
+    def api_keys(self) -> list[ApiKeyRow]:
+        """Every key, oldest first."""
+
+    @abstractmethod
+    def jwks(self, url: str, *, missing: bool) -> Sequence[Mapping[str, Any]]:
+        """The public keys (JWK objects) published at `url`.
+
+        Kept for a time; `missing` says that a key id was not among them, and asks for them anew, which is done at
+        most once per interval. When they cannot be had the last good ones are used; Unavailable is raised only where
+        there never were any.
+        """

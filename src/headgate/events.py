@@ -1,0 +1,36 @@
+"""What happened at the gate, as values: counted and logged in one place, `gate/observe.py`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Accepted(NamedTuple):
+    """Messages of one request that were stored, and those that were already there."""
+
+    channel: str
+    stored: int
+    replayed: int
+
+
+class Refused(NamedTuple):
+    """A request, or an item of one, turned away. `channel` is empty where none was found."""
+
+    channel: str
+    reason: str
+    status: int
+    request_id: str
+    count: int = 1
+
+
+class Faulted(NamedTuple):
+    """A request that failed on our side. `where` is code only (`module:line Error`), never a value."""
+
+    channel: str
+    reason: str
+    status: int
+    request_id: str
+    where: str
+
+
+Event = Accepted | Refused | Faulted

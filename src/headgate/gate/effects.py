@@ -1,0 +1,72 @@
+"""What the gate asks of the outside: yielded by its generators, carried out by an engine's driver, answered by `send`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from headgate.declare.channel import Throttle
+from headgate.http import Request
+from headgate.message import Message
+
+
+class Admit(NamedTuple):
+    """Take one from the channel's token bucket. Answer: seconds to wait, 0 where it may go on."""
+
+    channel: str
+    throttle: Throttle
+
+
+class ReadBody(NamedTuple):
+    """Read the request's body. Answer: its bytes, or None where it is longer than `limit_bytes`."""
+
+    limit_bytes: int
+
+
+class LookUpKey(NamedTuple):
+    """Answer: the ApiKeyRow with that id, or None."""
+
+    id: str
+
+
+class LookUpJwks(NamedTuple):
+    """Answer: the JWK objects published at `url`; see `Keys.jwks`."""
+
+    url: str
+    missing: bool
+
+
+class Call(NamedTuple):
+    """Run the user's verifier off the event loop. Answer: what it returns; what it raises is thrown in."""
+
+    verifier: Callable[[Request], str | Awaitable[str]]
+    request: Request
+
+
+class Commit(NamedTuple):
+    """Answer: a list of Outcome; see `Index.commit`."""
+
+    messages: list[Message]
+    whole: bool
+
+
+class Get(NamedTuple):
+    """Answer: a Message or None; see `Index.get`."""
+
+    channel: str
+    scope: str
+    key: str
+
+
+class Find(NamedTuple):
+    """Answer: a Page; see `Index.find`."""
+
+    channel: str
+    scope: str | None
+    field: str | None
+    value: str | None
+    limit: int
+    after: str | None
+
+
+Effect = Admit | ReadBody | LookUpKey | LookUpJwks | Call | Commit | Get | Find

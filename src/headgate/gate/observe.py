@@ -1,0 +1,54 @@
+"""Telemetry: every event is counted, and every refusal is one log line. Bodies and tokens are in neither."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections import Counter
+from pathlib import Path
+
+from headgate.events import Accepted, Event, Faulted, Refused
+
+log = logging.getLogger("headgate.gate")
+
+
+class Observer:
+    """Counts since it was made; safe to read at any time."""
+
+    def __init__(self) -> None:
+        self.accepted: Counter[tuple[str, str]] = Counter()
+        self.refused: Counter[tuple[str, str, int]] = Counter()
+        self.faulted: Counter[tuple[str, str, int]] = Counter()
+
+    def told(self, event: Event) -> None:
+        """Take note of an event."""
+        match event:
+            case Accepted(channel, stored, replayed):
+                self.accepted[channel, "stored"] += stored
+                if replayed:
+                    self.accepted[channel, "replayed"] += replayed
+            case Refused(channel, reason, status, request_id, count):
+                self.refused[channel, reason, status] += count
+                log.warning(
+                    "refused channel=%s reason=%s status=%d count=%d request_id=%s",
+                    channel or "-", reason, status, count, request_id,
+                )  # fmt: skip
+            case Faulted(channel, reason, status, request_id, where):
+                self.faulted[channel, reason, status] += 1
+                log.error(
+                    "failed channel=%s reason=%s status=%d request_id=%s where=%s",
+                    channel or "-", reason, status, request_id, where,
+                )  # fmt: skip
+
+    def shaping_failed(self, channel: str, option: str, request_id: str, error: Exception) -> None:
+        """A user's `accepted=` or `problem=` raised; the plain reply was sent instead."""
+        log.error("the channel's %s raised channel=%s request_id=%s where=%s", option, channel, request_id, site(error))
+
+
+def site(error: BaseException) -> str:
+    """Where and what, never with which value: `orders.py:12 fulfil KeyError`. Messages of exceptions quote bodies."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return type(error).__name__
+    last = frames[-1]
+    return f"{Path(last.filename).name}:{last.lineno} {last.name} {type(error).__name__}"

@@ -1,0 +1,37 @@
+"""A channel made ready: what every request needs of it, worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pydantic_core import SchemaValidator
+
+from headgate.clock import Clock
+from headgate.declare.app import timedelta_ms
+from headgate.declare.channel import Channel
+from headgate.gate.verify import ChannelVerifier, verifier_for
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`new_id` makes the keys of messages that bring none: UUIDv7, so that they are stored in order."""
+
+    channel: Channel
+    verifier: ChannelVerifier
+    validator: SchemaValidator | None
+    keep_ms: int | None
+    per_principal: bool
+    new_id: Callable[[], str]
+
+
+def plan_for(channel: Channel, settings: Mapping[str, str], clock: Clock, new_id: Callable[[], str]) -> Plan:
+    """The plan of one channel. Raises Misuse where a setting cannot be used."""
+    return Plan(
+        channel=channel,
+        verifier=verifier_for(channel, settings, clock),
+        validator=channel.validator,
+        keep_ms=None if channel.keep is None else timedelta_ms(channel.keep),
+        per_principal=channel.per_principal,
+        new_id=new_id,
+    )

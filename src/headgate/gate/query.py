@@ -1,0 +1,109 @@
+"""Reading back: one message by its key, or a page of them by an index."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Generator
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from headgate import limits
+from headgate.clock import isoformat
+from headgate.engine import Page
+from headgate.errors import FieldFault, Invalid, NotFound
+from headgate.gate.effects import Effect, Find, Get
+from headgate.gate.plan import Plan
+from headgate.http import Reply, Request
+from headgate.message import Message
+
+_PAGE_DEFAULT = 10
+_NO_MESSAGE = "There is no message with this key."
+
+Steps = Generator[Effect, Any, Reply]
+
+
+def read_one(plan: Plan, request: Request, encoded_key: str) -> Steps:
+    """GET /<channel>/{key}. A message that expired, or that another principal's key names, is not there."""
+    principal = yield from plan.verifier.verify(request, b"")
+    try:
+        key = unquote(encoded_key, errors="strict")
+    except UnicodeDecodeError:
+        raise NotFound(_NO_MESSAGE) from None
+    message = yield Get(plan.channel.name, principal if plan.per_principal else "", key)
+    if message is None:
+        raise NotFound(_NO_MESSAGE)
+    return Reply(200, shown(message))
+
+
+def read_many(plan: Plan, request: Request) -> Steps:
+    """GET /<channel>?<index>=<value>&limit=&cursor=, newest first."""
+    principal = yield from plan.verifier.verify(request, b"")
+    field, value, limit, cursor = _asked(plan, request.query)
+    after = _opened(cursor, field, value) if cursor is not None else None
+    try:
+        page: Page = yield Find(
+            plan.channel.name, principal if plan.per_principal else None, field, value, limit, after
+        )
+    except ValueError:
+        raise _bad_cursor() from None
+    items = b",".join(shown(message) for message in page.messages)
+    following = None if page.next is None else _sealed(field, value, page.next)
+    return Reply(200, b'{"items":[%b],"cursor":%b}' % (items, json.dumps(following).encode()))
+
+
+def shown(message: Message) -> bytes:
+    """A message as a reader gets it: the body's bytes stand in it as they came."""
+    return b'{"key":%b,"status":"%b","received_at":"%b","body":%b,"error":%b}' % (
+        json.dumps(message.key, ensure_ascii=False).encode(),
+        message.status.encode(),
+        isoformat(message.received_ms).encode(),
+        message.body,
+        json.dumps(message.error, ensure_ascii=False).encode(),
+    )
+
+
+def _asked(plan: Plan, query: str) -> tuple[str, str, int, str | None]:
+    names = [index.name for index in plan.channel.indexes]
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=10, errors="strict")
+    except ValueError:
+        raise Invalid("The query is not valid.", reason="invalid_query") from None
+    asked = dict(pairs)
+    limit = _limit(asked.pop("limit", str(_PAGE_DEFAULT)))
+    cursor = asked.pop("cursor", None)
+    if len(asked) != 1 or len(pairs) != len(dict(pairs)) or next(iter(asked)) not in names:
+        raise Invalid(f"Ask by exactly one of these: {', '.join(names)}.", reason="invalid_query")
+    ((field, value),) = asked.items()
+    return field, value, limit, cursor
+
+
+def _limit(text: str) -> int:
+    most = limits.PAGE.value
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= most):
+        raise Invalid(
+            f"`limit` must be a number from 1 to {most}.",
+            reason="invalid_query",
+            faults=(FieldFault("", f"limit must be a number from 1 to {most}", "limit"),),
+        )
+    return int(text)
+
+
+def _sealed(field: str, value: str, after: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([field, value, after]).encode()).decode().rstrip("=")
+
+
+def _opened(cursor: str, field: str, value: str) -> str:
+    """What `_sealed` put in; a cursor of another query, or of no query, is the sender's mistake."""
+    try:
+        parts = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, RecursionError):
+        raise _bad_cursor() from None
+    if not (isinstance(parts, list) and len(parts) == 3 and parts[:2] == [field, value] and isinstance(parts[2], str)):
+        raise _bad_cursor()
+    return parts[2]
+
+
+def _bad_cursor() -> Invalid:
+    return Invalid("`cursor` is not one that this query gave. Start again without it.", reason="invalid_cursor")

@@ -1,0 +1,149 @@
+"""Requests and replies as values, free of any server's types."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from headgate import limits
+from headgate.errors import Answerable, FieldFault
+
+JSON = "application/json"
+PROBLEM_JSON = "application/problem+json"
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[\x21-\x7e]{1,128})?")
+
+
+class Request(NamedTuple):
+    """What came in, without its body: the gate asks for that once it knows how much it may read.
+
+    `path` and `query` are as sent, percent-encoding and all. `headers` has lower-case names; of a repeated header it
+    holds the last. `id` is the sender's X-Request-Id where that is a plain word, else one of ours.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[bytes, bytes]
+    id: str
+    received_ms: int
+
+    def header(self, name: bytes) -> str | None:
+        """The value of a header (name in lower case), read as UTF-8; None where absent or not UTF-8."""
+        value = self.headers.get(name)
+        if value is None:
+            return None
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return None
+
+    @property
+    def traceparent(self) -> str:
+        """The W3C trace context, or empty where there is none, or none that is well-formed."""
+        value = self.header(b"traceparent")
+        return value if value and _TRACEPARENT.fullmatch(value) else ""
+
+
+def request_id(headers: Mapping[bytes, bytes], otherwise: str) -> str:
+    """The sender's X-Request-Id where it is 1 to 128 visible ASCII characters, else `otherwise`."""
+    sent = headers.get(b"x-request-id")
+    if sent is None:
+        return otherwise
+    text = sent.decode("latin-1")
+    return text if _REQUEST_ID.fullmatch(text) else otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes back. `body` is JSON-able, or bytes that are sent as they are."""
+
+    status: int
+    body: object = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = JSON
+
+    def encoded(self) -> bytes:
+        """The body's bytes."""
+        if isinstance(self.body, bytes):
+            return self.body
+        return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+
+    def with_headers(self, *headers: tuple[str, str]) -> Reply:
+        """The same reply with headers added."""
+        return Reply(self.status, self.body, (*self.headers, *headers), self.content_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The facts about a stored message, from which `accepted=` makes the reply.
+
+    They are kept with the message, so a replayed answer is made from the same facts and is the same answer.
+    """
+
+    channel: str
+    key: str
+    received_ms: int
+    received_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error as a sender reads it: RFC 9457, with a `message` that can be shown as it is.
+
+    `reason` is the stable word that `type` ends in and that refusals are counted by.
+    """
+
+    status: int
+    reason: str
+    title: str
+    detail: str
+    request_id: str
+    errors: tuple[FieldFault, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, error: Answerable, request_id: str) -> Problem:
+        """The problem that tells of `error`."""
+        headers = error.headers
+        if error.retry_after_s is not None:
+            headers = (*headers, ("Retry-After", str(error.retry_after_s)))
+        return cls(
+            status=error.status,
+            reason=error.reason,
+            title=error.title,
+            detail=error.detail,
+            request_id=request_id,
+            errors=error.faults[: limits.FAULTS.value],
+            headers=headers,
+        )
+
+    @property
+    def message(self) -> str:
+        """One sentence: the detail, and of several faults the first."""
+        if not self.errors or self.errors[0].detail in self.detail:
+            return self.detail
+        first = self.errors[0]
+        where = f"{first.pointer}: " if first.pointer else ""
+        return f"{self.detail} {where}{first.detail}."
+
+    def body(self) -> dict[str, object]:
+        """The JSON object that is sent."""
+        return {
+            "type": f"urn:headgate:problem:{self.reason}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "message": self.message,
+            "errors": [fault._asdict() for fault in self.errors],
+            "request_id": self.request_id,
+            **self.extra,
+        }
+
+    def reply(self) -> Reply:
+        """The reply that carries it, unless the channel shapes its own."""
+        return Reply(self.status, self.body(), self.headers, PROBLEM_JSON)

@@ -1,0 +1,90 @@
+"""Every limit headgate keeps: value, unit, source, and the day the source was read. docs/limits.md is made from this.
+
+The local engine keeps the limits of the AWS one, so that what works on a laptop is not refused in the cloud.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Limit(NamedTuple):
+    """`value` in `unit`; `why` says what it protects and what happens beyond it."""
+
+    name: str
+    value: int
+    unit: str
+    why: str
+    source: str
+    read_on: str
+
+
+_AWS_LAMBDA = "https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"
+_AWS_APIGW = "https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html"
+_AWS_DYNAMODB = "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html"
+_OURS = "headgate"
+
+API_GATEWAY_BODY = Limit(
+    "API Gateway body", 10 * 1024 * 1024, "bytes", "largest request body API Gateway passes on", _AWS_APIGW, "2026-11-20"
+)
+LAMBDA_PAYLOAD = Limit(
+    "Lambda payload", 6 * 1024 * 1024, "bytes", "largest event of a synchronous invocation", _AWS_LAMBDA, "2026-11-20"
+)
+DIRECT_BODY = Limit(
+    "Direct channel body",
+    3_000_000,
+    "bytes",
+    "a body travels to Lambda as an escaped JSON string, at worst twice its size, beside the headers; "
+    "a larger `body_limit_bytes` is refused when the app loads",
+    _OURS,
+    "2026-11-20",
+)
+BODY_DEFAULT = Limit(
+    "default body", 1024 * 1024, "bytes", "what a channel takes when it says nothing; larger is 413", _OURS, "2026-11-20"
+)
+KEY = Limit("key", 255, "bytes of UTF-8", "longer keys, and keys with control characters, are 400", _OURS, "2026-11-20")
+INDEX_VALUE = Limit(
+    "indexed value", 1024, "bytes of UTF-8", "largest DynamoDB sort key; a longer one is 400", _AWS_DYNAMODB, "2026-11-20"
+)
+DEPTH = Limit("JSON depth", 64, "levels", "deeper bodies are 400", _OURS, "2026-11-20")
+BATCH_EACH = Limit("batch, item by item", 5_000, "items", "more are 413", _OURS, "2026-11-20")
+BATCH_ALL = Limit(
+    "batch, all or none", 100, "items", "one DynamoDB transaction; more are 413", _AWS_DYNAMODB, "2026-11-20"
+)
+FAULTS = Limit("faults in one reply", 100, "faults", "further ones are left out of the reply", _OURS, "2026-11-20")
+PAGE = Limit("page", 100, "messages", "largest `limit=` of a list; a larger one is 400", _OURS, "2026-11-20")
+HEADERS = Limit(
+    "request headers", 10_240, "bytes", "API Gateway's total; larger is 431", _AWS_APIGW, "2026-11-20"
+)
+URL = Limit("request target", 8_192, "bytes", "longer is 414", _OURS, "2026-11-20")
+TOKEN = Limit("credentials", 8_192, "bytes", "a longer token is 401 without being read", _OURS, "2026-11-20")
+JWT_LEEWAY = Limit("JWT leeway", 60, "seconds", "largest clock difference that may be declared", _OURS, "2026-11-20")
+HS256_SECRET = Limit(
+    "HS256 secret",
+    32,
+    "bytes",
+    "shortest secret; shorter is refused at start",
+    "https://www.rfc-editor.org/rfc/rfc7518#section-3.2",
+    "2026-11-20",
+)
+SIGNED_WINDOW = Limit(
+    "signature window",
+    300,
+    "seconds",
+    "how far a signed timestamp may be off, either way",
+    "https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md",
+    "2026-11-20",
+)
+HEADER_TIME = Limit("header time", 10, "seconds", "a sender that has not finished its headers is cut off", _OURS, "2026-11-20")
+BODY_TIME = Limit("body time", 29, "seconds", "a sender that has not finished its body gets 408", _AWS_APIGW, "2026-11-20")
+KEEP_ALIVE = Limit("idle connection", 60, "seconds", "an idle connection is closed", _OURS, "2026-11-20")
+CONNECTIONS = Limit("connections", 2_000, "connections", "further ones get 503", _OURS, "2026-11-20")
+TWIN_WAIT = Limit(
+    "twin wait", 2, "seconds", "a twin waits so long for the first one's answer, then gets 409 in_progress", _OURS, "2026-11-20"
+)
+DRAIN = Limit("drain", 30, "seconds", "requests in flight are given so long when the server is told to stop", _OURS, "2026-11-20")
+
+
+def all_limits() -> list[Limit]:
+    """Every limit of this module, in the order it is written."""
+    return [value for value in globals().values() if isinstance(value, Limit)]

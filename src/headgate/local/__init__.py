@@ -1,0 +1,1 @@
+"""The embedded engine: SQLite and files, one process per state folder."""

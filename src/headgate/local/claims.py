@@ -1,0 +1,110 @@
+"""Which row holds a key.
+
+A unique index on random keys dirties one page a row, and its rate falls to a fifth as it grows. So the newest claims
+live in memory, and are merged into the `claim` table in sorted slices, one slice a commit: a slice touches few pages.
+Nothing is lost by that: the message rows are the truth, and the claims of the newest rows are made anew from them
+when the store is opened.
+
+    live     claims of committed rows since the last turn
+    merging  the ones before, on their way into the table
+    table    all older ones
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+
+_TURN = 100_000
+_SLICE = 2_000
+_VALUES_AT_ONCE = 500
+
+
+def fingerprint(secret: bytes, channel: int, scope: str, key: str) -> bytes:
+    """128 keyed bits that stand for a key; without the store's secret nobody can make two keys meet."""
+    text = f"{channel}\0{scope}\0{key}"
+    return hashlib.blake2b(text.encode(), digest_size=16, key=secret).digest()
+
+
+class Claims:
+    """Owned by the writer; `recent` may be called from any thread."""
+
+    def __init__(self, secret: bytes) -> None:
+        self.secret = secret
+        self._live: dict[bytes, int] = {}
+        self._merging: dict[bytes, int] = {}
+        self._slices: list[list[bytes]] = []
+        self._merging_to = 0
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Make the newest claims anew from the rows that the table does not know yet."""
+        (claimed_to,) = connection.execute("SELECT value FROM meta WHERE name = 'claimed_to'").fetchone()
+        rows = connection.execute("SELECT channel, scope, key, seq FROM message WHERE seq > ? ORDER BY seq", (claimed_to,))
+        self._live = {fingerprint(self.secret, channel, scope, key): seq for channel, scope, key, seq in rows}
+
+    def recent(self, mark: bytes) -> int | None:
+        """The row of a claim that may not be in the table yet."""
+        # In this order: a turn fills `_merging` before it empties `_live`.
+        seq = self._live.get(mark)
+        return seq if seq is not None else self._merging.get(mark)
+
+    def holders(self, connection: sqlite3.Connection, marks: Sequence[bytes]) -> dict[bytes, int]:
+        """The rows of those `marks` that are claimed."""
+        held: dict[bytes, int] = {}
+        unknown = []
+        for mark in marks:
+            seq = self.recent(mark)
+            if seq is None:
+                unknown.append(mark)
+            else:
+                held[mark] = seq
+        for at in range(0, len(unknown), _VALUES_AT_ONCE):
+            part = unknown[at : at + _VALUES_AT_ONCE]
+            places = ",".join("?" * len(part))
+            held.update(
+                connection.execute(f"SELECT fingerprint, seq FROM claim WHERE fingerprint IN ({places})", part)  # noqa: S608
+            )
+        return held
+
+    def add(self, claimed: dict[bytes, int]) -> None:
+        """Take note of rows that are committed."""
+        self._live.update(claimed)
+
+    def release(self, connection: sqlite3.Connection, released: dict[bytes, int]) -> None:
+        """Give up claims, inside the transaction that removes their rows."""
+        for mark, seq in sorted(released.items()):
+            connection.execute("DELETE FROM claim WHERE fingerprint = ? AND seq = ?", (mark, seq))
+
+    def forget(self, released: dict[bytes, int]) -> None:
+        """Take note that released claims are committed."""
+        for mark, seq in released.items():
+            for kept in (self._live, self._merging):
+                if kept.get(mark) == seq:
+                    del kept[mark]
+
+    def merge(self, connection: sqlite3.Connection) -> None:
+        """Inside a commit: write the next slice, if a merge is under way. Repeating a slice does no harm."""
+        if not self._slices:
+            return
+        part = [mark for mark in self._slices[-1] if mark in self._merging]
+        for at in range(0, len(part), _VALUES_AT_ONCE):
+            marks = part[at : at + _VALUES_AT_ONCE]
+            places = ",".join(["(?,?)"] * len(marks))
+            values = [value for mark in marks for value in (mark, self._merging[mark])]
+            connection.execute(f"INSERT OR REPLACE INTO claim VALUES {places}", values)  # noqa: S608
+        if len(self._slices) == 1:
+            connection.execute("UPDATE meta SET value = ? WHERE name = 'claimed_to'", (self._merging_to,))
+
+    def merged(self) -> None:
+        """After that commit: the slice is durable. When none is left and enough has gathered, start the next turn."""
+        if self._slices:
+            self._slices.pop()
+            if not self._slices:
+                self._merging = {}
+        elif len(self._live) >= _TURN:
+            self._merging_to = max(self._live.values())
+            self._merging = self._live
+            self._live = {}
+            marks = sorted(self._merging, reverse=True)
+            self._slices = [marks[at : at + _SLICE][::-1] for at in range(0, len(marks), _SLICE)]

@@ -1,0 +1,75 @@
+"""The local engine, put together: one store, one writer, and what reads beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from headgate.clock import Clock
+from headgate.errors import Misuse
+from headgate.local.claims import Claims
+from headgate.local.index import LocalIndex
+from headgate.local.keys import LocalKeys, load_keys
+from headgate.local.schema import fingerprint_key, know_channels, open_reading, open_writing
+from headgate.local.state import sync_folder
+from headgate.local.upkeep import Upkeep
+from headgate.local.writer import Writer
+
+
+class LocalEngine:
+    """The rooms of one store. The caller holds the state folder (`StateFolder.hold`) for as long as it is open.
+
+    `on_broken` is called, on the writer's thread, when the disk failed in a way that only a restart can mend.
+    """
+
+    def __init__(
+        self, store: Path, channels: Iterable[str], clock: Clock, on_broken: Callable[[], None] = lambda: None
+    ) -> None:
+        connection = open_writing(store)
+        sync_folder(store.parent)
+        know_channels(connection, channels)
+        claims = Claims(fingerprint_key(connection))
+        claims.load(connection)
+        keys = load_keys(connection)
+        self._on_broken = on_broken
+        self.ready = True
+        self.index = LocalIndex(store, claims, clock)
+        self._writer = Writer(
+            connection,
+            store.parent,
+            before_commit=self.index.before_commit,
+            after_commit=self._after_commit,
+            on_broken=self._break,
+        )
+        self.index.write_with(self._writer)
+        self.keys = LocalKeys(keys, self._writer.change, clock)
+        self._upkeep = Upkeep(store, self.index.sweep)
+
+    def _after_commit(self, done: bool) -> None:
+        self.ready = done
+        self.index.after_commit(done)
+        if done:
+            self._upkeep.touched()
+
+    def _break(self) -> None:
+        self.ready = False
+        self._on_broken()
+
+    def close(self) -> None:
+        """Finish what was submitted and close every connection."""
+        self._upkeep.close()
+        self._writer.close()
+        self.index.close()
+
+
+def open_index(store: Path, clock: Clock) -> LocalIndex:
+    """An index that only reads, for use beside a running server. Raises Misuse where there is no store yet."""
+    if not store.exists():
+        raise Misuse(f"Nothing was stored yet: there is no {store}. Start with `headgate dev`.")
+    connection = open_reading(store)
+    try:
+        claims = Claims(fingerprint_key(connection))
+        claims.load(connection)
+    finally:
+        connection.close()
+    return LocalIndex(store, claims, clock)

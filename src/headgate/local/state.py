@@ -1,0 +1,170 @@
+"""The state folder: whose it is at the moment, and the secrets that `dev` invents."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from headgate.declare.app import App
+from headgate.declare.auth import Auth, Jwt, Signed
+from headgate.declare.settings import Env, Secret
+from headgate.errors import Misuse
+from headgate.local.schema import FILE_NAME
+
+FOLDER_NAME = ".headgate"
+
+
+class Holder(NamedTuple):
+    """The process that serves from a folder. `control_token` opens its control routes to whoever can read the folder."""
+
+    pid: int
+    url: str
+    control_token: str
+
+
+class StateFolder:
+    """A folder with everything the local engine keeps. Only its owner can read it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    @property
+    def store(self) -> Path:
+        """The SQLite file."""
+        return self.path / FILE_NAME
+
+    def hold(self) -> None:
+        """Make the folder where there is none, and take it for this process. Raises Misuse where another has it."""
+        self._make()
+        lock = (self.path / "lock").open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            holder = self.holder()
+            who = f"process {holder.pid}, serving {holder.url}" if holder and holder.url else "another process"
+            raise Misuse(f"{self.path} is in use by {who}. Stop it, or say another --state folder.") from None
+        self._lock = lock
+        self.announce("")
+
+    def announce(self, url: str) -> str:
+        """Say to other processes where this one serves; returns the control token they may use."""
+        assert self._lock is not None, "hold the folder first"  # noqa: S101 - a mistake of ours, not of a user
+        token = secrets.token_urlsafe(32)
+        write_private(self.path / "holder.json", json.dumps(Holder(os.getpid(), url, token)._asdict()))
+        return token
+
+    def release(self) -> None:
+        """Let others have the folder."""
+        if self._lock is not None:
+            (self.path / "holder.json").unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+
+    def holder(self) -> Holder | None:
+        """Who has the folder now; None where nobody has."""
+        if not self._is_locked():
+            return None
+        try:
+            return Holder(**json.loads((self.path / "holder.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return Holder(0, "", "")
+
+    def _is_locked(self) -> bool:
+        try:
+            with (self.path / "lock").open("r", encoding="utf-8") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync_folder(self.path.parent)
+            (self.path / ".gitignore").write_text("*\n")
+        except OSError as error:
+            raise Misuse(f"The state folder {self.path} cannot be made: {error.strerror}. Say another --state.") from None
+
+    # ------------------------------------------------------------------------------------------------------ secrets
+
+    def credentials(self) -> dict[str, Any]:
+        """What `dev` invented: `{"secrets": {name: value}, "api_keys": {channel: key}}`."""
+        try:
+            kept = json.loads((self.path / "credentials.json").read_text())
+        except FileNotFoundError:
+            kept = {}
+        except ValueError:
+            raise Misuse(f"{self.path / 'credentials.json'} is damaged; remove it, and dev makes a new one.") from None
+        return {"secrets": kept.get("secrets", {}), "api_keys": kept.get("api_keys", {})}
+
+    def keep_credentials(self, credentials: Mapping[str, Any]) -> None:
+        """Keep them, readable for the owner alone."""
+        self._make()
+        write_private(self.path / "credentials.json", json.dumps(credentials, indent=2))
+
+    def settings(self, app: App, environ: Mapping[str, str], *, invent: bool) -> dict[str, str]:
+        """Every Secret and Env of the app, resolved. Raises Misuse, naming all that are missing.
+
+        With `invent` a missing secret is made up and kept. The environment always goes first.
+        """
+        credentials = self.credentials() if invent else {"secrets": {}, "api_keys": {}}
+        resolved: dict[str, str] = {}
+        missing = []
+        for channel, setting in app.settings():
+            value = environ.get(setting.name) or _otherwise(setting, channel.auth, credentials, invent=invent)
+            if value is None:
+                missing.append(setting.name)
+            else:
+                resolved[setting.name] = value
+        if missing:
+            names = ", ".join(dict.fromkeys(missing))
+            raise Misuse(f"Set the environment variable{'s' if ',' in names else ''} {names} before starting.")
+        if invent and credentials != self.credentials():
+            self.keep_credentials(credentials)
+        return resolved
+
+
+def _otherwise(setting: Secret | Env, auth: Auth, credentials: dict[str, Any], *, invent: bool) -> str | None:
+    if isinstance(setting, Env):
+        return setting.default
+    if not invent:
+        return None
+    if setting.name not in credentials["secrets"]:
+        match auth:
+            case Jwt() if setting is not auth.secret:
+                return None
+            case Signed(style="standard"):
+                credentials["secrets"][setting.name] = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+            case _:
+                credentials["secrets"][setting.name] = secrets.token_urlsafe(32)
+    return str(credentials["secrets"][setting.name])
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file in one step, readable for its owner alone, synced."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make new names in a folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,164 @@
+"""The one thread that writes. What waits together is committed together: one sync for the whole group."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from headgate.errors import Unavailable
+
+log = logging.getLogger("headgate.local")
+
+# Result codes after which the connection cannot be trusted, whatever it says next.
+_LASTING = {
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+}
+_WRITING = {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMOPEN}
+_NO_ROOM_BYTES = 1024 * 1024
+
+Change = Callable[[sqlite3.Connection], Any]
+Landed = Callable[[list[Any]], None]
+
+
+class Job:
+    """Changes that arrived together, and who is told when they are durable.
+
+    `landed` is called on the writer's thread with one result a change: what it returned, or the exception that kept
+    it from being stored.
+    """
+
+    __slots__ = ("changes", "landed")
+
+    def __init__(self, changes: Sequence[Change], landed: Landed) -> None:
+        self.changes = changes
+        self.landed = landed
+
+
+class Writer:
+    """Owns the writing connection.
+
+    A change that fails is undone alone; the others of its group are stored. When the disk is full everyone waiting is
+    told Unavailable, and the next group tries again. After any other I/O error nothing more is acknowledged, since
+    nobody knows what such a disk has kept: `on_broken` is called once, and every later change is Unavailable.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        folder: Path,
+        *,
+        before_commit: Change = lambda _: None,
+        after_commit: Callable[[bool], None] = lambda _: None,
+        on_broken: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._before_commit = before_commit
+        self._after_commit = after_commit
+        self._on_broken = on_broken
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._broken = False
+        self._thread = threading.Thread(target=self._run, name="headgate-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Hand over a job; returns at once."""
+        self._jobs.put(job)
+
+    def change(self, change: Change) -> Any:
+        """Carry out one change durably and return what it returns. Raises what it raises, or Unavailable."""
+        done = threading.Event()
+        result: list[Any] = []
+
+        def landed(results: list[Any]) -> None:
+            result.extend(results)
+            done.set()
+
+        self.submit(Job([change], landed))
+        done.wait()
+        if isinstance(result[0], BaseException):
+            raise result[0]
+        return result[0]
+
+    def close(self) -> None:
+        """Finish what was submitted, then close the connection."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            group = [self._jobs.get()]
+            while not self._jobs.empty():
+                group.append(self._jobs.get())
+            jobs = [job for job in group if job is not None]
+            open_ = len(jobs) == len(group)
+            if jobs:
+                self._commit(jobs)
+        self._connection.close()
+
+    def _commit(self, jobs: list[Job]) -> None:
+        results = self._attempt([change for job in jobs for change in job.changes])
+        at = 0
+        for job in jobs:
+            job.landed(results[at : at + len(job.changes)])
+            at += len(job.changes)
+
+    def _attempt(self, changes: list[Change]) -> list[Any]:
+        if self._broken:
+            return [Unavailable(retry_after_s=1)] * len(changes)
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            results = [self._apply(change) for change in changes]
+            self._before_commit(self._connection)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._failed(error)
+            return [Unavailable(retry_after_s=1)] * len(changes)
+        self._after_commit(True)
+        return results
+
+    def _apply(self, change: Change) -> Any:
+        """One change of a group; what is wrong with it alone (not with the disk) fails it alone."""
+        self._connection.execute("SAVEPOINT change")
+        try:
+            result = change(self._connection)
+        except sqlite3.OperationalError:
+            raise
+        except Exception as error:  # noqa: BLE001 - handed to whoever submitted it
+            self._connection.execute("ROLLBACK TO change")
+            result = error
+        self._connection.execute("RELEASE change")
+        return result
+
+    def _failed(self, error: sqlite3.Error) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error as second:
+            error = second
+        self._after_commit(False)
+        if self._no_room(error.sqlite_errorcode):
+            log.error("the disk is full: nothing is stored until there is room")
+        elif error.sqlite_errorcode & 0xFF in _LASTING:
+            log.critical("the store failed (%s): nothing more is acknowledged", error.sqlite_errorname)
+            self._broken = True
+            self._on_broken()
+        else:
+            log.error("a commit failed (%s)", error.sqlite_errorname)
+
+    def _no_room(self, code: int) -> bool:
+        """Whether nothing but space is missing. A failed sync is never that: what it left on disk is unknown."""
+        if code == sqlite3.SQLITE_FULL:
+            return True
+        return code in _WRITING and shutil.disk_usage(self._folder).free < _NO_ROOM_BYTES
