@@ -1,0 +1,149 @@
+"""The house is as its papers say: modules, rooms, floors, pages and versions."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+import headgate
+from headgate import engine
+from tests.cases import ROOT
+from tools.bootstrap import fitting_wheel
+from tools.limits_page import PAGE, page
+
+SOURCE = ROOT / "src" / "headgate"
+ROOMS = [name for name, value in inspect.getmembers(engine, inspect.isclass) if Protocol in value.__bases__]
+
+
+def read_toml(name: str) -> dict[str, Any]:
+    return tomllib.loads((ROOT / name).read_text())
+
+
+def repository_files() -> list[Path]:
+    """Every file that is in the repository or would be with `git add`."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def listed_modules() -> list[str]:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    return re.findall(r"^\| `([\w/]+\.py)` \| \S.* \|$", text, re.MULTILINE)
+
+
+def holds_code(module: Path) -> bool:
+    """False for the `__init__.py` of a plain folder, which has a docstring at most."""
+    body = ast.parse(module.read_text()).body
+    return module.name != "__init__.py" or any(not _is_text(statement) for statement in body)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def test_architecture_lists_every_module_once_and_no_other() -> None:
+    there = [str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if holds_code(path)]
+    assert sorted(listed_modules()) == sorted(there)
+
+
+def test_the_contract_has_the_rooms_that_are_built() -> None:
+    assert {"Index", "Keys"} <= set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_has_the_same_name_in_every_house(room: str) -> None:
+    for house in ("local", "testing/contract"):
+        assert (SOURCE / house / f"{room.lower()}.py").is_file(), f"{room} is missing in {house}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_local_room_keeps_the_contract(room: str) -> None:
+    contract = getattr(engine, room)
+    module = importlib.import_module(f"headgate.local.{room.lower()}")
+    adapters = [
+        value for _, value in inspect.getmembers(module, inspect.isclass) if contract in value.__mro__[1:]
+    ]
+    assert adapters, f"no class of local/{room.lower()}.py subclasses {room}"
+    assert not any(inspect.isabstract(adapter) for adapter in adapters)
+
+
+def test_imports_only_go_down_the_floors() -> None:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_page_of_limits_is_the_one_made_from_the_code() -> None:
+    assert PAGE.read_text() == page(), "run `make docs`"
+
+
+def test_the_version_is_the_same_everywhere_and_in_the_changelog() -> None:
+    version = read_toml("pyproject.toml")["project"]["version"]
+    assert headgate.__version__ == version
+    headings = re.findall(r"^## \[?([^\]\s]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] in (version, "Unreleased")
+
+
+def test_the_lock_file_knows_every_dependency_that_is_declared() -> None:
+    project = read_toml("pyproject.toml")
+    parts = {"": project["project"]["dependencies"]}
+    parts |= project["project"]["optional-dependencies"] | project["dependency-groups"]
+    declared = [Requirement(line) for lines in parts.values() for line in lines]
+
+    packages = read_toml("uv.lock")["package"]
+    metadata = next(package["metadata"] for package in packages if package["name"] == "headgate")
+    known = metadata["requires-dist"] + [
+        entry for group in metadata["requires-dev"].values() for entry in group
+    ]
+
+    assert {(wish.name, wish.specifier) for wish in declared} == {
+        (entry["name"], SpecifierSet(entry.get("specifier", ""))) for entry in known
+    }
+
+
+def test_the_lock_file_names_only_the_public_index() -> None:
+    hosts = set(re.findall(r"https?://([^/\"]+)", (ROOT / "uv.lock").read_text()))
+    assert hosts == {"pypi.org", "files.pythonhosted.org"}
+
+
+@pytest.mark.parametrize("system", ["manylinux", "musllinux", "macosx"])
+@pytest.mark.parametrize("machine", ["x86_64", "arm64"])
+def test_a_bare_machine_finds_its_uv_in_the_lock_file(system: str, machine: str) -> None:
+    name = "aarch64" if machine == "arm64" and system != "macosx" else machine
+    uv = next(package for package in read_toml("uv.lock")["package"] if package["name"] == "uv")
+    wheel = fitting_wheel(uv["wheels"], system, name)
+    assert wheel is not None
+    assert wheel["hash"].startswith("sha256:")
+
+
+def test_no_file_names_a_folder_of_one_machine() -> None:
+    folders = "|".join(["work", "root", "tmp/m"])
+    machine_path = re.compile(rf"(?<![\w.~}}\])/])/(?:{folders})\b".encode())
+    naming = {
+        f"{path.relative_to(ROOT)}: {found[0].decode()}"
+        for path in repository_files()
+        if path != Path(__file__) and (found := machine_path.search(path.read_bytes()))
+    }
+    assert not naming
+
+
+def test_the_script_of_ci_may_be_run() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    subprocess.run(["bash", "-n", script], check=True)
