@@ -1,0 +1,138 @@
+"""A real server in a process of its own, for tests that kill it, trace it or flood it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+_START_S = 30.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply as it came."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Served:
+    """A server that is up."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    state: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, timeout: float = 30
+    ) -> Answer:
+        """One request on a connection of its own."""
+        return ask(self.port, method, path, body, headers, timeout)
+
+    def post(self, path: str, message: object, headers: Mapping[str, str] | None = None) -> Answer:
+        """Post JSON."""
+        return self.ask("POST", path, json.dumps(message).encode(), {"Content-Type": "application/json", **(headers or {})})
+
+
+def ask(
+    port: int,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 30,
+) -> Answer:
+    """One request to a port of this machine, on a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    try:
+        connection.request(method, path, body, dict(headers or {}))
+        response = connection.getresponse()
+        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+    finally:
+        connection.close()
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def headgate(*arguments: str | Path) -> list[str]:
+    """The command line of the installed command."""
+    return [str(Path(sys.executable).with_name("headgate")), *map(str, arguments)]
+
+
+def start(
+    app: Path, state: Path, port: int, *, before: Sequence[str] = (), command: Sequence[str] = (), env: Mapping[str, str] = {}
+) -> Served:
+    """Start a server and wait until it is ready; `before` goes in front of the command (strace and the like)."""
+    line = [*before, *(command or headgate("serve", "--app", app, "--state", state, "--port", str(port)))]
+    log = (state.parent / f"{state.name}.log").open("ab")
+    process = subprocess.Popen(
+        line, stdout=log, stderr=log, env={**os.environ, **env}, start_new_session=True
+    )
+    log.close()
+    served = Served(process, port, state)
+    until = time.monotonic() + _START_S
+    while True:
+        if process.poll() is not None:
+            raise AssertionError(f"the server ended with {process.returncode}:\n{log_of(state)}")
+        try:
+            if served.ask("GET", "/-/ready", timeout=2).status == 200:
+                return served
+        except OSError:
+            pass
+        if time.monotonic() > until:
+            kill(served)
+            raise AssertionError(f"the server did not come up:\n{log_of(state)}")
+        time.sleep(0.02)
+
+
+def log_of(state: Path) -> str:
+    """What the servers on a state folder have said."""
+    return (state.parent / f"{state.name}.log").read_text(errors="replace")
+
+
+def kill(served: Served) -> None:
+    """SIGKILL, to the whole process group."""
+    try:
+        os.killpg(served.process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    served.process.wait()
+
+
+@contextmanager
+def serving(
+    app: Path, state: Path, *, before: Sequence[str] = (), command: Sequence[str] = (), env: Mapping[str, str] = {},
+    port: int | None = None,
+) -> Iterator[Served]:  # fmt: skip
+    """A server for the length of a `with`."""
+    served = start(app, state, port or free_port(), before=before, command=command, env=env)
+    try:
+        yield served
+    finally:
+        kill(served)
