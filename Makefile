@@ -36,8 +36,9 @@ format: env ## put the sources in our style
 	@$(BIN)/ruff check --fix $(SOURCES)
 	@$(BIN)/ruff format $(SOURCES)
 
-docs: env ## write the pages that are made from the code
+docs: env ## write what is made from the code: docs/limits.md, the table in ARCHITECTURE.md
 	@$(BIN)/python -m tools.limits_page
+	@$(BIN)/python -m tools.modules_table
 
 bench: ## measure, side by side with what people use otherwise
 	@$(PYTHON) tools/bootstrap.py --group bench

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import re
@@ -20,7 +19,10 @@ import headgate
 from headgate import engine
 from tests.cases import ROOT
 from tools.bootstrap import fitting_wheel
-from tools.limits_page import PAGE, page
+from tools.limits_page import PAGE as LIMITS_PAGE
+from tools.limits_page import page as limits_page
+from tools.modules_table import holds_code
+from tools.modules_table import page as architecture_page
 
 SOURCE = ROOT / "src" / "headgate"
 ROOMS = [name for name, value in inspect.getmembers(engine, inspect.isclass) if Protocol in value.__bases__]
@@ -42,24 +44,13 @@ def repository_files() -> list[Path]:
     return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
 
 
-def listed_modules() -> list[str]:
+def test_architecture_lists_every_module_in_one_line_and_no_other() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
-    return re.findall(r"^\| `([\w/]+\.py)` \| \S.* \|$", text, re.MULTILINE)
-
-
-def holds_code(module: Path) -> bool:
-    """False for the `__init__.py` of a plain folder, which has a docstring at most."""
-    body = ast.parse(module.read_text()).body
-    return module.name != "__init__.py" or any(not _is_text(statement) for statement in body)
-
-
-def _is_text(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-
-
-def test_architecture_lists_every_module_once_and_no_other() -> None:
-    there = [str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if holds_code(path)]
-    assert sorted(listed_modules()) == sorted(there)
+    listed = re.findall(r"^\| `([\w/]+\.py)` \| \S.* \|$", text, re.MULTILINE)
+    assert sorted(listed) == sorted(
+        str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if holds_code(path)
+    )
+    assert text == architecture_page(), "run `make docs`"
 
 
 def test_the_contract_has_the_rooms_that_are_built() -> None:
@@ -90,7 +81,7 @@ def test_imports_only_go_down_the_floors() -> None:
 
 
 def test_the_page_of_limits_is_the_one_made_from_the_code() -> None:
-    assert PAGE.read_text() == page(), "run `make docs`"
+    assert LIMITS_PAGE.read_text() == limits_page(), "run `make docs`"
 
 
 def test_the_version_is_the_same_everywhere_and_in_the_changelog() -> None:
