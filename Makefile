@@ -25,8 +25,8 @@ test: env ## run the tests (ARGS="-k batch" picks some)
 	@$(BIN)/python -m pytest -q -n auto --dist loadgroup $(CI_FLAGS) $(ARGS)
 
 lint: env ## style, types and floors
-	@$(BIN)/ruff check $(SOURCES)
-	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/ruff check -q --output-format concise $(SOURCES)
+	@$(BIN)/ruff format -q --check --output-format concise $(SOURCES)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
