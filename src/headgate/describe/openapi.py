@@ -1,7 +1,6 @@
 """The app's HTTP interface as an OpenAPI 3.1 document.
 
-Everything in it comes from the declaration; the same declaration gives the same document. Names of our own
-components have a dot in them, which no name that pydantic gives a model has, so the two never meet.
+Everything in it comes from the declaration; the same declaration gives the same document.
 """
 
 from __future__ import annotations
@@ -54,7 +53,8 @@ def openapi(app: App, server_url: str = "/") -> dict[str, object]:
     paths: dict[str, Node] = {}
     for channel in app.channels:
         model, word = found[channel.name], words[channel.name]
-        paths.setdefault(channel.path, {})["post"] = _post(channel, word, model, about(channel, model, schemas))
+        post = _post(channel, word, model, about(channel, model, schemas))
+        paths.setdefault(channel.path, {})["post"] = post
         if channel.read:
             schemas[f"{channel.name}.Stored"] = stored(model)
             paths[f"{channel.path.rstrip('/')}/{{key}}"] = {"get": _get(channel, word)}
@@ -128,7 +128,13 @@ def _find(channel: Channel, word: str) -> Node:
         "summary": "Find messages",
         "description": f"Newest first. Ask by {names if alone else f'exactly one of {names}'}.",
         "tags": [channel.name],
-        "parameters": [*(_query(index.name, _VALUE, required=alone) for index in channel.indexes), *_PAGING],
+        "parameters": [
+            *(
+                {"name": index.name, "in": "query", "required": alone, "schema": {"type": "string"}}
+                for index in channel.indexes
+            ),
+            *_PAGING,
+        ],
         **_given(security=_security(channel)),
         "responses": _replies(("200", found), *_problems(channel, bad_query, *_read_errors(channel))),
     }
@@ -168,16 +174,19 @@ def _key_parameters(channel: Channel) -> list[Node]:
     ]
 
 
-def _query(name: str, schema: Node, description: str = "", *, required: bool = False) -> Node:
-    about = _given(description=description)
-    return {"name": name, "in": "query", "required": required, **about, "schema": schema}
-
-
 _KEY: Node = {"type": "string", "minLength": 1, "maxLength": limits.KEY.value}
-_VALUE: Node = {"type": "string", "maxLength": limits.INDEX_VALUE.value}
-_PAGING = (
-    _query("limit", {"type": "integer", "minimum": 1, "maximum": limits.PAGE.value}, "Messages of a page, at most."),
-    _query("cursor", {"type": "string"}, "The `cursor` of the page before."),
+_PAGING: tuple[Node, ...] = (
+    {
+        "name": "limit",
+        "in": "query",
+        "schema": {"type": "integer", "minimum": 1, "maximum": limits.PAGE.value},
+    },
+    {
+        "name": "cursor",
+        "in": "query",
+        "description": "The `cursor` of the page before.",
+        "schema": {"type": "string"},
+    },
 )
 
 

@@ -1,7 +1,7 @@
 """The JSON Schemas of what travels: the channels' models, and our own shapes.
 
-Our own names, and those made from a channel's, have a dot in them. No name that pydantic gives to a model has one, so
-the two never meet.
+Our own names, and those made from a channel's, have a dot in them. No name that pydantic gives to a model has
+one, so the two never meet.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def narrowed(channel: Channel, model: Node) -> Node:
     for index in channel.indexes:
         _place(rules, index.path, {"maxLength": limits.INDEX_VALUE.value})
     if isinstance(channel.key, Field):
-        _place(rules, channel.key.path, _KEY if model else {"type": ["string", "integer"], **_KEY}, required=True)
+        key = _KEY if model else {"type": ["string", "integer"], **_KEY}
+        _place(rules, channel.key.path, key, required=True)
     if model and rules:
         return {"allOf": [model, rules]}
     return model or rules
@@ -86,7 +87,11 @@ def stored(model: Node) -> Node:
 
 
 # A `not`, since viewers make sample values from a `pattern`; this one's would be noise.
-_KEY: Node = {"minLength": 1, "maxLength": limits.KEY.value, "not": {"pattern": r"[\x00-\x1f\x7f-\x9f]"}}
+_KEY: Node = {
+    "minLength": 1,
+    "maxLength": limits.KEY.value,
+    "not": {"type": "string", "pattern": r"[\x00-\x1f\x7f-\x9f]"},
+}
 _FAULTS = {"type": "array", "items": {"$ref": f"{REF}headgate.Fault"}}
 SCHEMAS: dict[str, Node] = {
     "headgate.Accepted": {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}},
