@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 from headgate.declare.settings import Setting
 from headgate.http import Request
+
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +24,18 @@ class Public:
 class ApiKey:
     """A key made by `headgate keys create CHANNEL`, sent as `Authorization: Bearer KEY` or `X-Api-Key: KEY`.
 
-    A key holds at least 128 random bits, is shown once, and is stored as a hash. The principal is the key's id.
+    A key holds 190 random bits, is shown once, and is stored as a hash. The principal is the key's id.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Jwt:
-    """A JSON Web Token, sent as `Authorization: Bearer TOKEN`. `exp`, `iss` and `aud` are required of every token.
+    """A JSON Web Token, sent as `Authorization: Bearer TOKEN`. The principal is `sub`.
 
-    Give exactly one of `secret` (HS256, at least 32 bytes), `public_key` (PEM text, RS256 or ES256) and `jwks_url`
-    (https). `algorithms` defaults to what fits the key: HS256; or RS256 and ES256. A token that lacks one of `scopes`
-    (claim `scope`, separated by spaces, or `scp`) is 403. `leeway_s` is at most 60 seconds. The principal is `sub`.
+    `exp`, `iss`, `aud` and `sub` are required of every token; `nbf` and `iat` must not lie ahead. Give one of
+    `secret` (HS256, at least 32 bytes), `public_key` (PEM text, RS256 or ES256) and `jwks_url` (https).
+    `algorithms` defaults to what fits the key: HS256; or RS256 and ES256. A token that lacks one of `scopes`
+    (claim `scope`, separated by spaces, or `scp`) is 403. `leeway_s` is at most 60 seconds.
     """
 
     issuer: Setting
@@ -44,12 +50,13 @@ class Jwt:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """An HMAC-SHA256 over the body, as webhook senders make it. Several secrets may be valid at a time, for rotation.
+    """An HMAC-SHA256 over the body, as webhook senders make it. For rotation several secrets may be valid.
 
-    - `standard`: Standard Webhooks, headers `webhook-id`, `webhook-timestamp`, `webhook-signature`; secret `whsec_...`
+    - `standard`: Standard Webhooks, headers `webhook-id`, `webhook-timestamp`, `webhook-signature`; the
+      secret is `whsec_` and base64, or any other text, taken as it is
     - `stripe`: header `Stripe-Signature: t=...,v1=...`
-    - `github`: header `X-Hub-Signature-256: sha256=...`; GitHub sends no timestamp, so it has no window: declare
-      `key=Header("x-github-delivery")` against replays
+    - `github`: header `X-Hub-Signature-256: sha256=...`; GitHub sends no timestamp, so it has no window:
+      declare `key=Header("x-github-delivery")` against replays
 
     `window_s` is how far the timestamp may be off, either way. The principal is the style's name.
     """
@@ -67,11 +74,35 @@ class Signed:
 class Verifier(Protocol):
     """A function of your own: returns the principal, or raises `Unauthorized` or `Forbidden`.
 
-    It may be `async def`. It runs outside the event loop, with the request (without its body). Any other exception
-    is answered 500 and lets nobody in.
+    It may be `async def`. It runs outside the event loop, with the request (without its body). Any other
+    exception is answered 500 and lets nobody in.
     """
 
     def __call__(self, request: Request, /) -> str | Awaitable[str]: ...
 
 
 Auth = Public | ApiKey | Jwt | Signed | Callable[[Request], str | Awaitable[str]]
+
+
+def jwks_url_fault(url: str) -> str | None:
+    """Why keys cannot be fetched from `url`, as a sentence without the URL; None where they can."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or not _VISIBLE.fullmatch(url):
+        return "its jwks_url is not a URL."
+    if "@" in parts.netloc:
+        return "its jwks_url has a user name in it; published keys need none."
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)):
+        return None
+    return "its jwks_url must start with https:// (http:// only for this machine, as in http://127.0.0.1)."
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself: `localhost`, or an address such as 127.0.0.1 or ::1."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
