@@ -24,22 +24,28 @@ from headgate.errors import (
     Conflict,
     FieldFault,
     Forbidden,
+    HeadersTooLarge,
     InProgress,
     Invalid,
     Malformed,
     NotFound,
+    RequestTimeout,
     TooLarge,
     TooManyRequests,
     Unauthorized,
     Unavailable,
     UnsupportedMedia,
+    UriTooLong,
 )
 from headgate.http import JSON, Problem, Receipt, Reply
+
+Shape = Callable[[Any], Reply | dict[str, Any]]
 
 _SAMPLE_MS = 1_767_225_600_000
 _SAMPLE_KEY = "019b76da-a800-7000-8000-000000000000"
 _SAMPLE_REQUEST = "019b76da-a801-7000-8000-000000000000"
 _SAMPLE_FAULT = FieldFault("/name", "Field required", "missing")
+_CHALLENGE = (("WWW-Authenticate", "Bearer"),)
 
 
 def openapi(app: App, server_url: str = "/") -> dict[str, object]:
@@ -218,18 +224,10 @@ def _stored_reply(channel: Channel, told: str) -> tuple[str, Node]:
     return str(shaped.status), _reply(told, _content(shaped, "stored", {}), "Idempotency-Replayed")
 
 
-class _BodyTimeout(Answerable):
-    """Told by the server while it reads the body, before the gate has anything to refuse."""
-
-    status, title, reason = 408, "Request timeout", "body_timeout"
-    sentence = f"The body did not arrive within {limits.BODY_TIME.value} seconds."
-
-
 def _post_errors(channel: Channel) -> Iterator[Answerable]:
     yield Malformed()
     yield Invalid(faults=(_SAMPLE_FAULT,))
     yield from _read_errors(channel)
-    yield _BodyTimeout()
     if not channel.many or channel.whole:
         yield Conflict()
     if not channel.many:
@@ -241,26 +239,33 @@ def _post_errors(channel: Channel) -> Iterator[Answerable]:
 
 
 def _read_errors(channel: Channel) -> Iterator[Answerable]:
-    """What any request may be answered."""
+    """What any request to a channel may be answered."""
     if not isinstance(channel.auth, Public):
-        yield Unauthorized(headers=(("WWW-Authenticate", "Bearer"),))
-        yield Forbidden()
+        yield Unauthorized(headers=_CHALLENGE)
+        yield Forbidden(headers=_CHALLENGE if isinstance(channel.auth, Jwt) else ())
     yield Broken()
     yield Unavailable(retry_after_s=1)
 
 
 def _problems(channel: Channel, *errors: Answerable) -> Iterator[tuple[str, Node]]:
+    """What the gate tells, in the channel's shape; and what the server tells before a request gets there."""
     for error in errors:
-        problem = Problem.of(error, _SAMPLE_REQUEST)
-        shaped = _shaped(channel.problem, problem, problem.status) if channel.problem else None
-        # The gate, too, falls back to the plain problem where `problem=` fails.
-        schema = {"$ref": f"{REF}headgate.Problem"} if shaped is None else {}
-        reply = shaped or problem.reply()
-        content = _content(reply, problem.reason, schema)
-        yield str(reply.status), _reply(error.sentence, content, *(name for name, _ in problem.headers))
+        yield _problem(error, channel.problem)
+    for error in (RequestTimeout(), UriTooLong(), HeadersTooLarge()):
+        yield _problem(error, None)
 
 
-def _shaped(shape: Callable[[Any], Reply | dict[str, Any]], facts: object, status: int) -> Reply | None:
+def _problem(error: Answerable, shape: Shape | None) -> tuple[str, Node]:
+    problem = Problem.of(error, _SAMPLE_REQUEST)
+    shaped = _shaped(shape, problem, problem.status) if shape else None
+    # The gate, too, falls back to the plain problem where `problem=` fails.
+    schema = {"$ref": f"{REF}headgate.Problem"} if shaped is None else {}
+    reply = shaped or problem.reply()
+    content = _content(reply, problem.reason, schema)
+    return str(reply.status), _reply(error.sentence, content, *(name for name, _ in problem.headers))
+
+
+def _shaped(shape: Shape, facts: object, status: int) -> Reply | None:
     """What a user's function makes of sample facts; None where it makes nothing that could be sent."""
     try:
         made = shape(facts)
