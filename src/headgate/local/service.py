@@ -69,7 +69,7 @@ def service(app: App, engine: LocalEngine, observer: Observer, clock: Clock, con
             Route("/-/metrics", metrics),
             Route("/-/openapi.json", description),
             Route("/-/docs", docs),
-            Route("/-/assets/swagger-ui/{name}", file),
+            Route("/-/assets/{name:path}", file),
             *control_routes(engine, clock, control_token),
         ],
         exception_handlers={HTTPException: _not_there, Answerable: _told, Exception: _broken},
