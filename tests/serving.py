@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,14 +45,24 @@ class Served:
         return f"http://127.0.0.1:{self.port}"
 
     def ask(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, timeout: float = 30
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 30,
     ) -> Answer:
         """One request on a connection of its own."""
         return ask(self.port, method, path, body, headers, timeout)
 
     def post(self, path: str, message: object, headers: Mapping[str, str] | None = None) -> Answer:
         """Post JSON."""
-        return self.ask("POST", path, json.dumps(message).encode(), {"Content-Type": "application/json", **(headers or {})})
+        return self.ask(
+            "POST",
+            path,
+            json.dumps(message).encode(),
+            {"Content-Type": "application/json", **(headers or {})},
+        )
 
 
 def ask(
@@ -86,7 +96,13 @@ def headgate(*arguments: str | Path) -> list[str]:
 
 
 def start(
-    app: Path, state: Path, port: int, *, before: Sequence[str] = (), command: Sequence[str] = (), env: Mapping[str, str] = {}
+    app: Path,
+    state: Path,
+    port: int,
+    *,
+    before: Sequence[str] = (),
+    command: Sequence[str] = (),
+    env: Mapping[str, str] = {},
 ) -> Served:
     """Start a server and wait until it is ready; `before` goes in front of the command (strace and the like)."""
     line = [*before, *(command or headgate("serve", "--app", app, "--state", state, "--port", str(port)))]
@@ -118,10 +134,8 @@ def log_of(state: Path) -> str:
 
 def kill(served: Served) -> None:
     """SIGKILL, to the whole process group."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(served.process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     served.process.wait()
 
 

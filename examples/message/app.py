@@ -68,7 +68,10 @@ def _first(problem: Problem) -> str:
     if not any(pointer for pointer, _ in found):
         not_an_object = any(fault.type in ("model_type", "model_attributes_type") for fault in problem.errors)
         return "Must be a JSON object." if not_an_object else "Missing or invalid JSON body."
-    return next((sentence for where, sentence in _SENTENCES.items() if where in found), "Missing or invalid JSON body.")
+    return next(
+        (sentence for where, sentence in _SENTENCES.items() if where in found),
+        "Missing or invalid JSON body.",
+    )
 
 
 app = App("message")

@@ -18,7 +18,7 @@ OutcomeKind = Literal["stored", "replayed", "conflict", "in_progress", "unavaila
 class Outcome(NamedTuple):
     """What became of one message of a commit.
 
-    - `stored`: it is durable; `message` is what was stored
+    - `stored`: it is durable, as it was handed in
     - `replayed`: the same body was stored under this key before; `message` is that earlier one
     - `conflict`: another body holds the key; `message` is that other one
     - `in_progress`: a twin is being stored, and was not done in time; nothing is known yet
@@ -73,7 +73,13 @@ class Index(Protocol):
 
     @abstractmethod
     def find(
-        self, channel: str, scope: str | None, field: str | None, value: str | None, limit: int, after: str | None
+        self,
+        channel: str,
+        scope: str | None,
+        field: str | None,
+        value: str | None,
+        limit: int,
+        after: str | None,
     ) -> Page:
         """Messages of a channel, newest first: all of them, or those whose declared index `field` has `value`.
 

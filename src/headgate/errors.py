@@ -4,17 +4,21 @@
     ├── DeclarationError        the app says something that cannot be done      exit 2
     ├── Misuse                  a command cannot do what was asked              exit 2
     ├── Refusal                 turned away at the gate                         4xx
+    │   ├── MalformedHttp       the request is not HTTP as we read it           400
     │   ├── Malformed           the body is not the JSON we accept              400
     │   ├── Invalid             the body is not what the channel accepts        400
     │   ├── Unauthorized        no credentials, or bad ones                     401
     │   ├── Forbidden           good credentials, not allowed here              403
     │   ├── NotFound            nothing here under that name                    404
     │   ├── MethodNotAllowed    something is here, but not for that verb        405
+    │   ├── RequestTimeout      the request did not arrive in time              408
     │   ├── Conflict            the key is taken by another body                409
     │   ├── InProgress          a twin is being stored at this moment           409
     │   ├── TooLarge            more bytes or items than the channel takes      413
+    │   ├── UriTooLong          the request target is too long                  414
     │   ├── UnsupportedMedia    the body is not declared as JSON                415
-    │   └── TooManyRequests     faster than the channel's throttle              429
+    │   ├── TooManyRequests     faster than the channel's throttle              429
+    │   └── HeadersTooLarge     more headers than we read                       431
     └── Fault                   ours                                            5xx
         ├── Broken              a mistake in the app or in headgate             500
         └── Unavailable         the store cannot take it now                    503
@@ -95,6 +99,11 @@ class Refusal(Answerable):
     """Turned away at the gate: the sender has to change something. Counted by `reason`; leaves no row."""
 
 
+class MalformedHttp(Refusal):
+    status, title, reason = 400, "Malformed request", "malformed_http"
+    sentence = "The request is not valid HTTP/1.1."
+
+
 class Malformed(Refusal):
     status, title, reason = 400, "Malformed body", "malformed"
     sentence = "The body is not valid JSON."
@@ -125,6 +134,11 @@ class MethodNotAllowed(Refusal):
     sentence = "This address does not take that method."
 
 
+class RequestTimeout(Refusal):
+    status, title, reason = 408, "Request timeout", "request_timeout"
+    sentence = "The request did not arrive in time. Send it again."
+
+
 class Conflict(Refusal):
     status, title, reason = 409, "Conflict", "conflict"
     sentence = "Another message with this key is already stored; it stands unchanged. Send this one under a new key."
@@ -140,6 +154,11 @@ class TooLarge(Refusal):
     sentence = "The body is larger than this channel takes."
 
 
+class UriTooLong(Refusal):
+    status, title, reason = 414, "URI too long", "uri_too_long"
+    sentence = "The request target is too long."
+
+
 class UnsupportedMedia(Refusal):
     status, title, reason = 415, "Unsupported media type", "unsupported_media"
     sentence = "Send JSON, with the header Content-Type: application/json."
@@ -148,6 +167,11 @@ class UnsupportedMedia(Refusal):
 class TooManyRequests(Refusal):
     status, title, reason = 429, "Too many requests", "throttled"
     sentence = "Requests arrive faster than this channel takes them. Wait, then send again."
+
+
+class HeadersTooLarge(Refusal):
+    status, title, reason = 431, "Request header fields too large", "headers_too_large"
+    sentence = "The request has more bytes of headers than are read."
 
 
 class Fault(Answerable):

@@ -20,7 +20,7 @@ class Refused(NamedTuple):
     reason: str
     status: int
     request_id: str
-    count: int = 1
+    times: int = 1
 
 
 class Faulted(NamedTuple):

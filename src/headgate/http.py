@@ -70,7 +70,9 @@ class Reply:
         """The body's bytes."""
         if isinstance(self.body, bytes):
             return self.body
-        return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+        return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode(
+            "utf-8", "backslashreplace"
+        )
 
     def with_headers(self, *headers: tuple[str, str]) -> Reply:
         """The same reply with headers added."""

@@ -25,10 +25,20 @@ _AWS_DYNAMODB = "https://docs.aws.amazon.com/amazondynamodb/latest/developerguid
 _OURS = "headgate"
 
 API_GATEWAY_BODY = Limit(
-    "API Gateway body", 10 * 1024 * 1024, "bytes", "largest request body API Gateway passes on", _AWS_APIGW, "2026-11-20"
+    "API Gateway body",
+    10 * 1024 * 1024,
+    "bytes",
+    "largest request body API Gateway passes on",
+    _AWS_APIGW,
+    "2026-11-20",
 )
 LAMBDA_PAYLOAD = Limit(
-    "Lambda payload", 6 * 1024 * 1024, "bytes", "largest event of a synchronous invocation", _AWS_LAMBDA, "2026-11-20"
+    "Lambda payload",
+    6 * 1024 * 1024,
+    "bytes",
+    "largest event of a synchronous invocation",
+    _AWS_LAMBDA,
+    "2026-11-20",
 )
 DIRECT_BODY = Limit(
     "Direct channel body",
@@ -40,25 +50,46 @@ DIRECT_BODY = Limit(
     "2026-11-20",
 )
 BODY_DEFAULT = Limit(
-    "default body", 1024 * 1024, "bytes", "what a channel takes when it says nothing; larger is 413", _OURS, "2026-11-20"
+    "default body",
+    1024 * 1024,
+    "bytes",
+    "what a channel takes when it says nothing; larger is 413",
+    _OURS,
+    "2026-11-20",
 )
-KEY = Limit("key", 255, "bytes of UTF-8", "longer keys, and keys with control characters, are 400", _OURS, "2026-11-20")
+KEY = Limit(
+    "key",
+    255,
+    "bytes of UTF-8",
+    "longer keys, and keys with control characters, are 400",
+    _OURS,
+    "2026-11-20",
+)
 INDEX_VALUE = Limit(
-    "indexed value", 1024, "bytes of UTF-8", "largest DynamoDB sort key; a longer one is 400", _AWS_DYNAMODB, "2026-11-20"
+    "indexed value",
+    1024,
+    "bytes of UTF-8",
+    "largest DynamoDB sort key; a longer one is 400",
+    _AWS_DYNAMODB,
+    "2026-11-20",
 )
 DEPTH = Limit("JSON depth", 64, "levels", "deeper bodies are 400", _OURS, "2026-11-20")
 BATCH_EACH = Limit("batch, item by item", 5_000, "items", "more are 413", _OURS, "2026-11-20")
 BATCH_ALL = Limit(
     "batch, all or none", 100, "items", "one DynamoDB transaction; more are 413", _AWS_DYNAMODB, "2026-11-20"
 )
-FAULTS = Limit("faults in one reply", 100, "faults", "further ones are left out of the reply", _OURS, "2026-11-20")
+FAULTS = Limit(
+    "faults in one reply", 100, "faults", "further ones are left out of the reply", _OURS, "2026-11-20"
+)
 PAGE = Limit("page", 100, "messages", "largest `limit=` of a list; a larger one is 400", _OURS, "2026-11-20")
 HEADERS = Limit(
     "request headers", 10_240, "bytes", "API Gateway's total; larger is 431", _AWS_APIGW, "2026-11-20"
 )
 URL = Limit("request target", 8_192, "bytes", "longer is 414", _OURS, "2026-11-20")
 TOKEN = Limit("credentials", 8_192, "bytes", "a longer token is 401 without being read", _OURS, "2026-11-20")
-JWT_LEEWAY = Limit("JWT leeway", 60, "seconds", "largest clock difference that may be declared", _OURS, "2026-11-20")
+JWT_LEEWAY = Limit(
+    "JWT leeway", 60, "seconds", "largest clock difference that may be declared", _OURS, "2026-11-20"
+)
 HS256_SECRET = Limit(
     "HS256 secret",
     32,
@@ -75,14 +106,30 @@ SIGNED_WINDOW = Limit(
     "https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md",
     "2026-11-20",
 )
-HEADER_TIME = Limit("header time", 10, "seconds", "a sender that has not finished its headers is cut off", _OURS, "2026-11-20")
-BODY_TIME = Limit("body time", 29, "seconds", "a sender that has not finished its body gets 408", _AWS_APIGW, "2026-11-20")
+HEADER_TIME = Limit(
+    "header time", 10, "seconds", "a sender that has not finished its headers is cut off", _OURS, "2026-11-20"
+)
+BODY_TIME = Limit(
+    "body time", 29, "seconds", "a sender that has not finished its body gets 408", _AWS_APIGW, "2026-11-20"
+)
 KEEP_ALIVE = Limit("idle connection", 60, "seconds", "an idle connection is closed", _OURS, "2026-11-20")
 CONNECTIONS = Limit("connections", 2_000, "connections", "further ones get 503", _OURS, "2026-11-20")
 TWIN_WAIT = Limit(
-    "twin wait", 2, "seconds", "a twin waits so long for the first one's answer, then gets 409 in_progress", _OURS, "2026-11-20"
+    "twin wait",
+    2,
+    "seconds",
+    "a twin waits so long for the first one's answer, then gets 409 in_progress",
+    _OURS,
+    "2026-11-20",
 )
-DRAIN = Limit("drain", 30, "seconds", "requests in flight are given so long when the server is told to stop", _OURS, "2026-11-20")
+DRAIN = Limit(
+    "drain",
+    30,
+    "seconds",
+    "requests in flight are given so long when the server is told to stop",
+    _OURS,
+    "2026-11-20",
+)
 
 
 def all_limits() -> list[Limit]:

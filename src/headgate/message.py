@@ -1,8 +1,7 @@
 """What a message is: bytes as they came, read by one strict JSON loader, with a key and a digest.
 
-The loader keeps every number as its own text, so that `2.10`, `-0` and a 20-digit integer are compared as they were
-written. In a parsed tree a number is the string `NUMBER + text`; `NUMBER` is a lone surrogate, which no accepted
-string can contain.
+jiter reads (strictly: UTF-8, no duplicate names, no NaN, no half surrogate pairs, floats kept as their text), msgspec
+cuts an array into the bytes of its items. Which library does what, and why two: docs/adr/0002-json-loader.md.
 """
 
 from __future__ import annotations
@@ -11,22 +10,27 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
-from json.decoder import WHITESPACE
-from typing import NamedTuple, NoReturn, TypeAlias
+from typing import Any, NamedTuple, NoReturn
+
+import jiter
+import msgspec
 
 from headgate import limits
-from headgate.errors import FieldFault, Invalid, Malformed
+from headgate.errors import FieldFault, Invalid, Malformed, TooLarge
 
-Json: TypeAlias = "None | bool | str | list[Json] | dict[str, Json]"
+Json = (
+    Any  # what jiter makes: dict, list, str, int, bool, None, and LosslessFloat for numbers with a fraction
+)
 
-NUMBER = "\ud800"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_PLACE = re.compile(r" at line (\d+) column (\d+)$")
+_SPACE = b" \t\r\n"
 
 
 class Item(NamedTuple):
-    """One message of a body: the sender's own text, and the tree it parses to."""
+    """One message of a body: the sender's own bytes, and the tree they parse to."""
 
-    text: str
+    raw: bytes
     tree: Json
 
 
@@ -51,115 +55,85 @@ class Message(NamedTuple):
     error: str | None = None
 
 
-class DuplicateKey(ValueError):
-    """An object has the same name twice."""
-
-
-def _pairs(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    tree = dict(pairs)
-    if len(tree) != len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise DuplicateKey(name)
-            seen.add(name)
-    return tree
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-_number = NUMBER.__add__
-_scan = json.JSONDecoder(
-    object_pairs_hook=_pairs, parse_float=_number, parse_int=_number, parse_constant=_no_constant
-).scan_once
-_scan_any_names = json.JSONDecoder(parse_float=_number, parse_int=_number, parse_constant=_no_constant).scan_once
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
-
-
-def digest(body: bytes) -> bytes:
-    """SHA-256 of the body's canonical form: names sorted, numbers by their text, no white space.
-
-    Two bodies with the same digest are the same body, whatever their spacing and the order of their names.
-    `body` must have passed `load`.
-    """
-    tree, _ = _scan(body.decode(), WHITESPACE.match(body.decode(), 0).end())  # type: ignore[union-attr]
-    return hashlib.sha256(_canonical(tree).encode()).digest()
-
-
 def load(body: bytes) -> Item:
     """The one message in `body`. Raises Malformed, with a sentence that says what and where."""
-    text = _decoded(body)
-    start = _skip(text, 0)
-    tree, end = _value(text, start)
-    _nothing_after(text, end)
-    if (fault := item_fault(Item(text[start:end], tree))) is not None:
-        raise Malformed(fault.detail, reason=fault.type, faults=(fault,))
-    return Item(text[start:end], tree)
+    raw = body.strip(_SPACE)
+    if not raw:
+        _refuse(FieldFault("", "The body is empty: send a JSON message.", "empty_body"))
+    item = _read(raw)
+    if isinstance(item, FieldFault):
+        _refuse(item)
+    return item
 
 
 def load_many(body: bytes, at_most: int) -> list[Item | FieldFault]:
-    """The messages of an array, each with its own text; a fault where one item alone is at fault.
+    """The messages of an array, each with its own bytes; a fault where one item alone is at fault.
 
-    Raises Malformed when the text as a whole is not JSON, Invalid when it is not an array, or an empty one.
-    Reads no further than `at_most` + 1 items.
+    Raises Malformed when the text as a whole is not JSON, Invalid when it is not an array, an empty one, or one of
+    more than `at_most` items.
     """
-    text = _decoded(body)
-    at = _skip(text, 0)
-    if text[at] != "[":
-        _, end = _value(text, at)
-        _nothing_after(text, end)
-        raise Invalid("Send an array of messages.", faults=(FieldFault("", "Input should be an array", "list_type"),))
-    at = _skip(text, at + 1)
-    if text[at] == "]":
-        _nothing_after(text, at + 1)
-        raise Invalid(
-            "The array is empty: send at least one message.",
-            faults=(FieldFault("", "Array should have at least one item", "too_short"),),
-        )
-    items: list[Item | FieldFault] = []
-    while True:
-        item, at = _next_item(text, at)
-        items.append(item)
-        if len(items) > at_most:
-            return items
-        at = _skip(text, at)
-        if text[at] == "]":
-            break
-        if text[at] != ",":
-            raise _malformed(f"a comma or ] is missing at character {at + 1}")
-        at = _skip(text, at + 1)
-    _nothing_after(text, at + 1)
-    return items
-
-
-def _next_item(text: str, at: int) -> tuple[Item | FieldFault, int]:
     try:
-        tree, end = _scan(text, at)
-    except (DuplicateKey, RecursionError, ValueError, StopIteration):
-        tree, end = _value(text, at, _scan_any_names)
-        return _duplicate(text[at:end]), end
-    item = Item(text[at:end], tree)
-    return item_fault(item) or item, end
+        parts = _cut(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        load(body)
+        fault = FieldFault("", "Input should be an array", "list_type")
+        raise Invalid("Send an array of messages.", faults=(fault,)) from None
+    if not parts:
+        fault = FieldFault("", "Array should have at least one item", "too_short")
+        raise Invalid("The array is empty: send at least one message.", faults=(fault,))
+    if len(parts) > at_most:
+        raise TooLarge(f"This channel takes at most {at_most} messages in one request.")
+    try:
+        trees = _parse(body)
+    except ValueError:
+        return [_read(bytes(part)) for part in parts]
+    if _brackets(body) - len(parts) > limits.DEPTH.value:
+        return [_read(bytes(part)) for part in parts]
+    return [Item(bytes(part), tree) for part, tree in zip(parts, trees, strict=True)]
 
 
-def item_fault(item: Item) -> FieldFault | None:
-    """What the parser lets through and we do not: lone surrogates, and too much depth."""
-    text = item.text
-    if text.count("[") + text.count("{") > limits.DEPTH.value and _deeper_than(text, limits.DEPTH.value):
-        return FieldFault("", f"The body is nested more than {limits.DEPTH.value} levels deep.", "too_deep")
-    if "\\ud" in text or "\\uD" in text:
-        try:
-            json.dumps(json.loads(text, parse_float=str, parse_int=str), ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            return FieldFault("", "The body has half a surrogate pair, which is not text.", "lone_surrogate")
-    return None
+_cut = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def _deeper_than(text: str, levels: int) -> bool:
+def _parse(raw: bytes) -> Json:
+    return jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="lossless-float")
+
+
+def _read(raw: bytes) -> Item | FieldFault:
+    try:
+        tree = _parse(raw)
+    except ValueError as error:
+        return _fault_of(str(error))
+    if _brackets(raw) > limits.DEPTH.value and _deeper_than(raw, limits.DEPTH.value):
+        return _TOO_DEEP
+    return Item(raw, tree)
+
+
+_TOO_DEEP = FieldFault("", f"The body is nested more than {limits.DEPTH.value} levels deep.", "too_deep")
+
+
+def _fault_of(told: str) -> FieldFault:
+    """jiter's finding in our words."""
+    place = _PLACE.search(told)
+    where = f" at line {place[1]}, column {place[2]}" if place else ""
+    if "duplicate key" in told:
+        return FieldFault("", f"A name stands twice in one object{where}.", "duplicate_key")
+    if "recursion limit" in told:
+        return _TOO_DEEP
+    return FieldFault("", f"The body is not valid JSON{where}.", "malformed")
+
+
+def _refuse(fault: FieldFault) -> NoReturn:
+    raise Malformed(fault.detail, reason=fault.type, faults=(fault,))
+
+
+def _brackets(raw: bytes) -> int:
+    return raw.count(b"[") + raw.count(b"{")
+
+
+def _deeper_than(raw: bytes, levels: int) -> bool:
     # Outside strings only brackets matter; each pass takes away the innermost pair everywhere at once.
-    outside = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2]).encode()
+    outside = b"".join(raw.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
     brackets = outside.translate(bytes.maketrans(b"{}", b"[]"), bytes(set(range(256)) - set(b"[]{}")))
     for _ in range(levels):
         brackets = brackets.replace(b"[]", b"")
@@ -168,60 +142,15 @@ def _deeper_than(text: str, levels: int) -> bool:
     return True
 
 
-def _decoded(body: bytes) -> str:
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise _malformed(f"byte {error.start + 1} is not UTF-8") from None
-    if not text.strip(" \t\r\n"):
-        raise Malformed("The body is empty: send a JSON message.", reason="empty_body", faults=_whole("empty_body"))
-    return text
+def digest(body: bytes) -> bytes:
+    """SHA-256 of the canonical form of a body that was loaded: names sorted, numbers by their text, no white space.
 
-
-def _skip(text: str, at: int) -> int:
-    end: int = WHITESPACE.match(text, at).end()  # type: ignore[union-attr]
-    if end == len(text):
-        raise _malformed("it ends too early")
-    return end
-
-
-def _nothing_after(text: str, at: int) -> None:
-    end: int = WHITESPACE.match(text, at).end()  # type: ignore[union-attr]
-    if end != len(text):
-        raise _malformed(f"there is more after its end, at character {end + 1}")
-
-
-def _value(text: str, at: int, scan: object = _scan) -> tuple[Json, int]:
-    try:
-        return scan(text, at)  # type: ignore[operator, no-any-return]
-    except DuplicateKey:
-        fault = _duplicate(text[at:])
-        raise Malformed(fault.detail, reason=fault.type, faults=(fault,)) from None
-    except StopIteration as stop:
-        raise _malformed(f"a value is missing at character {stop.value + 1}") from None
-    except json.JSONDecodeError as error:
-        raise _malformed(f"character {error.pos + 1} is not what JSON has there") from None
-    except RecursionError:
-        fault = FieldFault("", f"The body is nested more than {limits.DEPTH.value} levels deep.", "too_deep")
-        raise Malformed(fault.detail, reason=fault.type, faults=(fault,)) from None
-    except ValueError as error:
-        raise _malformed(str(error)) from None
-
-
-def _duplicate(text: str) -> FieldFault:
-    try:
-        _scan(text, 0)
-    except DuplicateKey as error:
-        return FieldFault("", f"The name {json.dumps(str(error))} stands twice in one object.", "duplicate_key")
-    return FieldFault("", "The body is not valid JSON.", "malformed")
-
-
-def _malformed(what: str) -> Malformed:
-    return Malformed(f"The body is not valid JSON: {what}.", faults=_whole("malformed", f"Not valid JSON: {what}"))
-
-
-def _whole(type_: str, detail: str = "The body is empty") -> tuple[FieldFault, ...]:
-    return (FieldFault("", detail, type_),)
+    Two bodies with the same digest are the same body, whatever their spacing and the order of their names.
+    """
+    # A number becomes the string of half a surrogate pair and its text, which no loaded string can be.
+    number = "\ud800".__add__
+    tree = json.loads(body, parse_float=number, parse_int=number)
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()).digest()
 
 
 MISSING = object()
@@ -231,27 +160,35 @@ def at_path(tree: Json, path: Iterable[str]) -> object:
     """The value at a dotted path's parts, or MISSING."""
     value: object = tree
     for name in path:
-        if not isinstance(value, dict) or name not in value:
+        if not isinstance(value, dict):
             return MISSING
-        value = value[name]
+        value = value.get(name, MISSING)
     return value
 
 
 def scalar_text(value: object) -> str | None:
     """A string as it is, a number as it was written, `true` and `false`; None for anything else."""
-    if isinstance(value, str):
-        return value[1:] if value.startswith(NUMBER) else value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return None
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return str(value)
+        case jiter.LosslessFloat():
+            return bytes(value).decode()
+        case _:
+            return None
 
 
 def key_fault(key: str) -> str | None:
     """Why `key` cannot be a key, or None: 1 to 255 bytes of UTF-8 without control characters."""
+    if key.isascii() and key.isprintable() and 0 < len(key) <= limits.KEY.value:
+        return None
     if not key:
         return "A key must not be empty"
-    if (not key.isascii() and len(key.encode("utf-8", "replace")) > limits.KEY.value) or len(key) > limits.KEY.value:
+    if len(key.encode("utf-8", "replace")) > limits.KEY.value:
         return f"A key is at most {limits.KEY.value} bytes long"
-    if not key.isprintable() and _CONTROL.search(key):
+    if _CONTROL.search(key):
         return "A key must not contain control characters"
     return None

@@ -45,7 +45,10 @@ class Clients:
         turn = 0
         while not self._stop.is_set():
             turn += 1
-            orders = [{"record_id": f"{number}-{turn}-{at}", "amount": dice.randrange(10**6)} for at in range(dice.choice((1, 1, 20)))]
+            orders = [
+                {"record_id": f"{number}-{turn}-{at}", "amount": dice.randrange(10**6)}
+                for at in range(dice.choice((1, 1, 20)))
+            ]
             if len(orders) == 1:
                 self._until_yes("/orders", json.dumps(orders[0]).encode(), orders)
             else:
@@ -67,7 +70,9 @@ class Clients:
                     self.in_flight -= 1
             if answer.status == 201:
                 with self._lock:
-                    self.acknowledged.update({str(order["record_id"]): json.dumps(order).encode() for order in orders})
+                    self.acknowledged.update(
+                        {str(order["record_id"]): json.dumps(order).encode() for order in orders}
+                    )
                 return
             if answer.status != 503:
                 self.surprises.append(f"{answer.status} {answer.body!r}")
@@ -94,7 +99,9 @@ def test_no_acknowledged_message_is_lost_and_none_is_stored_twice(tmp_path: Path
         clients.stop()
         _check(served, clients)
         kill(served)
-    print(f"{kills_in_flight} of {kills} kills had requests in flight; {len(clients.acknowledged)} messages acknowledged")
+    print(
+        f"{kills_in_flight} of {kills} kills had requests in flight; {len(clients.acknowledged)} messages acknowledged"
+    )
     assert kills_in_flight >= KILLS
 
 

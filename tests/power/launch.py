@@ -21,7 +21,9 @@ def reply_before_commit() -> None:
     land = LocalIndex.land
     kept = set()
 
-    async def too_early(self: LocalIndex, messages: Sequence[Message], *, whole: bool = False) -> list[Outcome]:
+    async def too_early(
+        self: LocalIndex, messages: Sequence[Message], *, whole: bool = False
+    ) -> list[Outcome]:
         async def later() -> None:
             await asyncio.sleep(0.05)
             await land(self, messages, whole=whole)

@@ -33,7 +33,14 @@ def calls_of_one_post(strace: str, fault: str, folder: Path) -> list[str]:
         state,
         port,
         before=[strace, "-f", "-y", "-s", "100000", "-e", watch, "-o", str(trace)],
-        command=[sys.executable, str(Path(__file__).with_name("launch.py")), fault, str(APP), str(state), str(port)],
+        command=[
+            sys.executable,
+            str(Path(__file__).with_name("launch.py")),
+            fault,
+            str(APP),
+            str(state),
+            str(port),
+        ],
     )
     try:
         answer = served.post("/orders", {"record_id": KEY, "amount": 1})

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from headgate.declare.channel import Channel
 from headgate.declare.later import refuse_name
-from headgate.declare.settings import Env, Secret, Setting
+from headgate.declare.settings import Env, Secret
 from headgate.declare.source import caller
 from headgate.errors import DeclarationError, DeclarationFault
 
@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
 def _adding(make: Callable[Options, Channel]) -> Callable[Concatenate[App, Options], Channel]:
     """The method that makes a Channel and adds it to the app; its options are those of `Channel`, stated there."""
 
-    def channel(self: App, *args: Options.args, **options: Options.kwargs) -> Channel:
+    def channel(self: App, /, *args: Options.args, **options: Options.kwargs) -> Channel:
         """Declare an endpoint; what cannot be honoured is said by `check`."""
         try:
             made = make(*args, **options)
@@ -75,7 +75,7 @@ class App:
         """What is allowed but probably not meant."""
         return [warning for channel in self.channels for warning in channel.warnings()]
 
-    def settings(self) -> Iterator[tuple[Channel, Setting]]:
+    def settings(self) -> Iterator[tuple[Channel, Secret | Env]]:
         """Every setting that a channel's auth refers to."""
         for channel in self.channels:
             auth = channel.auth
@@ -87,14 +87,20 @@ class App:
 
     def _faults(self) -> Iterator[DeclarationFault]:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            yield DeclarationFault(self.where, f"app {self.name!r}: a name is 1 to 63 letters, digits and hyphens.")
+            yield DeclarationFault(
+                self.where, f"app {self.name!r}: a name is 1 to 63 letters, digits and hyphens."
+            )
         if not self.channels:
-            yield DeclarationFault(self.where, "the app has no channel: declare one with app.channel(path, ...).")
+            yield DeclarationFault(
+                self.where, "the app has no channel: declare one with app.channel(path, ...)."
+            )
         for at, channel in enumerate(self.channels):
             yield from channel.faults()
             for earlier in self.channels[:at]:
                 if sentence := _clash(earlier, channel):
-                    yield DeclarationFault(channel.where, f"channel {channel.path}: {sentence} ({earlier.where}).")
+                    yield DeclarationFault(
+                        channel.where, f"channel {channel.path}: {sentence} ({earlier.where})."
+                    )
 
 
 def _clash(one: Channel, two: Channel) -> str | None:

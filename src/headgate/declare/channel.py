@@ -42,7 +42,13 @@ class Cors:
     """Which web pages may post from a browser. `origins` are `https://host[:port]`, or `*` for all."""
 
     origins: tuple[str, ...]
-    headers: tuple[str, ...] = ("Authorization", "Content-Type", "Idempotency-Key", "X-Api-Key", "X-Request-Id")
+    headers: tuple[str, ...] = (
+        "Authorization",
+        "Content-Type",
+        "Idempotency-Key",
+        "X-Api-Key",
+        "X-Request-Id",
+    )
     max_age_s: int = 600
 
 
@@ -212,7 +218,9 @@ class Channel:
             case Jwt():
                 yield from _jwt_sentences(self._auth)
             case Signed():
-                if self._auth.style not in get_args(Signed.__annotations__["style"]) and self._auth.style not in (
+                if self._auth.style not in get_args(
+                    Signed.__annotations__["style"]
+                ) and self._auth.style not in (
                     "standard",
                     "stripe",
                     "github",
@@ -235,15 +243,17 @@ class Channel:
         most = limits.DIRECT_BODY.value
         if not isinstance(self.body_limit_bytes, int) or not 1 <= self.body_limit_bytes <= most:
             yield (
-                f"`body_limit_bytes={self.body_limit_bytes}` is not within 1 and {most}, the most that a Direct channel "
-                "can carry on AWS (docs/limits.md)."
+                f"`body_limit_bytes={self.body_limit_bytes}` is not within 1 and {most}, the most that a Direct "
+                "channel can carry on AWS (docs/limits.md)."
             )
         if self.cors is not None and not (
-            isinstance(self.cors, Cors) and self.cors.origins and all(map(_ORIGIN.fullmatch, self.cors.origins))
+            isinstance(self.cors, Cors)
+            and self.cors.origins
+            and all(map(_ORIGIN.fullmatch, self.cors.origins))
         ):
             yield '`cors=` must be Cors(("https://example.com",)): origins without a path, or "*".'
         if self.accepted is not None and (not callable(self.accepted) or self.many):
-            yield "`accepted=` must be a function of the receipt, on a channel without `many=` (a batch answers item by item)."
+            yield "`accepted=` must be a function, on a channel without `many=`: a batch answers item by item."
         if self.problem is not None and not callable(self.problem):
             yield "`problem=` must be a function of the problem."
         if not isinstance(self.stamp, Mapping) or not all(isinstance(name, str) for name in self.stamp):
@@ -271,7 +281,9 @@ def _jwt_sentences(auth: Jwt) -> Iterator[str]:
 
 def jwt_algorithms(auth: Jwt) -> tuple[str, ...]:
     """The algorithms a token may be signed with: the declared ones, else all that fit the kind of key."""
-    return auth.algorithms or next(allowed for name, allowed in _ALGORITHMS.items() if getattr(auth, name) is not None)
+    return auth.algorithms or next(
+        allowed for name, allowed in _ALGORITHMS.items() if getattr(auth, name) is not None
+    )
 
 
 def _missing_field(model: Any, path: tuple[str, ...]) -> str | None:
@@ -281,8 +293,11 @@ def _missing_field(model: Any, path: tuple[str, ...]) -> str | None:
     for depth, name in enumerate(path):
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             return None
-        names = {sent: field.annotation for field_name, field in model.model_fields.items()
-                 for sent in _sent_names(model, field_name)}
+        names = {
+            sent: field.annotation
+            for field_name, field in model.model_fields.items()
+            for sent in _sent_names(model, field_name)
+        }
         if name not in names:
             if model.model_config.get("extra") == "allow":
                 return None

@@ -1,4 +1,4 @@
-"""Words of the design that this version does not carry out. They are refused when the app loads, never half-emulated."""
+"""Words that this version does not carry out: refused when the app loads, never half-emulated."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +16,13 @@ class Header:
     name: str = "Idempotency-Key"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Field:
     """A place in the body, `record_id` or `metadata.company_id`; its name in queries is its last part."""
 
     dotted: str
 
-    @property
+    @cached_property
     def path(self) -> tuple[str, ...]:
         """The names from the outside in."""
         return tuple(self.dotted.split("."))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Generator, Sequence
-from typing import Any
+from json.encoder import encode_basestring
+from typing import Any, NamedTuple
 
 from pydantic_core import ValidationError
 
@@ -31,7 +33,7 @@ from headgate.gate.effects import Admit, Commit, Effect, ReadBody
 from headgate.gate.observe import Observer
 from headgate.gate.plan import Plan
 from headgate.http import Receipt, Reply, Request
-from headgate.message import MISSING, NUMBER, Item, Json, Message, at_path, key_fault, load, load_many, scalar_text
+from headgate.message import MISSING, Item, Json, Message, at_path, key_fault, load, load_many, scalar_text
 
 _JSON_MEDIA = re.compile(r"application/(json|[\w.!#$&^-]+\+json)\s*(;.*)?", re.IGNORECASE)
 _RETRY_AFTER_S = 1
@@ -47,9 +49,9 @@ def accept(plan: Plan, request: Request, observer: Observer) -> Steps:
     if plan.channel.many:
         return (yield from _accept_many(plan, request, principal, body, observer))
     item = load(body)
-    message = _message(plan, request, principal, item, faults=_model_faults(plan, item, ""))
+    message = _message(plan, Envelope.of(plan, request, principal), item, _model_faults(plan, item, ""), None)
     (outcome,) = yield Commit([message], whole=False)
-    return _answer_one(plan.channel, outcome, observer)
+    return _answer_one(plan.channel, message, outcome, observer)
 
 
 def _admit(channel: Channel) -> Generator[Effect, Any, None]:
@@ -87,36 +89,71 @@ def _body(channel: Channel) -> Generator[Effect, Any, bytes]:
     return body  # type: ignore[no-any-return]
 
 
+class Envelope(NamedTuple):
+    """What the messages of one request have in common."""
+
+    request: Request
+    channel: str
+    scope: str
+    principal: str
+    received_ms: int
+    request_id: str
+    traceparent: str
+    expires_ms: int | None
+
+    @classmethod
+    def of(cls, plan: Plan, request: Request, principal: str) -> Envelope:
+        """The envelope of a request."""
+        return cls(
+            request,
+            plan.channel.name,
+            principal if plan.per_principal else "",
+            principal,
+            request.received_ms,
+            request.id,
+            request.traceparent,
+            None if plan.keep_ms is None else request.received_ms + plan.keep_ms,
+        )
+
+
 def _message(
-    plan: Plan, request: Request, principal: str, item: Item, *, faults: list[FieldFault], place: int | None = None
+    plan: Plan, envelope: Envelope, item: Item, faults: list[FieldFault], place: int | None
 ) -> Message:
     """The item as a message; raises Invalid with every fault, those of the model and those of key and indexes."""
     channel = plan.channel
-    prefix = "" if place is None else f"/{place}"
-    key = _key(plan, request, item.tree, prefix, place, faults)
-    fields = _fields(channel, item.tree, prefix, faults) if channel.indexes else ()
+    key_place = channel.key
+    if type(key_place) is Field:
+        key = _key_in_body(key_place, item.tree, place, faults)
+    else:
+        key = _key_beside(plan, envelope.request, place, faults)
+    fields = _fields(channel, item.tree, place, faults) if channel.indexes else ()
     if faults:
         raise Invalid(faults=tuple(faults))
+    _, name, scope, principal, received_ms, request_id, traceparent, expires_ms = envelope
     return Message(
-        channel.name,
-        principal if plan.per_principal else "",
+        name,
+        scope,
         key,
-        item.text.encode(),
-        request.received_ms,
+        item.raw,
+        received_ms,
         principal,
-        request.id,
-        request.traceparent,
+        request_id,
+        traceparent,
         "processed",
-        None if plan.keep_ms is None else request.received_ms + plan.keep_ms,
+        expires_ms,
         fields,
     )
+
+
+def _pointer_to(field: Field, place: int | None) -> str:
+    return field.pointer if place is None else f"/{place}{field.pointer}"
 
 
 def _model_faults(plan: Plan, item: Item, prefix: str) -> list[FieldFault]:
     if plan.validator is None:
         return []
     try:
-        plan.validator.validate_json(item.text, strict=True)
+        plan.validator.validate_json(item.raw, strict=True)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         return [
@@ -133,12 +170,10 @@ def _model_faults(plan: Plan, item: Item, prefix: str) -> list[FieldFault]:
 def _pointer(loc: Sequence[str | int], tree: Json, prefix: str, *, missing: bool) -> str:
     """pydantic's location as a JSON pointer into the body: what is not in the body (union tags and the like) is left
     out, but for the name of a missing field."""
-    node: object = tree
+    node: Any = tree
     pointer = prefix
     for at, part in enumerate(loc):
-        if isinstance(node, dict) and part in node:
-            node = node[part]  # type: ignore[index]
-        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
+        if (isinstance(node, dict) and part in node) or (isinstance(node, list) and _is_place(part, node)):
             node = node[part]
         elif not (missing and at == len(loc) - 1):
             continue
@@ -146,45 +181,47 @@ def _pointer(loc: Sequence[str | int], tree: Json, prefix: str, *, missing: bool
     return pointer
 
 
-def _key(
-    plan: Plan, request: Request, tree: Json, prefix: str, place: int | None, faults: list[FieldFault]
-) -> str:
-    match plan.channel.key:
-        case Field() as field:
-            return _key_in_body(field, tree, prefix, faults)
-        case Header(name):
-            sent = request.header(name.lower().encode())
-            if sent is None:
-                faults.append(FieldFault("", f"Send the header {name}", "missing_key"))
-                return ""
-        case _:
-            sent = request.header(b"idempotency-key")
-            if sent is None and b"idempotency-key" not in request.headers:
-                return plan.new_id()
-    key = sent if place is None or sent is None else f"{sent}.{place}"
-    if fault := key_fault(key or ""):
-        faults.append(FieldFault("", fault, "key"))
-    return key or ""
+def _is_place(part: str | int, items: list[object]) -> bool:
+    return isinstance(part, int) and part < len(items)
 
 
-def _key_in_body(field: Field, tree: Json, prefix: str, faults: list[FieldFault]) -> str:
+def _key_in_body(field: Field, tree: Json, place: int | None, faults: list[FieldFault]) -> str:
     value = at_path(tree, field.path)
-    pointer = prefix + field.pointer
-    if value is MISSING:
-        if all(fault.pointer != pointer for fault in faults):
-            faults.append(FieldFault(pointer, "Field required", "missing"))
-        return ""
-    text = scalar_text(value)
-    if text is None or isinstance(value, bool) or (str(value).startswith(NUMBER) and not text.lstrip("-").isdigit()):
-        if all(fault.pointer != pointer for fault in faults):
-            faults.append(FieldFault(pointer, "A key must be a string or an integer", "key"))
-        return ""
-    if fault := key_fault(text):
-        faults.append(FieldFault(pointer, fault, "key"))
-    return text
+    if isinstance(value, str) or type(value) is int:
+        key = str(value)
+        if (fault := key_fault(key)) is not None:
+            faults.append(FieldFault(_pointer_to(field, place), fault, "key"))
+        return key
+    pointer = _pointer_to(field, place)
+    if all(fault.pointer != pointer for fault in faults):
+        missing = value is MISSING
+        detail = "Field required" if missing else "A key must be a string or an integer"
+        faults.append(FieldFault(pointer, detail, "missing" if missing else "key"))
+    return ""
 
 
-def _fields(channel: Channel, tree: Json, prefix: str, faults: list[FieldFault]) -> tuple[tuple[str, str], ...]:
+def _key_beside(plan: Plan, request: Request, place: int | None, faults: list[FieldFault]) -> str:
+    """A key that is not in the body: the declared header's, or Idempotency-Key where it is sent, or a new one.
+
+    The messages of a batch get the header's value with their place behind it.
+    """
+    declared = plan.channel.key
+    name = declared.name if isinstance(declared, Header) else "Idempotency-Key"
+    if name.lower().encode() not in request.headers:
+        if declared is None:
+            return plan.new_id()
+        faults.append(FieldFault("", f"Send the header {name}", "missing_key"))
+        return ""
+    sent = request.header(name.lower().encode()) or ""
+    key = sent if place is None or not sent else f"{sent}.{place}"
+    if (fault := key_fault(key)) is not None:
+        faults.append(FieldFault("", f"{fault} (header {name})", "key"))
+    return key
+
+
+def _fields(
+    channel: Channel, tree: Json, place: int | None, faults: list[FieldFault]
+) -> tuple[tuple[str, str], ...]:
     found = []
     for index in channel.indexes:
         text = scalar_text(at_path(tree, index.path))
@@ -192,7 +229,7 @@ def _fields(channel: Channel, tree: Json, prefix: str, faults: list[FieldFault])
             continue
         if len(text.encode()) > limits.INDEX_VALUE.value:
             detail = f"An indexed value is at most {limits.INDEX_VALUE.value} bytes long"
-            faults.append(FieldFault(prefix + index.pointer, detail, "too_long"))
+            faults.append(FieldFault(_pointer_to(index, place), detail, "too_long"))
         found.append((index.name, text))
     return tuple(found)
 
@@ -202,12 +239,14 @@ def receipt(message: Message) -> Receipt:
     return Receipt(message.channel, message.key, message.received_ms, isoformat(message.received_ms))
 
 
-def _answer_one(channel: Channel, outcome: Outcome, observer: Observer) -> Reply:
+def _answer_one(channel: Channel, message: Message, outcome: Outcome, observer: Observer) -> Reply:
     match outcome:
-        case Outcome("stored" | "replayed" as kind, Message() as message):
-            observer.told(Accepted(channel.name, int(kind == "stored"), int(kind == "replayed")))
-            reply = _accepted(channel, message, observer)
-            return reply if kind == "stored" else reply.with_headers(("Idempotency-Replayed", "true"))
+        case Outcome("stored"):
+            observer.told(Accepted(channel.name, 1, 0))
+            return _accepted(channel, message, observer)
+        case Outcome("replayed", Message() as first):
+            observer.told(Accepted(channel.name, 0, 1))
+            return _accepted(channel, first, observer).with_headers(("Idempotency-Replayed", "true"))
         case _:
             raise _refusal(outcome)
 
@@ -241,15 +280,9 @@ def _refusal(outcome: Outcome) -> Answerable:
 def _accept_many(plan: Plan, request: Request, principal: str, body: bytes, observer: Observer) -> Steps:
     channel = plan.channel
     items = load_many(body, channel.most_items)
-    if len(items) > channel.most_items:
-        raise TooLarge(f"This channel takes at most {channel.most_items} messages in one request.")
-    messages: list[Message] = []
-    verdicts: list[dict[str, object] | Message] = []
-    for place, item in enumerate(items):
-        verdict = _judge(plan, request, principal, item, place)
-        verdicts.append(verdict)
-        if isinstance(verdict, Message):
-            messages.append(verdict)
+    envelope = Envelope.of(plan, request, principal)
+    verdicts = [_judge(plan, envelope, item, place) for place, item in enumerate(items)]
+    messages = [verdict for verdict in verdicts if isinstance(verdict, Message)]
     if channel.whole and len(messages) < len(items):
         raise _whole_refused([verdict for verdict in verdicts if isinstance(verdict, dict)])
     outcomes = (yield Commit(messages, whole=channel.whole)) if messages else []
@@ -257,16 +290,19 @@ def _accept_many(plan: Plan, request: Request, principal: str, body: bytes, obse
 
 
 def _judge(
-    plan: Plan, request: Request, principal: str, item: Item | FieldFault, place: int
+    plan: Plan, envelope: Envelope, item: Item | FieldFault, place: int
 ) -> Message | dict[str, object]:
     """The item as a message, or the verdict that says why it is none."""
     if isinstance(item, FieldFault):
         return _invalid(place, None, [item._replace(pointer=f"/{place}")])
-    faults = _model_faults(plan, item, f"/{place}")
     try:
-        return _message(plan, request, principal, item, faults=faults, place=place)
+        return _message(plan, envelope, item, _model_faults(plan, item, f"/{place}"), place)
     except Invalid as error:
-        key = scalar_text(at_path(item.tree, plan.channel.key.path)) if isinstance(plan.channel.key, Field) else None
+        key = (
+            scalar_text(at_path(item.tree, plan.channel.key.path))
+            if isinstance(plan.channel.key, Field)
+            else None
+        )
         return _invalid(place, key, list(error.faults))
 
 
@@ -279,9 +315,6 @@ def _whole_refused(bad: list[dict[str, object]]) -> Invalid:
     return Invalid("Nothing was stored: every message of this request has to be valid.", faults=tuple(faults))
 
 
-_CONFLICT_ERRORS = [FieldFault("", Conflict.sentence, "conflict")._asdict()]
-
-
 def _answer_many(
     channel: Channel,
     request: Request,
@@ -290,52 +323,56 @@ def _answer_many(
     observer: Observer,
 ) -> Reply:
     remaining = iter(outcomes)
-    counts: dict[str, int] = {}
-    items = []
-    for place, verdict in enumerate(verdicts):
-        item = verdict if isinstance(verdict, dict) else _item(place, verdict, next(remaining))
-        status = str(item["status"])
-        counts[status] = counts.get(status, 0) + 1
-        items.append(item)
-    if channel.whole and not counts.keys() <= {"stored", "replayed"}:
-        raise _whole_failed(items, counts)
-    stored, replayed = counts.pop("stored", 0), counts.pop("replayed", 0)
-    if stored or replayed:
-        observer.told(Accepted(channel.name, stored, replayed))
-    for reason, count in counts.items():
-        observer.told(Refused(channel.name, reason, _ITEM_STATUS[reason], request.id, count))
-    headers = (("Retry-After", str(_RETRY_AFTER_S)),) if "unavailable" in counts else ()
-    if stored or replayed:
-        return Reply(_MADE, {"items": items}, headers)
-    worst = next(status for reason, status in _ITEM_STATUS.items() if reason in counts)
-    return Reply(worst, {"items": items}, headers)
+    items = [
+        _encoded(verdict) if isinstance(verdict, dict) else _item(place, verdict, next(remaining))
+        for place, verdict in enumerate(verdicts)
+    ]
+    counts: Counter[str] = Counter(outcome.kind if outcome.kind in _ANSWERED else "unavailable" for outcome in outcomes)
+    counts["invalid"] += len(verdicts) - len(outcomes)
+    if channel.whole and counts["stored"] + counts["replayed"] < len(verdicts):
+        raise _whole_failed(verdicts, outcomes)
+    observer.told(Accepted(channel.name, counts["stored"], counts["replayed"]))
+    refused = [(reason, status) for reason, status in _ITEM_STATUS.items() if counts[reason]]
+    for reason, status in refused:
+        observer.told(Refused(channel.name, reason, status, request.id, counts[reason]))
+    return Reply(
+        _MADE if counts["stored"] + counts["replayed"] else refused[0][1],
+        b'{"items":[%b]}' % ",".join(items).encode(),
+        (("Retry-After", str(_RETRY_AFTER_S)),) if counts["unavailable"] else (),
+    )
 
+
+_ANSWERED = ("stored", "replayed", "conflict")
 
 # The status of a batch of which nothing was stored: what may still succeed comes first.
 _ITEM_STATUS = {"unavailable": 503, "conflict": 409, "invalid": 400}
 
 
-def _item(place: int, message: Message, outcome: Outcome) -> dict[str, object]:
+def _item(place: int, message: Message, outcome: Outcome) -> str:
     match outcome.kind:
-        case "stored" | "replayed":
-            return {"index": place, "key": message.key, "status": outcome.kind, "errors": []}
+        case "stored" | "replayed" as kind:
+            return f'{{"index":{place},"key":{encode_basestring(message.key)},"status":"{kind}","errors":[]}}'
         case "conflict":
-            errors = [{**fault, "pointer": f"/{place}"} for fault in _CONFLICT_ERRORS]
-            return {"index": place, "key": message.key, "status": "conflict", "errors": errors}
-        case "untouched":
-            return {"index": place, "key": message.key, "status": "untouched", "errors": []}
+            fault = FieldFault(f"/{place}", Conflict.sentence, "conflict")
+            return _encoded(
+                {"index": place, "key": message.key, "status": "conflict", "errors": [fault._asdict()]}
+            )
         case _:
-            return {"index": place, "key": message.key, "status": "unavailable", "errors": []}
+            return _encoded({"index": place, "key": message.key, "status": "unavailable", "errors": []})
 
 
-def _whole_failed(items: list[dict[str, object]], counts: dict[str, int]) -> Answerable:
-    if "conflict" not in counts:
-        return Unavailable(retry_after_s=_RETRY_AFTER_S)
+def _encoded(verdict: dict[str, object]) -> str:
+    return json.dumps(verdict, ensure_ascii=False, separators=(",", ":"))
+
+
+def _whole_failed(verdicts: list[dict[str, object] | Message], outcomes: list[Outcome]) -> Answerable:
     faults = [
-        FieldFault(f"/{item['index']}", f"The key {json.dumps(item['key'])} is taken by another body", "conflict")
-        for item in items
-        if item["status"] == "conflict"
+        FieldFault(
+            f"/{place}", f"The key {encode_basestring(verdict.key)} is taken by another body", "conflict"
+        )
+        for place, (verdict, outcome) in enumerate(zip(verdicts, outcomes, strict=True))
+        if isinstance(verdict, Message) and outcome.kind == "conflict"
     ]
+    if not faults:
+        return Unavailable(retry_after_s=_RETRY_AFTER_S)
     return Conflict("Nothing was stored: another message holds a key of this request.", faults=tuple(faults))
-
-

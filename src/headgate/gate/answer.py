@@ -29,7 +29,12 @@ class Gate:
     """
 
     def __init__(
-        self, app: App, settings: Mapping[str, str], clock: Clock, observer: Observer, new_id: Callable[[], str]
+        self,
+        app: App,
+        settings: Mapping[str, str],
+        clock: Clock,
+        observer: Observer,
+        new_id: Callable[[], str],
     ) -> None:
         self.observer = observer
         self._plans = {channel.path: plan_for(channel, settings, clock, new_id) for channel in app.channels}
@@ -45,7 +50,9 @@ class Gate:
         except Answerable as error:
             reply = self._refuse(error, channel, request, error)
         except Exception as error:  # noqa: BLE001 - the last border: a sender never sees an exception
-            reply = self._refuse(Broken(f"{Broken.sentence} Tell us the request id {request.id}."), channel, request, error)
+            reply = self._refuse(
+                Broken(f"{Broken.sentence} Tell us the request id {request.id}."), channel, request, error
+            )
         if channel is not None and channel.cors is not None:
             reply = reply.with_headers(*_cors_headers(channel, request))
         return reply.with_headers(("X-Request-Id", request.id))
@@ -74,7 +81,9 @@ class Gate:
             case _:
                 raise MethodNotAllowed(headers=(("Allow", _allowed(channel, key)),))
 
-    def _refuse(self, error: Answerable, channel: Channel | None, request: Request, cause: Exception) -> Reply:
+    def _refuse(
+        self, error: Answerable, channel: Channel | None, request: Request, cause: Exception
+    ) -> Reply:
         name = "" if channel is None else channel.name
         if isinstance(error, Fault):
             self.observer.told(Faulted(name, error.reason, error.status, request.id, site(cause)))

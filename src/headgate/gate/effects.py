@@ -1,4 +1,4 @@
-"""What the gate asks of the outside: yielded by its generators, carried out by an engine's driver, answered by `send`."""
+"""What the gate asks of the outside: yielded by its generators, carried out and answered by an engine's driver."""
 
 from __future__ import annotations
 

@@ -27,11 +27,11 @@ class Observer:
                 self.accepted[channel, "stored"] += stored
                 if replayed:
                     self.accepted[channel, "replayed"] += replayed
-            case Refused(channel, reason, status, request_id, count):
-                self.refused[channel, reason, status] += count
+            case Refused(channel, reason, status, request_id, times):
+                self.refused[channel, reason, status] += times
                 log.warning(
                     "refused channel=%s reason=%s status=%d count=%d request_id=%s",
-                    channel or "-", reason, status, count, request_id,
+                    channel or "-", reason, status, times, request_id,
                 )  # fmt: skip
             case Faulted(channel, reason, status, request_id, where):
                 self.faulted[channel, reason, status] += 1
@@ -42,7 +42,13 @@ class Observer:
 
     def shaping_failed(self, channel: str, option: str, request_id: str, error: Exception) -> None:
         """A user's `accepted=` or `problem=` raised; the plain reply was sent instead."""
-        log.error("the channel's %s raised channel=%s request_id=%s where=%s", option, channel, request_id, site(error))
+        log.error(
+            "the channel's %s raised channel=%s request_id=%s where=%s",
+            option,
+            channel,
+            request_id,
+            site(error),
+        )
 
 
 def site(error: BaseException) -> str:

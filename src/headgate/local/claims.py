@@ -21,44 +21,37 @@ _SLICE = 2_000
 _VALUES_AT_ONCE = 500
 
 
-def fingerprint(secret: bytes, channel: int, scope: str, key: str) -> bytes:
-    """128 keyed bits that stand for a key; without the store's secret nobody can make two keys meet."""
-    text = f"{channel}\0{scope}\0{key}"
-    return hashlib.blake2b(text.encode(), digest_size=16, key=secret).digest()
-
-
 class Claims:
-    """Owned by the writer; `recent` may be called from any thread."""
+    """Owned by the writer; `holders` may be called from any thread, with a connection of its own."""
 
-    def __init__(self, secret: bytes) -> None:
-        self.secret = secret
+    def __init__(self, secret: bytes, *, turn: int = _TURN, slice_: int = _SLICE) -> None:
+        self._hash = hashlib.blake2b(digest_size=16, key=secret)
+        self._turn = turn
+        self._slice = slice_
         self._live: dict[bytes, int] = {}
         self._merging: dict[bytes, int] = {}
         self._slices: list[list[bytes]] = []
         self._merging_to = 0
 
+    def mark(self, channel: int, scope: str, key: str) -> bytes:
+        """128 keyed bits that stand for a key; without the store's secret nobody can make two keys meet."""
+        state = self._hash.copy()
+        state.update(f"{channel}:{len(scope)}:{scope}{key}".encode())
+        return state.digest()
+
     def load(self, connection: sqlite3.Connection) -> None:
         """Make the newest claims anew from the rows that the table does not know yet."""
         (claimed_to,) = connection.execute("SELECT value FROM meta WHERE name = 'claimed_to'").fetchone()
         rows = connection.execute("SELECT channel, scope, key, seq FROM message WHERE seq > ? ORDER BY seq", (claimed_to,))
-        self._live = {fingerprint(self.secret, channel, scope, key): seq for channel, scope, key, seq in rows}
-
-    def recent(self, mark: bytes) -> int | None:
-        """The row of a claim that may not be in the table yet."""
-        # In this order: a turn fills `_merging` before it empties `_live`.
-        seq = self._live.get(mark)
-        return seq if seq is not None else self._merging.get(mark)
+        self._live = {self.mark(channel, scope, key): seq for channel, scope, key, seq in rows}
 
     def holders(self, connection: sqlite3.Connection, marks: Sequence[bytes]) -> dict[bytes, int]:
         """The rows of those `marks` that are claimed."""
-        held: dict[bytes, int] = {}
-        unknown = []
-        for mark in marks:
-            seq = self.recent(mark)
-            if seq is None:
-                unknown.append(mark)
-            else:
-                held[mark] = seq
+        # In this order: a turn fills `_merging` before it empties `_live`.
+        live, merging = self._live, self._merging
+        held = {mark: seq for mark in marks if (seq := live.get(mark)) is not None}
+        held.update({mark: seq for mark in marks if mark not in held and (seq := merging.get(mark)) is not None})
+        unknown = [mark for mark in marks if mark not in held] if held else marks
         for at in range(0, len(unknown), _VALUES_AT_ONCE):
             part = unknown[at : at + _VALUES_AT_ONCE]
             places = ",".join("?" * len(part))
@@ -102,9 +95,9 @@ class Claims:
             self._slices.pop()
             if not self._slices:
                 self._merging = {}
-        elif len(self._live) >= _TURN:
+        elif len(self._live) >= self._turn:
             self._merging_to = max(self._live.values())
             self._merging = self._live
             self._live = {}
             marks = sorted(self._merging, reverse=True)
-            self._slices = [marks[at : at + _SLICE][::-1] for at in range(0, len(marks), _SLICE)]
+            self._slices = [marks[at : at + self._slice][::-1] for at in range(0, len(marks), self._slice)]

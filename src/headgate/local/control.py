@@ -27,7 +27,9 @@ def control_routes(engine: LocalEngine, clock: Clock, token: str) -> list[Route]
     def check(request: Request) -> None:
         sent = request.headers.get("authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(sent.encode(), secret.encode()):
-            raise Unauthorized("Control is for whoever can read the state folder.", headers=(("WWW-Authenticate", "Bearer"),))
+            raise Unauthorized(
+                "Control is for whoever can read the state folder.", headers=(("WWW-Authenticate", "Bearer"),)
+            )
 
     async def create_key(request: Request) -> Response:
         check(request)

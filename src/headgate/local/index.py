@@ -5,25 +5,28 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from headgate import limits
 from headgate.clock import Clock
 from headgate.engine import Index, Outcome, Page
 from headgate.errors import Unavailable
-from headgate.local.claims import Claims, fingerprint
+from headgate.local.claims import Claims
 from headgate.local.schema import open_reading
-from headgate.local.writer import Change, Job, Writer
+from headgate.local.writer import ITS_OWN, Change, Job, Writer
 from headgate.message import Message, digest
 
 _COLUMNS = "seq, channel, scope, key, body, received_ms, principal, request_id, traceparent, status, expires_ms, error"
-_ROW = "(" + ",".join("?" * 12) + ")"
+_WIDTH = 12
 _READ = f"SELECT {_COLUMNS} FROM message"
 _ROWS_AT_ONCE = (512, 64, 8, 1)  # few sizes, so that every statement stays prepared
 _SWEEP_ROWS = 1_000
+_STORED = Outcome("stored")
+
+
+Result = TypeVar("Result")
 
 
 class Batch(NamedTuple):
@@ -61,7 +64,10 @@ class LocalIndex(Index):
         reader = self._reader()
         for id_, name in reader.execute("SELECT id, name FROM channel"):
             self._channels[name], self._names[id_] = id_, name
-        self._last_seq: int = reader.execute("SELECT coalesce(max(seq), 0) FROM message").fetchone()[0]
+        # Not below what was merged, though the newest rows may be deleted: load() passes over numbers up to there.
+        self._last_seq: int = reader.execute(
+            "SELECT max((SELECT coalesce(max(seq), 0) FROM message), value) FROM meta WHERE name = 'claimed_to'"
+        ).fetchone()[0]
         self._writer: Writer | None = None
 
     def write_with(self, writer: Writer) -> None:
@@ -93,13 +99,31 @@ class LocalIndex(Index):
 
     def delete(self, channel: str, scope: str, key: str) -> bool:
         def delete(connection: sqlite3.Connection) -> bool:
-            twin = self._held(connection, channel, scope, key)
+            twin = self._held(connection, channel, scope, key, self._fresh)
             if twin is None:
                 return False
             self._remove(connection, [twin])
             return not self._expired(twin.message)
 
         return bool(self._writing.change(delete))
+
+    # ------------------------------------------------------------------------------------------ for the command line
+
+    def newest(self, limit: int, after: str | None) -> Page:
+        """`find` over every channel, those too that the app no longer has."""
+        before = _position(after)
+        return self._read(lambda reader: self._find(reader, None, None, None, None, limit, before))
+
+    def scopes(self, channel: str, key: str) -> list[str]:
+        """The scopes under which a channel holds a key. Looks at every message of the channel."""
+        rows = self._read(
+            lambda reader: reader.execute(
+                "SELECT DISTINCT scope FROM message JOIN channel ON channel.id = message.channel"
+                " WHERE channel.name = ? AND key = ? AND (expires_ms IS NULL OR expires_ms > ?) ORDER BY scope",
+                (channel, key, self._clock.now_ms()),
+            ).fetchall()
+        )
+        return [scope for (scope,) in rows]
 
     # -------------------------------------------------------------------------------------------------- on the loop
 
@@ -123,28 +147,26 @@ class LocalIndex(Index):
         self._in_flight = group
         if group is None:
             return
-        watch = group.loop.call_later(limits.TWIN_WAIT.value, self._release_twins)
+        group.watch = group.loop.call_later(limits.TWIN_WAIT.value, self._release_twins, group)
 
         def landed(results: list[Any]) -> None:
-            group.loop.call_soon_threadsafe(self._touch_down, group, watch, results[0])
+            group.loop.call_soon_threadsafe(self._touch_down, group, results[0])
 
         self._writing.submit(Job([self._storing(group.batches)], landed))
 
-    def _touch_down(self, group: _Group, watch: asyncio.TimerHandle, result: Any) -> None:
-        watch.cancel()
+    def _touch_down(self, group: _Group, result: Any) -> None:
+        if group.watch is not None:
+            group.watch.cancel()
         if isinstance(result, BaseException):
             result = [[Outcome("unavailable")] * len(batch.messages) for batch in group.batches]
         group.outcomes = result
         group.wake()
         self._take_off()
 
-    def _release_twins(self) -> None:
+    def _release_twins(self, first: _Group) -> None:
         """The disk is slow: whoever waits behind the same key need not wait any longer, and is told `in_progress`."""
-        first, then = self._in_flight, self._group
-        if first is None:
-            return
         seen: set[tuple[str, str, str]] = set()
-        for group in (first, then):
+        for group in (first, self._group):
             for place, batch in enumerate(group.batches if group else ()):
                 keys = {(message.channel, message.scope, message.key) for message in batch.messages}
                 if group and keys & seen:
@@ -152,7 +174,7 @@ class LocalIndex(Index):
                 seen |= keys
             if group:
                 group.wake()
-        first.loop.call_later(limits.TWIN_WAIT.value, self._release_twins)
+        first.watch = first.loop.call_later(limits.TWIN_WAIT.value, self._release_twins, first)
 
     # ------------------------------------------------------------------------------------------- inside a transaction
 
@@ -164,72 +186,80 @@ class LocalIndex(Index):
 
     def _storing(self, batches: Sequence[Batch]) -> Change:
         def store(connection: sqlite3.Connection) -> list[list[Outcome]]:
-            try:
-                return self._store(connection, batches)
-            except (sqlite3.OperationalError, MemoryError):
-                raise
-            except Exception:
-                if len(batches) == 1:
-                    raise
+            outcomes = self._store_or_undo(connection, batches)
+            if outcomes is None:
                 # One of them cannot be written at all. Each for itself, so that it does not take the others along.
-                return [self._store_alone(connection, batch) for batch in batches]
+                outcomes = [self._store_alone(connection, batch) for batch in batches]
+            return outcomes
 
         return store
 
     def _store_alone(self, connection: sqlite3.Connection, batch: Batch) -> list[Outcome]:
-        connection.execute("SAVEPOINT alone")
+        outcomes = self._store_or_undo(connection, [batch])
+        return outcomes[0] if outcomes is not None else [Outcome("unavailable")] * len(batch.messages)
+
+    def _store_or_undo(self, connection: sqlite3.Connection, batches: Sequence[Batch]) -> list[list[Outcome]] | None:
+        """`_store`; None, and nothing is changed, where something in the messages (not the disk) stands against it."""
+        fresh, gone = dict(self._fresh), dict(self._gone)
+        connection.execute("SAVEPOINT attempt")
         try:
-            (outcomes,) = self._store(connection, [batch])
-        except sqlite3.OperationalError:
-            raise
-        except Exception:  # noqa: BLE001 - it is told apart from the others, and its sender may try again
-            connection.execute("ROLLBACK TO alone")
-            outcomes = [Outcome("unavailable")] * len(batch.messages)
-        connection.execute("RELEASE alone")
+            outcomes: list[list[Outcome]] | None = self._store(connection, batches)
+        except (sqlite3.DatabaseError, MemoryError) as error:
+            if not isinstance(error, ITS_OWN):
+                raise
+            outcomes = None
+        except Exception:  # noqa: BLE001 - its sender is told, and may try again
+            outcomes = None
+        if outcomes is None:
+            connection.execute("ROLLBACK TO attempt")
+            self._fresh, self._gone = fresh, gone
+        connection.execute("RELEASE attempt")
         return outcomes
 
     def _store(self, connection: sqlite3.Connection, batches: Sequence[Batch]) -> list[list[Outcome]]:
         """Decide everything first, from what the store holds; then write what is new in a few statements."""
         now_ms = self._clock.now_ms()
         marks = [self._mark(message) for batch in batches for message in batch.messages]
-        twins = self._twins(connection, marks)
-        new: dict[bytes, Twin] = {}
+        twins = self._twins(connection, marks, self._fresh)
+        held = {mark: twin.message for mark, twin in twins.items()}
+        new: dict[bytes, Message] = {}
         stale: list[Twin] = []
-        seq = self._last_seq
         results = []
-        at = 0
+        unread = iter(marks)
         for batch in batches:
             outcomes: list[Outcome] = []
-            claimed: dict[bytes, Twin] = {}
+            claimed: dict[bytes, Message] = {}
             for message in batch.messages:
-                mark = marks[at]
-                at += 1
-                twin = claimed.get(mark) or new.get(mark) or twins.get(mark)
-                if twin is not None and not self._expired(twin.message, now_ms):
-                    outcomes.append(_compared(twin.message, message))
+                mark = next(unread)
+                twin = held.get(mark)
+                if twin is not None and (twin.expires_ms is None or twin.expires_ms > now_ms):
+                    outcomes.append(_compared(twin, message))
                     continue
-                if twin is not None:
-                    stale.append(twin)
-                seq += 1
-                claimed[mark] = Twin(seq, message)
-                outcomes.append(Outcome("stored", message))
+                if mark in twins:
+                    stale.append(twins[mark])
+                held[mark] = claimed[mark] = message
+                outcomes.append(_STORED)
             if batch.whole and any(outcome.kind == "conflict" for outcome in outcomes):
-                seq -= len(claimed)
+                for mark in claimed:
+                    del held[mark]
                 outcomes = [_withheld(outcome) for outcome in outcomes]
             else:
                 new.update(claimed)
             results.append(outcomes)
         self._remove(connection, stale)
-        self._insert(connection, new)
-        self._last_seq = seq
-        self._fresh.update({mark: twin.seq for mark, twin in new.items()})
+        self._insert(connection, new.values())
+        self._fresh.update(zip(new, range(self._last_seq + 1, self._last_seq + 1 + len(new)), strict=True))
+        self._last_seq += len(new)
         return results
 
-    def _twins(self, connection: sqlite3.Connection, marks: list[bytes]) -> dict[bytes, Twin]:
+    def _twins(
+        self, connection: sqlite3.Connection, marks: list[bytes], fresh: Mapping[bytes, int]
+    ) -> dict[bytes, Twin]:
+        """The rows that hold `marks`. `fresh` are the claims of the transaction itself; a reader has none."""
         unknown = marks
         held: dict[bytes, int] = {}
-        if self._fresh:
-            held = {mark: self._fresh[mark] for mark in marks if mark in self._fresh}
+        if fresh:
+            held = {mark: fresh[mark] for mark in marks if mark in fresh}
             unknown = [mark for mark in marks if mark not in held]
         held.update(self._claims.holders(connection, unknown))
         found = {}
@@ -240,23 +270,24 @@ class LocalIndex(Index):
                 found[mark] = Twin(seq, message)
         return found
 
-    def _insert(self, connection: sqlite3.Connection, new: dict[bytes, Twin]) -> None:
+    def _insert(self, connection: sqlite3.Connection, messages: Collection[Message]) -> None:
+        """Under the numbers that come next, in order."""
         channels = self._channels
-        rows = [
-            (seq, channels[m[0]], m[1], m[2], m[3], m[4], m[5], m[6], m[7], m[8], m[9], m[11])
-            for seq, m in new.values()
-        ]
+        values: list[Any] = []
+        fields = []
+        for seq, m in enumerate(messages, self._last_seq + 1):
+            name, scope, key, body, received_ms, principal, request_id, trace, status, expires_ms, indexed, error = m
+            channel = channels[name]
+            values += (
+                seq, channel, scope, key, body, received_ms, principal, request_id, trace, status, expires_ms, error
+            )  # fmt: skip
+            for index, value in indexed:
+                fields.append((channel, index, value, seq))
         at = 0
-        for size in _ROWS_AT_ONCE:
-            while len(rows) - at >= size:
-                values = list(chain.from_iterable(rows[at : at + size]))
-                connection.execute(_INSERTS[size], values)
-                at += size
-        fields = [
-            (channels[twin.message.channel], name, value, twin.seq)
-            for twin in new.values()
-            for name, value in twin.message.fields
-        ]
+        for rows in _ROWS_AT_ONCE:
+            while len(values) - at >= rows * _WIDTH:
+                connection.execute(_INSERTS[rows], values[at : at + rows * _WIDTH])
+                at += rows * _WIDTH
         if fields:
             connection.executemany("INSERT OR IGNORE INTO field VALUES (?,?,?,?)", fields)
 
@@ -299,31 +330,35 @@ class LocalIndex(Index):
         return int(self._writing.change(sweep))
 
     def _mark(self, message: Message) -> bytes:
-        return fingerprint(self._claims.secret, self._channels[message.channel], message.scope, message.key)
+        return self._claims.mark(self._channels[message.channel], message.scope, message.key)
 
-    def _held(self, connection: sqlite3.Connection, channel: str, scope: str, key: str) -> Twin | None:
+    def _held(
+        self, connection: sqlite3.Connection, channel: str, scope: str, key: str, fresh: Mapping[bytes, int]
+    ) -> Twin | None:
         if channel not in self._channels:
             return None
-        mark = fingerprint(self._claims.secret, self._channels[channel], scope, key)
-        return self._twins(connection, [mark]).get(mark)
+        mark = self._claims.mark(self._channels[channel], scope, key)
+        return self._twins(connection, [mark], fresh).get(mark)
 
     # ------------------------------------------------------------------------------------------------------ reading
 
     def _get(self, reader: sqlite3.Connection, channel: str, scope: str, key: str) -> Message | None:
-        twin = self._held(reader, channel, scope, key)
+        twin = self._held(reader, channel, scope, key, {})
         return None if twin is None or self._expired(twin.message) else twin.message
 
     def _find(
         self,
         reader: sqlite3.Connection,
-        channel: str,
+        channel: str | None,
         scope: str | None,
         field: str | None,
         value: str | None,
         limit: int,
         before: int,
     ) -> Page:
-        where = ["message.channel = :channel", "seq < :before", "(expires_ms IS NULL OR expires_ms > :now)"]
+        where = ["seq < :before", "(expires_ms IS NULL OR expires_ms > :now)"]
+        if channel is not None:
+            where.append("message.channel = :channel")
         if scope is not None:
             where.append("scope = :scope")
         if field is not None:
@@ -332,7 +367,7 @@ class LocalIndex(Index):
         rows = reader.execute(
             f"{_READ} WHERE {' AND '.join(where)} ORDER BY seq DESC LIMIT :limit",  # noqa: S608
             {
-                "channel": self._channels.get(channel, -1),
+                "channel": None if channel is None else self._channels.get(channel, -1),
                 "before": before,
                 "now": self._clock.now_ms(),
                 "scope": scope,
@@ -344,7 +379,7 @@ class LocalIndex(Index):
         more = len(rows) > limit
         return Page([self._message(row) for row in rows[:limit]], str(rows[limit - 1][0]) if more else None)
 
-    def _read(self, query: Callable[[sqlite3.Connection], Any]) -> Any:
+    def _read(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
         try:
             return query(self._reader())
         except sqlite3.Error:
@@ -377,6 +412,7 @@ class _Group:
         self.batches: list[Batch] = []
         self.outcomes: list[list[Outcome]] | None = None
         self.late: set[int] = set()
+        self.watch: asyncio.TimerHandle | None = None
         self._woken = _Uncancelled(loop=loop)
 
     async def wait(self) -> None:
@@ -396,7 +432,7 @@ class _Uncancelled(asyncio.Future[None]):
 
 
 
-_INSERTS = {size: f"INSERT INTO message ({_COLUMNS}) VALUES " + ",".join([_ROW] * size) for size in _ROWS_AT_ONCE}
+_INSERTS = {size: f"INSERT INTO message ({_COLUMNS}) VALUES " + ",".join(["(" + ",".join("?" * _WIDTH) + ")"] * size) for size in _ROWS_AT_ONCE}
 
 
 def _compared(held: Message, sent: Message) -> Outcome:
@@ -411,6 +447,6 @@ def _withheld(outcome: Outcome) -> Outcome:
 def _position(after: str | None) -> int:
     if after is None:
         return 2**63 - 1
-    if not (after.isascii() and after.isdigit() and len(after) < 20):
+    if not (after.isascii() and after.isdigit() and len(after) < 19):
         raise ValueError(f"{after!r} is not a place in a list")
     return int(after)

@@ -56,7 +56,11 @@ def open_writing(file: Path) -> sqlite3.Connection:
     Raises Misuse for a file that a newer headgate wrote, or that is not one of ours.
     """
     connection = sqlite3.connect(
-        file, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=_BUSY_TIMEOUT_MS / 1000
+        file,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        timeout=_BUSY_TIMEOUT_MS / 1000,
     )
     _configure(connection, file)
     connection.execute("PRAGMA journal_mode = WAL")
@@ -122,6 +126,8 @@ def _create(connection: sqlite3.Connection) -> None:
     for statement in _SCHEMA.split(";\n"):
         if statement.strip():
             connection.execute(statement)
-    connection.execute("INSERT INTO meta VALUES ('fingerprint_key', ?), ('claimed_to', 0)", (secrets.token_bytes(32),))
+    connection.execute(
+        "INSERT INTO meta VALUES ('fingerprint_key', ?), ('claimed_to', 0)", (secrets.token_bytes(32),)
+    )
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")

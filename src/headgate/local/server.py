@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -30,7 +32,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-class ClientGone(Exception):
+class ClientGoneError(Exception):
     """The sender hung up before its body was complete; there is nobody to answer."""
 
 
@@ -67,7 +69,7 @@ class Server:
         )
         try:
             reply = await self._answer(request, receive)
-        except ClientGone:
+        except ClientGoneError:
             return
         await _send(reply, send)
 
@@ -78,7 +80,7 @@ class Server:
             while True:
                 try:
                     answer = await self._carry_out(effect, request, receive)
-                except (ClientGone, asyncio.CancelledError):
+                except (ClientGoneError, asyncio.CancelledError):
                     steps.close()
                     raise
                 except Exception as error:  # noqa: BLE001 - the gate decides what it means
@@ -113,12 +115,12 @@ async def _body(request: Request, receive: Receive, limit_bytes: int) -> bytes |
     declared = request.headers.get(b"content-length")
     if declared is not None and int(declared) > limit_bytes:
         return None
-    parts = []
+    parts: list[bytes] = []
     size = 0
     while True:
         event = await receive()
         if event["type"] == "http.disconnect":
-            raise ClientGone
+            raise ClientGoneError
         part: bytes = event.get("body", b"")
         size += len(part)
         if size > limit_bytes:
@@ -130,12 +132,23 @@ async def _body(request: Request, receive: Receive, limit_bytes: int) -> bytes |
 
 async def _send(reply: Reply, send: Send) -> None:
     body = reply.encoded()
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in reply.headers]
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in reply.headers
+    ]
     if reply.status != 204:
         headers.append((b"content-type", reply.content_type.encode("latin-1")))
         headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _suit_the_interpreter() -> None:
+    """Measured on batches: collecting cycles less often gives a fifth more, for messages make none; and the writer's
+    thread should not wait 5 ms, the default, for the loop's to let go."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    sys.setswitchinterval(0.001)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -187,9 +200,9 @@ class Running:
 
     def run(self) -> None:
         """Serve, on the main thread."""
-        # uvicorn drains on these signals, then raises them again: by then there is nothing left to do.
+        # Obeyed from here on. uvicorn takes them over, and raises them again at its end, when there is nothing to stop.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, lambda *_: self.stop())
         self._uvicorn.run(sockets=[self._sock])
 
     def stop(self) -> None:

@@ -103,7 +103,7 @@ class _Counts(Collector):
 
 def _reply(error: Answerable) -> Response:
     reply = http.Problem.of(error, str(uuid7())).reply()
-    headers = {name: value for name, value in reply.headers}
+    headers = dict(reply.headers)
     return Response(reply.encoded(), reply.status, {**headers, "Content-Type": reply.content_type})
 
 

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import secrets
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -19,13 +20,21 @@ from headgate.local.schema import FILE_NAME
 
 FOLDER_NAME = ".headgate"
 
+_TRIES = 60
+_PAUSE_S = 0.05
+
 
 class Holder(NamedTuple):
-    """The process that serves from a folder. `control_token` opens its control routes to whoever can read the folder."""
+    """Who serves from a folder. `control_token` opens its control routes to whoever can read the folder."""
 
     pid: int
     url: str
     control_token: str
+
+    def __str__(self) -> str:
+        if not self.pid:
+            return "another process"
+        return f"process {self.pid}, serving {self.url}" if self.url else f"process {self.pid}"
 
 
 class StateFolder:
@@ -41,16 +50,24 @@ class StateFolder:
         return self.path / FILE_NAME
 
     def hold(self) -> None:
-        """Make the folder where there is none, and take it for this process. Raises Misuse where another has it."""
+        """Make the folder where there is none, and take it for this process. Raises Misuse where another has it.
+
+        A command that changes something beside us has it for a moment only; that is waited for.
+        """
         self._make()
         lock = (self.path / "lock").open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            holder = self.holder()
-            who = f"process {holder.pid}, serving {holder.url}" if holder and holder.url else "another process"
-            raise Misuse(f"{self.path} is in use by {who}. Stop it, or say another --state folder.") from None
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                holder = self.holder() or Holder(0, "", "")
+                if holder.url or not tries_left:
+                    lock.close()
+                    raise Misuse(
+                        f"{self.path} is in use by {holder}. Stop it, or say another --state folder."
+                    ) from None
+                time.sleep(_PAUSE_S)
         self._lock = lock
         self.announce("")
 
@@ -89,11 +106,14 @@ class StateFolder:
 
     def _make(self) -> None:
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.chmod(0o700)
             sync_folder(self.path.parent)
             (self.path / ".gitignore").write_text("*\n")
         except OSError as error:
-            raise Misuse(f"The state folder {self.path} cannot be made: {error.strerror}. Say another --state.") from None
+            raise Misuse(
+                f"The state folder {self.path} cannot be made: {error.strerror}. Say another --state."
+            ) from None
 
     # ------------------------------------------------------------------------------------------------------ secrets
 
@@ -104,7 +124,9 @@ class StateFolder:
         except FileNotFoundError:
             kept = {}
         except ValueError:
-            raise Misuse(f"{self.path / 'credentials.json'} is damaged; remove it, and dev makes a new one.") from None
+            raise Misuse(
+                f"{self.path / 'credentials.json'} is damaged; remove it, and dev makes a new one."
+            ) from None
         return {"secrets": kept.get("secrets", {}), "api_keys": kept.get("api_keys", {})}
 
     def keep_credentials(self, credentials: Mapping[str, Any]) -> None:
@@ -128,7 +150,9 @@ class StateFolder:
                 resolved[setting.name] = value
         if missing:
             names = ", ".join(dict.fromkeys(missing))
-            raise Misuse(f"Set the environment variable{'s' if ',' in names else ''} {names} before starting.")
+            raise Misuse(
+                f"Set the environment variable{'s' if ',' in names else ''} {names} before starting."
+            )
         if invent and credentials != self.credentials():
             self.keep_credentials(credentials)
         return resolved
@@ -144,7 +168,9 @@ def _otherwise(setting: Secret | Env, auth: Auth, credentials: dict[str, Any], *
             case Jwt() if setting is not auth.secret:
                 return None
             case Signed(style="standard"):
-                credentials["secrets"][setting.name] = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+                credentials["secrets"][setting.name] = (
+                    "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+                )
             case _:
                 credentials["secrets"][setting.name] = secrets.token_urlsafe(32)
     return str(credentials["secrets"][setting.name])
@@ -153,7 +179,9 @@ def _otherwise(setting: Secret | Env, auth: Auth, credentials: dict[str, Any], *
 def write_private(path: Path, text: str) -> None:
     """Replace a file in one step, readable for its owner alone, synced."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+    with os.fdopen(
+        os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+    ) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -22,9 +22,18 @@ _LOG_PAGES = 16_384
 class Upkeep:
     """A thread of its own. `touched` says that something was committed; without it the thread sleeps."""
 
-    def __init__(self, file: Path, sweep: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        file: Path,
+        sweep: Callable[[], int],
+        *,
+        pause_s: float = _PAUSE_S,
+        sweep_every_s: float = _SWEEP_EVERY_S,
+    ) -> None:
         self._file = file
         self._sweep = sweep
+        self._pause_s = pause_s
+        self._sweep_every_s = sweep_every_s
         self._touched = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="headgate-upkeep", daemon=True)
@@ -42,13 +51,16 @@ class Upkeep:
 
     def _run(self) -> None:
         connection = sqlite3.connect(self._file, isolation_level=None, timeout=1.0)
+        busy_s = 0.0  # without a sweep; a store that is never idle is swept all the same
         try:
             while not self._closing.is_set():
-                if self._touched.wait(_SWEEP_EVERY_S):
+                if self._touched.wait(self._sweep_every_s) and busy_s < self._sweep_every_s:
                     self._touched.clear()
-                    self._closing.wait(_PAUSE_S)
+                    self._closing.wait(self._pause_s)
+                    busy_s += self._pause_s
                     self._checkpoint(connection)
                 else:
+                    busy_s = 0.0
                     self._remove_expired()
         finally:
             connection.close()

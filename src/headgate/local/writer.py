@@ -25,6 +25,8 @@ _LASTING = {
 }
 _WRITING = {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMOPEN}
 _NO_ROOM_BYTES = 1024 * 1024
+# What SQLite says of one statement and its values. Every other DatabaseError is about the store.
+ITS_OWN = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError)
 
 Change = Callable[[sqlite3.Connection], Any]
 Landed = Callable[[list[Any]], None]
@@ -133,9 +135,9 @@ class Writer:
         self._connection.execute("SAVEPOINT change")
         try:
             result = change(self._connection)
-        except sqlite3.OperationalError:
-            raise
-        except Exception as error:  # noqa: BLE001 - handed to whoever submitted it
+        except Exception as error:
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, ITS_OWN):
+                raise
             self._connection.execute("ROLLBACK TO change")
             result = error
         self._connection.execute("RELEASE change")
