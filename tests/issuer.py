@@ -64,7 +64,7 @@ def sign(header: bytes | object, payload: bytes | object, key: SigningKey, algor
 class Issuer:
     """What the server answers, to be changed at will, and how often it was asked.
 
-    `held` makes it wait before it answers, until `held` is set again.
+    While `held` is cleared it does not answer; `reached` is set by each request.
     """
 
     def __init__(self, url: str) -> None:
@@ -76,6 +76,7 @@ class Issuer:
         self.asked = 0
         self.held = threading.Event()
         self.held.set()
+        self.reached = threading.Event()
 
     def answer(self) -> bytes:
         return json.dumps({"keys": self.keys}).encode() if self.content is None else self.content
@@ -88,6 +89,7 @@ def issuing() -> Iterator[Issuer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             issuer.asked += 1
+            issuer.reached.set()
             issuer.held.wait(10)
             content = issuer.answer()
             self.send_response(issuer.status)

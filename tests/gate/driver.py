@@ -27,9 +27,7 @@ def bearing(token: str | bytes) -> Request:
     return request(authorization=b"Bearer " + (token.encode() if isinstance(token, str) else token))
 
 
-def principal(
-    verifier: ChannelVerifier, sent: Request, body: bytes | None = None, keys: Keys | None = None
-) -> str:
+def principal(verifier: ChannelVerifier, sent: Request, body: bytes | None = None, keys: Keys | None = None) -> str:
     """Who sent it; raises what the verifier raises."""
     steps = verifier.verify(sent, body)
     resume: Callable[[], Effect] = lambda: next(steps)  # noqa: E731
@@ -46,9 +44,7 @@ def principal(
             resume = _sending(steps, answer)
 
 
-def refusal(
-    verifier: ChannelVerifier, sent: Request, body: bytes | None = None, keys: Keys | None = None
-) -> Refusal:
+def refusal(verifier: ChannelVerifier, sent: Request, body: bytes | None = None, keys: Keys | None = None) -> Refusal:
     """How it was refused; fails where it was let in."""
     with pytest.raises(Refusal) as caught:
         principal(verifier, sent, body, keys)

@@ -228,9 +228,7 @@ KEYS = {
 LET_IN = {
     "plain": hs256(GOOD),
     "no typ": hs256(GOOD, {"alg": "HS256"}),
-    "headers that are not for us": hs256(
-        GOOD, HS256 | {"typ": "at+jwt", "kid": "any", "jku": "x", "x5c": ["x"]}
-    ),
+    "headers that are not for us": hs256(GOOD, HS256 | {"typ": "at+jwt", "kid": "any", "jku": "x", "x5c": ["x"]}),
     "list of auds": with_claims(aud=["others", "orders"]),
     "exp in a moment": with_claims(exp=NOW_S + 0.5),
     "exp at the end of the year 9999": with_claims(exp=253_402_300_799),
@@ -306,9 +304,7 @@ def test_a_good_token_opens_the_channel(name: str) -> None:
     assert principal(verifier(), bearing(LET_IN[name])) == "alice"
 
 
-@pytest.mark.parametrize(
-    "sub", ["a", "a" * 255, "é" * 127, "名前", "🙂", "a b", "auth0|5f7c8ec7c33c6c004bbafe82"]
-)
+@pytest.mark.parametrize("sub", ["a", "a" * 255, "é" * 127, "名前", "🙂", "a b", "auth0|5f7c8ec7c33c6c004bbafe82"])
 def test_any_text_fit_for_a_principal_is_one(sub: str) -> None:
     assert principal(verifier(), bearing(with_claims(sub=sub))) == sub
 
@@ -337,9 +333,7 @@ def vectors(cases: Path) -> list[dict[str, Any]]:
 def vector_verifier(vector: dict[str, Any]) -> ChannelVerifier:
     """A channel that knows the vector's key. Its claims are in no vector."""
     if vector["alg"] != "HS256":
-        public = {
-            name: value for name, value in vector["key"].items() if name in ("kty", "n", "e", "crv", "x", "y")
-        }
+        public = {name: value for name, value in vector["key"].items() if name in ("kty", "n", "e", "crv", "x", "y")}
         return verifier(public_key=public_pem(jwt.PyJWK(public, vector["alg"]).key))
     # RFC 7515's secret is no text, as a setting is; so it goes in behind the settings.
     secret = base64.urlsafe_b64decode(vector["key"]["k"] + "==")

@@ -25,9 +25,7 @@ WHSEC = "whsec_" + base64.b64encode(RAW_KEY).decode()
 NOW_S = 1_767_225_600
 
 
-def verifier(
-    style: Any = "standard", secret: Any = WHSEC, clock: ManualClock | None = None
-) -> ChannelVerifier:
+def verifier(style: Any = "standard", secret: Any = WHSEC, clock: ManualClock | None = None) -> ChannelVerifier:
     channel = Channel("/orders", auth=Signed(secret, style=style))
     return verifier_for(channel, {"NEW": WHSEC, "OLD": "old secret"}, clock or ManualClock())
 
@@ -46,9 +44,7 @@ def standard_request(signature: str, at_s: int | str = NOW_S, id_: str = "msg_1"
 
 
 def stripe_request(key: bytes = b"whsec_stripe", at_s: int | str = NOW_S, *, before: str = "") -> Request:
-    return request(
-        stripe_signature=f"t={at_s},{before}v1={hex_mac(key, f'{at_s}.'.encode(), BODY)},v0=legacy"
-    )
+    return request(stripe_signature=f"t={at_s},{before}v1={hex_mac(key, f'{at_s}.'.encode(), BODY)},v0=legacy")
 
 
 def github_request(key: bytes = b"github secret") -> Request:
@@ -69,9 +65,7 @@ def test_the_example_of_standard_webhooks_is_let_in() -> None:
 
 def test_the_example_of_github_is_let_in() -> None:
     # From GitHub's page on validating webhook deliveries.
-    sent = request(
-        x_hub_signature_256="sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
-    )
+    sent = request(x_hub_signature_256="sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17")
     who = verifier("github", "It's a Secret to Everybody")
     assert principal(who, sent, b"Hello, World!") == "github"
 
@@ -107,9 +101,7 @@ def test_another_body_or_secret_is_refused(style: str, secret: str, sent: Reques
 def test_one_good_signature_among_several_is_enough() -> None:
     several = f"v1,AAAA v1a,{standard()[3:]} v2,x {standard()} v1,"
     assert principal(verifier(), standard_request(several), BODY) == "standard"
-    assert (
-        principal(verifier("stripe", "whsec_stripe"), stripe_request(before="v1=00,v1=,"), BODY) == "stripe"
-    )
+    assert principal(verifier("stripe", "whsec_stripe"), stripe_request(before="v1=00,v1=,"), BODY) == "stripe"
 
 
 def test_a_good_signature_of_another_version_is_refused() -> None:
@@ -170,9 +162,7 @@ def test_a_header_that_is_absent_or_empty_is_missing(absent: str) -> None:
         assert refusal(verifier(style, "s"), request(), BODY).reason == "signature_missing"
 
 
-@pytest.mark.parametrize(
-    "junk", [b"\xff\xfe", b",", b"=", b"v1", b"v1,,,", b"sha256=", b"t=,v1=", b" " * 9000]
-)
+@pytest.mark.parametrize("junk", [b"\xff\xfe", b",", b"=", b"v1", b"v1,,,", b"sha256=", b"t=,v1=", b" " * 9000])
 def test_junk_for_a_signature_is_refused_and_nothing_worse(junk: bytes) -> None:
     sent = {b"webhook-id": b"\xff", b"webhook-timestamp": b"1767225600"}
     for name, style in [
@@ -185,7 +175,7 @@ def test_junk_for_a_signature_is_refused_and_nothing_worse(junk: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "secret", ["whsec_", "whsec_!!!", "whsec_abc", "whsec_ü", "", Secret("ABSENT"), Env("ABSENT")]
+    "secret", ["whsec_", "whsec_!!!", "whsec_abc", "whsec_QUJD!!!QUJD", "whsec_ü", "", Secret("ABSENT"), Env("ABSENT")]
 )
 def test_a_secret_that_cannot_work_is_refused_at_the_start(secret: str | Secret | Env) -> None:
     with pytest.raises(Misuse, match=r"^Channel /orders: ") as caught:
