@@ -192,9 +192,7 @@ def jwt_verifier(auth: Jwt, channel: Channel, settings: Mapping[str, str], clock
     return JwtVerifier(key, algorithms, issuer, audience, auth, channel.name, clock)
 
 
-def _configured_key(
-    auth: Jwt, channel: str, settings: Mapping[str, str]
-) -> tuple[VerifyingKey | str, tuple[str, ...]]:
+def _configured_key(auth: Jwt, channel: str, settings: Mapping[str, str]) -> tuple[VerifyingKey | str, tuple[str, ...]]:
     """The key, or the URL of the keys, and the algorithms that go with it."""
     allowed = jwt_algorithms(auth)
     if auth.secret is not None:
