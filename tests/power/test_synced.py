@@ -14,8 +14,8 @@ from tests.serving import free_port, kill, start
 
 APP = Path(__file__).parent.parent / "crash" / "app.py"
 KEY = "power-cut-witness"
-_CALL = re.compile(r"(?P<pid>\d+) (?P<call>\w+)\((?P<rest>.*)")
-_RESUMED = re.compile(r"(?P<pid>\d+) <\.\.\. (?P<call>\w+) resumed>")
+_CALL = re.compile(r"(?P<pid>\d+) +(?P<call>\w+)\((?P<rest>.*)")
+_RESUMED = re.compile(r"(?P<pid>\d+) +<\.\.\. (?P<call>\w+) resumed>")
 _REPLY = re.compile(r"HTTP/1\.1 201")
 
 

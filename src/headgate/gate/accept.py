@@ -173,7 +173,7 @@ def _pointer(loc: Sequence[str | int], tree: Json, prefix: str, *, missing: bool
     node: Any = tree
     pointer = prefix
     for at, part in enumerate(loc):
-        if (isinstance(node, dict) and part in node) or (isinstance(node, list) and _is_place(part, node)):
+        if _holds(node, part):
             node = node[part]
         elif not (missing and at == len(loc) - 1):
             continue
@@ -181,8 +181,10 @@ def _pointer(loc: Sequence[str | int], tree: Json, prefix: str, *, missing: bool
     return pointer
 
 
-def _is_place(part: str | int, items: list[object]) -> bool:
-    return isinstance(part, int) and part < len(items)
+def _holds(node: object, part: str | int) -> bool:
+    if isinstance(node, list):
+        return isinstance(part, int) and part < len(node)
+    return isinstance(node, dict) and part in node
 
 
 def _key_in_body(field: Field, tree: Json, place: int | None, faults: list[FieldFault]) -> str:
