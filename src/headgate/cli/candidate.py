@@ -1,0 +1,101 @@
+"""One version of the app under `dev`, in a process of its own: `python -m headgate.cli.candidate JSON`.
+
+    supervisor                          candidate
+        ── starts ─────────────────────▶ loads the app
+        ◀──────────────────────── good ─ it can be served
+        ── go ─────────────────────────▶ takes the state folder, opens the store
+        ◀───────────────────── serving ─
+        ── (end of file, or SIGTERM) ──▶ finishes what is in flight, ends
+
+A candidate that is not good says why on stderr and ends. The words travel on a socket pair; its end of file tells
+each side that the other is gone, however it went.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from headgate.cli import told
+from headgate.cli.place import Place
+from headgate.cli.serving import check_settings, greet, leave_on_sigterm, serve_app, set_up_logging
+from headgate.clock import Clock, SystemClock
+from headgate.declare.app import App
+from headgate.declare.auth import ApiKey
+from headgate.gate.verify import new_api_key
+from headgate.local.engine import LocalEngine
+from headgate.local.server import Running
+from headgate.local.state import StateFolder
+
+GOOD, GO, SERVING = b"good\n", b"go\n", b"serving\n"
+BROKEN = 75
+"""The exit code of a candidate whose store failed: a new process may mend it."""
+KEY_NAME = "development"
+
+
+class Order(NamedTuple):
+    """What a candidate is started with. `line` and `listening` are inherited descriptors."""
+
+    target: str
+    state: str
+    line: int
+    listening: int
+    greets: bool
+    log_format: str
+
+
+def serve_candidate(order: Order) -> int:
+    """Load, wait for the turn, serve."""
+    leave_on_sigterm()
+    set_up_logging(order.log_format)
+    clock = SystemClock()
+    place = Place(order.target, Path(order.state))
+    settings = place.state.settings(place.app, os.environ, invent=True)
+    check_settings(place.app, settings, clock)
+    line = socket.socket(fileno=order.line)
+    sock = socket.socket(fileno=order.listening)
+    spare = sock.dup()
+    line.sendall(GOOD)
+    if line.recv(len(GO), socket.MSG_WAITALL) != GO:
+        return 0
+
+    def opened(engine: LocalEngine, running: Running) -> None:
+        invent_api_keys(place.app, engine, place.state, clock)
+        threading.Thread(target=_follow, args=(line, running), daemon=True).start()
+        if order.greets:
+            greet(place.app, spare, place.state)
+        line.sendall(SERVING)
+
+    broke = serve_app(place.app, settings, place.state, sock, clock, opened=opened)
+    return BROKEN if broke else 0
+
+
+def _follow(line: socket.socket, running: Running) -> None:
+    """Stop when the supervisor is gone."""
+    while line.recv(1):
+        pass
+    running.stop()
+
+
+def invent_api_keys(app: App, engine: LocalEngine, state: StateFolder, clock: Clock) -> None:
+    """See to it that every ApiKey channel has a key whose text is kept in the state folder."""
+    credentials: dict[str, Any] = state.credentials()
+    known = {row.digest for row in engine.keys.api_keys()}
+    for channel in app.channels:
+        kept = credentials["api_keys"].get(channel.name, "")
+        if isinstance(channel.auth, ApiKey) and hashlib.sha256(kept.encode()).digest() not in known:
+            key, row = new_api_key(channel.name, KEY_NAME, clock.now_ms())
+            engine.keys.add_api_key(row)
+            credentials["api_keys"][channel.name] = key
+    if credentials != state.credentials():
+        state.keep_credentials(credentials)
+
+
+if __name__ == "__main__":
+    told(lambda: serve_candidate(Order(*json.loads(sys.argv[1]))))

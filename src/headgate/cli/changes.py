@@ -1,0 +1,134 @@
+"""Changes to the store: through the server that is running, else with the store opened here."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from http.client import HTTPException
+from typing import Any, Protocol, TypeVar
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler, Request, build_opener
+
+from headgate.cli.place import Place
+from headgate.clock import SystemClock
+from headgate.errors import Misuse, Unavailable
+from headgate.gate.verify import new_api_key
+from headgate.local.engine import LocalEngine
+from headgate.local.state import Holder
+
+Answer = TypeVar("Answer")
+
+_TRIES = 100
+_PAUSE_S = 0.05
+_TIMEOUT_S = 10
+
+
+class Changes(Protocol):
+    """What a command may change."""
+
+    def create_key(self, channel: str, name: str) -> str:
+        """The text of a new API key."""
+
+    def revoke_key(self, id: str) -> bool:
+        """False where there was none."""
+
+    def delete_message(self, channel: str, scope: str, key: str) -> bool:
+        """False where there was none."""
+
+
+class ElsewhereError(Exception):
+    """The holder that was asked is not the holder any more; nothing was changed."""
+
+
+def change(place: Place, what: Callable[[Changes], Answer]) -> Answer:
+    """Carry out one change. While holders come and go, as on a reload under dev, it is tried again for a while."""
+    for _ in range(_TRIES):
+        holder = place.state.holder()
+        if holder is None:
+            return _alone(place, what)
+        if holder.url:
+            try:
+                return what(Beside(holder))
+            except ElsewhereError:
+                pass
+        time.sleep(_PAUSE_S)
+    raise Misuse(f"{place.state.path} is in use by {holder}, which does not answer. Try again, or stop it.")
+
+
+def _alone(place: Place, what: Callable[[Changes], Answer]) -> Answer:
+    place.state.hold()
+    try:
+        engine = LocalEngine(place.state.store, (), SystemClock())
+        try:
+            return what(Alone(engine))
+        finally:
+            engine.close()
+    finally:
+        place.state.release()
+
+
+class Alone(Changes):
+    """With the store in our own hands."""
+
+    def __init__(self, engine: LocalEngine) -> None:
+        self._engine = engine
+
+    def create_key(self, channel: str, name: str) -> str:
+        key, row = new_api_key(channel, name, SystemClock().now_ms())
+        self._engine.keys.add_api_key(row)
+        return key
+
+    def revoke_key(self, id: str) -> bool:
+        return self._engine.keys.remove_api_key(id)
+
+    def delete_message(self, channel: str, scope: str, key: str) -> bool:
+        return self._engine.index.delete(channel, scope, key)
+
+
+class Beside(Changes):
+    """Through a server on this machine, with the token that is for whoever can read its state folder."""
+
+    def __init__(self, holder: Holder) -> None:
+        self._holder = holder
+
+    def create_key(self, channel: str, name: str) -> str:
+        created = self._ask("POST", "keys", {"channel": channel, "name": name})
+        return str(created["key"])
+
+    def revoke_key(self, id: str) -> bool:
+        return self._ask("DELETE", f"keys/{id}") is not None
+
+    def delete_message(self, channel: str, scope: str, key: str) -> bool:
+        return self._ask("POST", "messages/delete", {"channel": channel, "scope": scope, "key": key}) is not None
+
+    def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
+        """The answer; None where the server says 404."""
+        request = Request(  # noqa: S310 - the url of our own holder file
+            f"{self._holder.url}/-/control/{path}",
+            None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self._holder.control_token}", "Content-Type": "application/json"},
+            method=method,
+        )
+        opener = build_opener(ProxyHandler({}))  # no proxy stands between us and this machine
+        try:
+            with opener.open(request, timeout=_TIMEOUT_S) as response:
+                return json.loads(response.read() or b"true")
+        except HTTPError as error:
+            return _refused(error)
+        except URLError as error:
+            if isinstance(error.reason, ConnectionRefusedError):
+                raise ElsewhereError from None
+            raise Unavailable(f"The server at {self._holder.url} does not answer ({error.reason}).") from None
+        except (HTTPException, OSError) as error:
+            raise Unavailable(f"The server at {self._holder.url} broke off ({type(error).__name__}).") from None
+
+
+def _refused(error: HTTPError) -> None:
+    with error:
+        match error.code:
+            case 404:
+                return
+            case 401:
+                raise ElsewhereError from None
+    raise Unavailable(f"The server could not do it ({error.code}); its log says why.") from None

@@ -1,0 +1,226 @@
+"""headgate dev: a supervisor that owns the socket, and candidates that take turns in serving from it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import click
+
+from headgate import limits
+from headgate.cli.candidate import BROKEN, GO, GOOD, SERVING, Order
+from headgate.cli.place import Place, placed
+from headgate.cli.serving import host_option, log_format_option, port_option, socket_on
+
+_TICK_S = 0.05
+_DEBOUNCE_MS = 200
+_PATIENCE_S = limits.DRAIN.value + 5
+_BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+_STEADY_S = 30.0
+
+
+@click.command
+@click.argument("app", required=False)
+@host_option
+@port_option
+@click.option("--no-reload", is_flag=True, help="Do not watch the files.")
+@log_format_option
+@placed
+def dev(place: Place, app: str | None, host: str, port: int, no_reload: bool, log_format: str) -> int:
+    """Serve the app while you write it.
+
+    A saved change is served at once, and messages stay. A version that cannot be served does not replace the last
+    good one. Missing secrets and API keys are made up; `headgate keys` shows them.
+
+    \b
+    Example:
+      headgate dev shop/app.py --port 8080
+    """
+    place = place.at(app)
+    watched = None if no_reload else place.app_folder
+    return Supervisor(place, socket_on(host, port), log_format).run(watched)
+
+
+class Candidate:
+    """A candidate's process, seen from here. It is `loading`, `good`, `starting`, `serving`, then `ended`."""
+
+    def __init__(self, place: Place, sock: socket.socket, log_format: str, *, greets: bool) -> None:
+        self._line, theirs = socket.socketpair()
+        order = Order(place.target, str(place.state.path), theirs.fileno(), sock.fileno(), greets, log_format)
+        # -P: the folder one stands in may hold modules named like ours. -B: bytecode is matched to its source by the
+        # second, and two saves can be closer together. A session of its own: Ctrl-C is for the supervisor.
+        command = [sys.executable, "-P", "-B", "-m", "headgate.cli.candidate", json.dumps(order)]
+        self._process = subprocess.Popen(  # noqa: S603
+            command, pass_fds=(theirs.fileno(), sock.fileno()), start_new_session=True
+        )
+        theirs.close()
+        self._line.settimeout(0)
+        self._heard = b""
+        self.state = "loading"
+        self.serves_since_s = 0.0
+
+    @property
+    def code(self) -> int:
+        """The exit code; only of one that ended."""
+        return self._process.wait()
+
+    def listen(self) -> str:
+        """Take note of what it said, and return its state."""
+        with contextlib.suppress(BlockingIOError, ConnectionResetError):
+            self._heard += self._line.recv(64)
+        if self._process.poll() is not None:
+            self.state = "ended"
+        elif self.state == "loading" and self._heard == GOOD:
+            self.state = "good"
+        elif self.state == "starting" and self._heard == GOOD + SERVING:
+            self.state = "serving"
+            self.serves_since_s = time.monotonic()
+        return self.state
+
+    def go(self) -> None:
+        """It is its turn."""
+        self._line.sendall(GO)
+        self.state = "starting"
+
+    def stop(self) -> None:
+        """End it, after what is in flight."""
+        self._process.terminate()
+        try:
+            self._process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._line.close()
+
+
+class Supervisor:
+    """Keeps one version serving, and tries each new one before it takes over."""
+
+    def __init__(self, place: Place, sock: socket.socket, log_format: str) -> None:
+        self._place = place
+        self._sock = sock
+        self._log_format = log_format
+        self._stopping = threading.Event()
+        self._saved = threading.Event()
+        self._current: Candidate | None = None
+        self._next: Candidate | None = None
+        self._served_once = False
+        self._turned_down = False
+        self._deaths = 0
+        self._revive_at_s: float | None = None
+
+    def run(self, watched: Path | None) -> int:
+        """Serve until told to stop; the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stopping.set())
+        try:
+            self._try_version()
+            if watched is not None:
+                threading.Thread(target=self._watch, args=(watched,), daemon=True).start()
+            while not self._stopping.wait(_TICK_S):
+                if self._saved.is_set():
+                    self._saved.clear()
+                    self._try_version()
+                code = self._advance()
+                if code is not None:
+                    return code
+            return 0
+        finally:
+            for candidate in (self._next, self._current):
+                if candidate is not None:
+                    candidate.stop()
+
+    def _watch(self, folder: Path) -> None:
+        """On a thread of its own: note when a Python file was saved."""
+        from watchfiles import PythonFilter, watch
+
+        # The store may lie in the folder, and be written to all the time: it must not hold up what is noted.
+        ours = PythonFilter(ignore_paths=[self._place.state.path.resolve()])
+        for _ in watch(folder, watch_filter=ours, debounce=_DEBOUNCE_MS, step=20, stop_event=self._stopping):
+            self._saved.set()
+
+    def _try_version(self) -> None:
+        self._revive_at_s = None
+        if self._next is not None:
+            self._next.stop()
+        self._next = Candidate(self._place, self._sock, self._log_format, greets=not self._served_once)
+
+    def _advance(self) -> int | None:
+        """Do what the candidates' states ask for; an exit code where it is over."""
+        if self._next is not None:
+            match self._next.listen():
+                case "good":
+                    self._take_over(self._next)
+                case "ended":
+                    return self._turn_down(self._next)
+        if self._current is not None:
+            match self._current.listen():
+                case "serving" if not self._served_once or self._deaths:
+                    self._settle(self._current)
+                case "ended":
+                    return self._bury(self._current)
+        if self._revive_at_s is not None and time.monotonic() >= self._revive_at_s:
+            self._try_version()
+        return None
+
+    def _take_over(self, candidate: Candidate) -> None:
+        """The old version first: there is one process on a state folder. Senders wait in the socket's queue."""
+        if self._current is not None:
+            self._current.stop()
+        candidate.go()
+        self._current, self._next = candidate, None
+        self._revive_at_s = None
+        if self._served_once:
+            _say("The new version is good again and serves." if self._turned_down else "The new version serves.")
+        self._turned_down = False
+
+    def _turn_down(self, candidate: Candidate) -> int | None:
+        self._next = None
+        if not self._served_once:
+            return candidate.code or 1
+        self._turned_down = True
+        if self._current is not None:
+            _say("The last good version keeps serving.")
+        else:
+            _say("Nothing is served until a good version is saved; senders wait.")
+        return None
+
+    def _settle(self, candidate: Candidate) -> None:
+        self._served_once = True
+        if time.monotonic() - candidate.serves_since_s > _STEADY_S:
+            self._deaths = 0
+
+    def _bury(self, candidate: Candidate) -> int | None:
+        """The current version ended, and not because we said so."""
+        self._current = None
+        if not self._served_once:
+            return candidate.code or 1
+        if candidate.code == 0:  # somebody stopped it, by the pid that we show: that was meant for us
+            return 0
+        if candidate.code == 2:  # it said what is wrong
+            self._turned_down = True
+            _say("Nothing is served until a good version is saved; senders wait.")
+            return None
+        how = "lost its store" if candidate.code == BROKEN else f"died ({_end_of(candidate.code)})"
+        if self._deaths == len(_BACKOFF_S):
+            _say(f"The server {how} again and again; giving up.")
+            return 1
+        self._revive_at_s = time.monotonic() + _BACKOFF_S[self._deaths]
+        self._deaths += 1
+        _say(f"The server {how}; it is started again.")
+        return None
+
+
+def _end_of(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _say(sentence: str) -> None:
+    click.echo(f"[dev] {sentence}", err=True)

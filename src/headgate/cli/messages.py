@@ -1,0 +1,199 @@
+"""headgate messages"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headgate import limits
+from headgate.cli.place import Place, placed, visible
+from headgate.cli.table import print_table
+from headgate.clock import isoformat
+from headgate.errors import Misuse, NotFound
+
+if TYPE_CHECKING:
+    from headgate.declare.channel import Channel
+    from headgate.engine import Page
+    from headgate.local.index import LocalIndex
+    from headgate.message import Message
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+scope_option = click.option(
+    "--scope", metavar="PRINCIPAL", help="Whose key it is, where several senders may use the same."
+)
+
+_BEYOND_ASCII = re.compile(r"[^\t\n\r\x20-\x7e]")
+
+
+@click.group
+@placed
+def messages(place: Place) -> None:
+    """List, show and delete stored messages; also beside a running server."""
+
+
+@messages.command(name="list")
+@click.argument("channel", required=False)
+@click.option("--where", metavar="FIELD=VALUE", help="Only those whose declared index FIELD has VALUE.")
+@click.option("--limit", type=click.IntRange(1, limits.PAGE.value), default=20, show_default=True, help="How many.")
+@click.option("--cursor", help="Where the page before ended.")
+@json_option
+@placed
+def list_(place: Place, channel: str | None, where: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
+    """List messages, newest first: of CHANNEL, or of all.
+
+    \b
+    Example:
+      headgate messages list orders --where customer=7 --json
+    """
+    found = None if channel is None else place.channel(channel)
+    if where is not None:
+        found, field, value = _asked(place, found, where)
+    with place.index() as index:
+        try:
+            if found is None:
+                page = index.newest(limit, cursor)
+            elif where is None:
+                page = index.find(found.name, None, None, None, limit, cursor)
+            else:
+                page = index.find(found.name, None, field, value, limit, cursor)
+        except ValueError:
+            raise Misuse("--cursor is not one that a list gave.") from None
+    if as_json:
+        items = ",\n".join(as_json_text(message) for message in page.messages)
+        print(f'{{"items": [{items}], "cursor": {json.dumps(page.next)}}}')
+    else:
+        _print_page(page)
+
+
+@messages.command
+@click.argument("channel")
+@click.argument("key")
+@scope_option
+@json_option
+@placed
+def show(place: Place, channel: str, key: str, scope: str | None, as_json: bool) -> None:
+    """Show one message: about it on stderr, its body on stdout, to the byte as it came.
+
+    \b
+    Example:
+      headgate messages show orders A-1 > order.json
+    """
+    found = place.channel(channel)
+    with place.index() as index:
+        message = _one(index, found, key, scope)
+    if as_json:
+        print(as_json_text(message))
+        return
+    for name, value in about(message).items():
+        if value is not None and value != "":
+            click.echo(f"{name}: {visible(str(value))}", err=True)
+    if sys.stdout.isatty():
+        print(visible(message.body.decode("utf-8", "backslashreplace"), also="\t\n"))
+    else:
+        sys.stdout.buffer.write(message.body)
+
+
+@messages.command
+@click.argument("channel")
+@click.argument("key")
+@scope_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@placed
+def delete(place: Place, channel: str, key: str, scope: str | None, yes: bool) -> int:
+    """Delete one message for good; its key is free again.
+
+    \b
+    Example:
+      headgate messages delete orders A-1
+    """
+    from headgate.cli.changes import change
+
+    found = place.channel(channel)
+    with place.index() as index:
+        message = _one(index, found, key, scope)
+    if not yes and not sys.stdin.isatty():
+        raise Misuse("There is nobody to ask; say --yes.")
+    if not yes and not click.confirm(
+        f"Delete {visible(key)} of {found.path}, received {isoformat(message.received_ms)}?"
+    ):
+        click.echo("Nothing was deleted.", err=True)
+        return 1
+    if not change(place, lambda changes: changes.delete_message(found.name, message.scope, key)):
+        raise NotFound(f"{visible(key)} was gone already.")
+    click.echo("Deleted.", err=True)
+    return 0
+
+
+def about(message: Message) -> dict[str, Any]:
+    """What is known of a message, but for its body."""
+    return {
+        "channel": message.channel,
+        "key": message.key,
+        "scope": message.scope,
+        "status": message.status,
+        "received_at": isoformat(message.received_ms),
+        "expires_at": None if message.expires_ms is None else isoformat(message.expires_ms),
+        "size_bytes": len(message.body),
+        "principal": message.principal,
+        "request_id": message.request_id,
+        "error": message.error,
+    }
+
+
+def as_json_text(message: Message) -> str:
+    """A message as JSON. Its body stands in it with its numbers as they came, and in ASCII, which is the same JSON."""
+    body = _BEYOND_ASCII.sub(lambda char: json.dumps(char[0])[1:-1], message.body.decode()).replace("\x7f", "\\u007f")
+    return f'{json.dumps(about(message))[:-1]}, "body": {body}}}'
+
+
+def _asked(place: Place, channel: Channel | None, where: str) -> tuple[Channel, str, str]:
+    """The channel, the name of its index, and the value, of --where."""
+    if channel is None:
+        if len(place.app.channels) > 1:
+            raise Misuse("Say which channel: indexes are declared per channel.")
+        (channel,) = place.app.channels
+    field, equals, value = where.partition("=")
+    if not equals:
+        raise Misuse(f"--where {visible(where)}: say FIELD=VALUE.")
+    for index in channel.indexes:
+        if field in (index.name, index.dotted):
+            return channel, index.name, value
+    known = ", ".join(index.name for index in channel.indexes) or "none"
+    raise Misuse(f"{visible(field)} is not an index of {channel.path}; declared with `indexes=`: {known}.")
+
+
+def _one(index: LocalIndex, channel: Channel, key: str, scope: str | None) -> Message:
+    scopes = [scope or ""]
+    if scope is None and channel.per_principal:
+        scopes = index.scopes(channel.name, key)
+    if len(scopes) > 1:
+        named = ", ".join(visible(scope) for scope in scopes)
+        raise Misuse(f"Several senders used the key {visible(key)}: {named}. Say whose with --scope.")
+    message = index.get(channel.name, scopes[0], key) if scopes else None
+    if message is None:
+        raise NotFound(f"There is no message {visible(key)} in {channel.path}.")
+    return message
+
+
+def _print_page(page: Page) -> None:
+    rows = [
+        (
+            message.channel,
+            message.key,
+            message.status,
+            isoformat(message.received_ms),
+            str(len(message.body)),
+            message.principal,
+        )
+        for message in page.messages
+    ]
+    if not rows:
+        click.echo("There is no message.", err=True)
+        return
+    print_table(("CHANNEL", "KEY", "STATUS", "RECEIVED", "BYTES", "PRINCIPAL"), rows)
+    if page.next is not None:
+        click.echo(f"There is more: add --cursor {page.next}", err=True)

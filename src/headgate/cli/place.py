@@ -1,0 +1,110 @@
+"""Where a command finds the app, and the state it keeps: the options --app and --state, taken by every command."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from headgate.declare.app import App
+    from headgate.declare.channel import Channel
+    from headgate.local.index import LocalIndex
+    from headgate.local.state import StateFolder
+
+_META = "headgate.place"
+
+
+@dataclass(frozen=True)
+class Place:
+    """`target` as `load_app` takes it; `folder` as it was said with --state."""
+
+    target: str = "."
+    folder: Path | None = None
+
+    def at(self, target: str | None) -> Place:
+        """The place of an app that was said as an argument; this one where none was."""
+        return self if target is None else Place(target, self.folder)
+
+    @cached_property
+    def app(self) -> App:
+        """The checked app."""
+        from headgate.declare.load import load_app
+
+        return load_app(self.target)
+
+    @cached_property
+    def app_folder(self) -> Path:
+        """The folder the app lives in."""
+        from headgate.declare.load import app_folder
+
+        return app_folder(self.target)
+
+    @cached_property
+    def state(self) -> StateFolder:
+        """The state folder: the one that was said, else `.headgate` beside the app."""
+        from headgate.local.state import FOLDER_NAME, StateFolder
+
+        return StateFolder(self.folder or self.app_folder / FOLDER_NAME)
+
+    def channel(self, name: str) -> Channel:
+        """The channel of that name or path. Raises Misuse where there is none."""
+        from headgate.errors import Misuse
+
+        for channel in self.app.channels:
+            if name in (channel.name, channel.path):
+                return channel
+        known = ", ".join(channel.name for channel in self.app.channels)
+        raise Misuse(f"There is no channel {visible(name)}; the app has {known}.")
+
+    @contextmanager
+    def index(self) -> Iterator[LocalIndex]:
+        """The store, for reading; also beside a running server."""
+        from headgate.clock import SystemClock
+        from headgate.local.engine import open_index
+
+        index = open_index(self.state.store, SystemClock())
+        try:
+            yield index
+        finally:
+            index.close()
+
+
+def placed(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options --app and --state, and hand it their Place as its first argument.
+
+    What was said before a subcommand holds for the subcommand, unless it says otherwise itself.
+    """
+
+    @click.option("--app", "target", metavar="PATH", help="A folder with app.py, a file, or module:app.  [default: .]")
+    @click.option(
+        "--state",
+        "folder",
+        metavar="DIR",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Where messages are kept.  [default: .headgate beside the app]",
+    )
+    @click.pass_context
+    @functools.wraps(command)
+    def with_place(
+        context: click.Context, /, *args: Any, target: str | None, folder: Path | None, **options: Any
+    ) -> Any:
+        outer: Place = context.meta.get(_META, Place())
+        place = Place(target or outer.target, folder or outer.folder)
+        context.meta[_META] = place
+        return context.invoke(command, place, *args, **options)
+
+    return with_place
+
+
+def visible(text: str, also: str = "") -> str:
+    """Text that is safe on a terminal: what it could take for a command, or would not show, is escaped."""
+    return "".join(
+        char if char.isprintable() or char in also else char.encode("unicode_escape").decode() for char in text
+    )

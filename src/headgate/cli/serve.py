@@ -1,0 +1,74 @@
+"""headgate serve"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import NoReturn
+
+import click
+
+from headgate.cli.place import Place, placed
+from headgate.cli.serving import (
+    check_settings,
+    greet,
+    host_option,
+    leave_on_sigterm,
+    log,
+    log_format_option,
+    port_option,
+    serve_app,
+    set_up_logging,
+    socket_on,
+)
+from headgate.clock import SystemClock
+
+_INHERITED = "HEADGATE_INHERITED_SOCKET"
+
+
+@click.command
+@click.argument("app", required=False)
+@host_option
+@port_option
+@click.option("--proxy-headers", is_flag=True, help="Believe X-Forwarded-For and -Proto of a proxy on this machine.")
+@log_format_option
+@placed
+def serve(place: Place, app: str | None, host: str, port: int, proxy_headers: bool, log_format: str) -> None:
+    """Serve the app.
+
+    Secrets come from the environment; all that are missing are named. SIGTERM finishes the requests in flight.
+
+    \b
+    Example:
+      ORDERS_JWT_SECRET=... headgate serve --host 0.0.0.0 --port 80
+    """
+    leave_on_sigterm()
+    set_up_logging(log_format)
+    place = place.at(app)
+    clock = SystemClock()
+    settings = place.state.settings(place.app, os.environ, invent=False)
+    check_settings(place.app, settings, clock)
+    restarted = _INHERITED in os.environ
+    sock = socket.socket(fileno=int(os.environ.pop(_INHERITED))) if restarted else socket_on(host, port)
+    spare = sock.dup()  # the server closes the one it is given
+    broke = serve_app(
+        place.app,
+        settings,
+        place.state,
+        sock,
+        clock,
+        proxy_headers=proxy_headers,
+        opened=lambda *_: None if restarted else greet(place.app, spare, place.state),
+    )
+    if broke:
+        _start_over(spare)
+
+
+def _start_over(sock: socket.socket) -> NoReturn:
+    """Become a new process, with the same command line and the same socket: senders wait, none is turned away."""
+    log.warning("starting over in a new process, since the store failed")
+    sock.set_inheritable(True)
+    os.environ[_INHERITED] = str(sock.fileno())
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own command line

@@ -1,0 +1,174 @@
+"""Serving an app from a socket, as `serve` does, and every version of it under `dev`."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from typing import NoReturn
+
+import click
+
+from headgate import __version__
+from headgate.cli.outline import auth_words, model_words
+from headgate.cli.place import visible
+from headgate.clock import Clock
+from headgate.declare.app import App
+from headgate.declare.auth import Public
+from headgate.errors import Misuse
+from headgate.gate.answer import Gate
+from headgate.gate.observe import Observer
+from headgate.local.engine import LocalEngine
+from headgate.local.server import Running, Server, listen, new_id, url_of
+from headgate.local.state import StateFolder
+
+log = logging.getLogger("headgate.cli")
+
+host_option = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+port_option = click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="The port; 0 takes a free one."
+)
+log_format_option = click.option(
+    "--log-format",
+    type=click.Choice(["plain", "json"]),
+    default="plain",
+    show_default=True,
+    help="Of the log, on stderr.",
+)
+
+
+def serve_app(
+    app: App,
+    settings: Mapping[str, str],
+    state: StateFolder,
+    sock: socket.socket,
+    clock: Clock,
+    *,
+    proxy_headers: bool = False,
+    opened: Callable[[LocalEngine, Running], None],
+) -> bool:
+    """Serve until SIGTERM, SIGINT or `Running.stop`; requests in flight are finished.
+
+    `opened` is called once, when the store is open. Returns True where the store broke in a way that only a new
+    process can mend.
+    """
+    state.hold()
+    try:
+        broken = False
+
+        def broke() -> None:
+            nonlocal broken
+            broken = True
+            running.stop()
+
+        engine = LocalEngine(state.store, [channel.name for channel in app.channels], clock, broke)
+        try:
+            server = Server(app, engine, dict(settings), clock, state.announce(url_of(sock)))
+            running = Running(server, sock, proxy_headers=proxy_headers)
+            opened(engine, running)
+            running.run()
+        finally:
+            engine.close()
+        return broken
+    finally:
+        state.release()
+
+
+def check_settings(app: App, settings: Mapping[str, str], clock: Clock) -> None:
+    """Raise Misuse for a setting that has a value, but one that cannot be used."""
+    Gate(app, settings, clock, Observer(), new_id)
+
+
+def leave_on_sigterm() -> None:
+    """Until the server has handlers of its own: end in good order, with exit code 0."""
+
+    def leave(*_: object) -> NoReturn:
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
+def socket_on(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises Misuse, with the way out, where it cannot be had."""
+    try:
+        return listen(host, port)
+    except socket.gaierror:
+        raise Misuse(f"There is no address {visible(host)} to listen on; say another --host.") from None
+    except OSError as error:
+        match error.errno:
+            case errno.EADDRINUSE:
+                raise Misuse(f"Port {port} is in use by another program; say another --port, or --port 0.") from None
+            case errno.EADDRNOTAVAIL:
+                raise Misuse(f"This machine has no address {visible(host)}; say another --host.") from None
+            case errno.EACCES:
+                raise Misuse(f"Port {port} is for the system administrator; say a --port above 1023.") from None
+        raise
+
+
+def greet(app: App, sock: socket.socket, state: StateFolder) -> None:
+    """The few lines that a server starts with."""
+    url = url_of(sock)
+    print(f"headgate {__version__} serves {app.name} at {url}")
+    width = max(len(channel.path) for channel in app.channels)
+    for channel in app.channels:
+        model = f"list of {model_words(channel)}" if channel.many else model_words(channel)
+        print(f"  POST {channel.path.ljust(width)}  {model}, from {_senders(channel.auth)}")
+    print(f"Docs:  {url}/-/docs")
+    print(f"State: {state.path}", flush=True)
+    for warning in app.warnings():
+        click.echo(f"warning: {warning}", err=True)
+    if any(isinstance(channel.auth, Public) for channel in app.channels) and not _only_here(sock):
+        click.echo("warning: anyone who reaches this machine may post to the Public channels.", err=True)
+
+
+def _senders(auth: object) -> str:
+    words = auth_words(auth)  # type: ignore[arg-type]
+    return words if isinstance(auth, Public) else f"whoever has credentials ({words})"
+
+
+def _only_here(sock: socket.socket) -> bool:
+    return ip_address(sock.getsockname()[0]).is_loopback
+
+
+def set_up_logging(log_format: str) -> None:
+    """Log to stderr, one line a record."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines() if log_format == "json" else PlainLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+class PlainLines(logging.Formatter):
+    """`2026-01-01T00:00:00Z INFO headgate.gate what happened`"""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        self.converter = time.gmtime
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
+
+
+class JsonLines(logging.Formatter):
+    """The same as a JSON object."""
+
+    def __init__(self) -> None:
+        super().__init__(None, "%Y-%m-%dT%H:%M:%SZ")
+        self.converter = time.gmtime
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = {
+            "time": self.formatTime(record, self.datefmt),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            said["exception"] = self.formatException(record.exc_info)
+        return json.dumps(said)
