@@ -81,9 +81,7 @@ class Gate:
             case _:
                 raise MethodNotAllowed(headers=(("Allow", _allowed(channel, key)),))
 
-    def _refuse(
-        self, error: Answerable, channel: Channel | None, request: Request, cause: Exception
-    ) -> Reply:
+    def _refuse(self, error: Answerable, channel: Channel | None, request: Request, cause: Exception) -> Reply:
         name = "" if channel is None else channel.name
         if isinstance(error, Fault):
             self.observer.told(Faulted(name, error.reason, error.status, request.id, site(cause)))

@@ -100,17 +100,10 @@ def _opened(cursor: str, field: str, value: str) -> str:
         parts = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
     except (binascii.Error, ValueError, RecursionError):
         raise _bad_cursor() from None
-    if not (
-        isinstance(parts, list)
-        and len(parts) == 3
-        and parts[:2] == [field, value]
-        and isinstance(parts[2], str)
-    ):
+    if not (isinstance(parts, list) and len(parts) == 3 and parts[:2] == [field, value] and isinstance(parts[2], str)):
         raise _bad_cursor()
     return parts[2]
 
 
 def _bad_cursor() -> Invalid:
-    return Invalid(
-        "`cursor` is not one that this query gave. Start again without it.", reason="invalid_cursor"
-    )
+    return Invalid("`cursor` is not one that this query gave. Start again without it.", reason="invalid_cursor")

@@ -1,0 +1,114 @@
+"""Several messages in one request: each is answered for itself, or, with `many="all"`, all or none are stored."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Generator
+from json.encoder import encode_basestring
+from typing import Any
+
+from headgate.declare.channel import Channel
+from headgate.declare.stores import Field
+from headgate.engine import Outcome
+from headgate.errors import Answerable, Conflict, FieldFault, Invalid, Unavailable
+from headgate.events import Accepted, Refused
+from headgate.gate.effects import Commit, Effect
+from headgate.gate.judge import Envelope, judge
+from headgate.gate.observe import Observer
+from headgate.gate.plan import Plan
+from headgate.http import MADE, RETRY_AFTER_S, Reply
+from headgate.message import Item, Message, at_path, load_many, scalar_text
+
+Steps = Generator[Effect, Any, Reply]
+
+
+def accept_many(plan: Plan, envelope: Envelope, body: bytes, observer: Observer) -> Steps:
+    """Store the messages of an array, and answer each for itself; with `many="all"`, all or none."""
+    channel = plan.channel
+    items = load_many(body, channel.most_items)
+    verdicts = [_judged(plan, envelope, item, place) for place, item in enumerate(items)]
+    messages = [verdict for verdict in verdicts if isinstance(verdict, Message)]
+    if channel.whole and len(messages) < len(items):
+        raise _whole_refused([verdict for verdict in verdicts if isinstance(verdict, dict)])
+    outcomes = (yield Commit(messages, whole=channel.whole)) if messages else []
+    return _answer(channel, envelope.request_id, verdicts, outcomes, observer)
+
+
+def _judged(plan: Plan, envelope: Envelope, item: Item | FieldFault, place: int) -> Message | dict[str, object]:
+    """The item as a message, or the verdict that says why it is none."""
+    if isinstance(item, FieldFault):
+        return _invalid(place, None, [item._replace(pointer=f"/{place}")])
+    try:
+        return judge(plan, envelope, item, place)
+    except Invalid as error:
+        key = scalar_text(at_path(item.tree, plan.channel.key.path)) if isinstance(plan.channel.key, Field) else None
+        return _invalid(place, key, list(error.faults))
+
+
+def _invalid(place: int, key: str | None, faults: list[FieldFault]) -> dict[str, object]:
+    return {"index": place, "key": key, "status": "invalid", "errors": [fault._asdict() for fault in faults]}
+
+
+def _whole_refused(bad: list[dict[str, object]]) -> Invalid:
+    faults = [FieldFault(**fault) for verdict in bad for fault in verdict["errors"]]  # type: ignore[attr-defined]
+    return Invalid("Nothing was stored: every message of this request has to be valid.", faults=tuple(faults))
+
+
+def _answer(
+    channel: Channel,
+    request_id: str,
+    verdicts: list[dict[str, object] | Message],
+    outcomes: list[Outcome],
+    observer: Observer,
+) -> Reply:
+    remaining = iter(outcomes)
+    items = [
+        _encoded(verdict) if isinstance(verdict, dict) else _item(place, verdict, next(remaining))
+        for place, verdict in enumerate(verdicts)
+    ]
+    counts: Counter[str] = Counter(outcome.kind if outcome.kind in _ANSWERED else "unavailable" for outcome in outcomes)
+    counts["invalid"] += len(verdicts) - len(outcomes)
+    if channel.whole and counts["stored"] + counts["replayed"] < len(verdicts):
+        raise _whole_failed(verdicts, outcomes)
+    observer.told(Accepted(channel.name, counts["stored"], counts["replayed"]))
+    refused = [(reason, status) for reason, status in _ITEM_STATUS.items() if counts[reason]]
+    for reason, status in refused:
+        observer.told(Refused(channel.name, reason, status, request_id, counts[reason]))
+    return Reply(
+        MADE if counts["stored"] + counts["replayed"] else refused[0][1],
+        b'{"items":[%b]}' % ",".join(items).encode(),
+        (("Retry-After", str(RETRY_AFTER_S)),) if counts["unavailable"] else (),
+    )
+
+
+_ANSWERED = ("stored", "replayed", "conflict")
+
+# The status of a batch of which nothing was stored: what may still succeed comes first.
+_ITEM_STATUS = {"unavailable": 503, "conflict": 409, "invalid": 400}
+
+
+def _item(place: int, message: Message, outcome: Outcome) -> str:
+    match outcome.kind:
+        case "stored" | "replayed" as kind:
+            return f'{{"index":{place},"key":{encode_basestring(message.key)},"status":"{kind}","errors":[]}}'
+        case "conflict":
+            fault = FieldFault(f"/{place}", Conflict.sentence, "conflict")
+            return _encoded({"index": place, "key": message.key, "status": "conflict", "errors": [fault._asdict()]})
+        case _:
+            return _encoded({"index": place, "key": message.key, "status": "unavailable", "errors": []})
+
+
+def _encoded(verdict: dict[str, object]) -> str:
+    return json.dumps(verdict, ensure_ascii=False, separators=(",", ":"))
+
+
+def _whole_failed(verdicts: list[dict[str, object] | Message], outcomes: list[Outcome]) -> Answerable:
+    faults = [
+        FieldFault(f"/{place}", f"The key {encode_basestring(verdict.key)} is taken by another body", "conflict")
+        for place, (verdict, outcome) in enumerate(zip(verdicts, outcomes, strict=True))
+        if isinstance(verdict, Message) and outcome.kind == "conflict"
+    ]
+    if not faults:
+        return Unavailable(retry_after_s=RETRY_AFTER_S)
+    return Conflict("Nothing was stored: another message holds a key of this request.", faults=tuple(faults))

@@ -1,0 +1,164 @@
+"""From the bytes of one item to a message, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pydantic_core import ValidationError
+
+from headgate import limits
+from headgate.declare.channel import Channel
+from headgate.declare.stores import Field, Header
+from headgate.errors import FieldFault, Invalid
+from headgate.gate.plan import Plan
+from headgate.http import Request
+from headgate.message import MISSING, Item, Json, Message, at_path, key_fault, scalar_text
+
+
+class Envelope(NamedTuple):
+    """What the messages of one request have in common."""
+
+    request: Request
+    channel: str
+    scope: str
+    principal: str
+    received_ms: int
+    request_id: str
+    traceparent: str
+    expires_ms: int | None
+
+    @classmethod
+    def of(cls, plan: Plan, request: Request, principal: str) -> Envelope:
+        """The envelope of a request."""
+        return cls(
+            request,
+            plan.channel.name,
+            principal if plan.per_principal else "",
+            principal,
+            request.received_ms,
+            request.id,
+            request.traceparent,
+            None if plan.keep_ms is None else request.received_ms + plan.keep_ms,
+        )
+
+
+def judge(plan: Plan, envelope: Envelope, item: Item, place: int | None = None) -> Message:
+    """The item as a message; raises Invalid with every fault, those of the model and those of key and indexes.
+
+    `place` is the item's place in a batch: pointers start with it, since they point into the request's body.
+    """
+    channel = plan.channel
+    faults = _model_faults(plan, item, place)
+    key_place = channel.key
+    if type(key_place) is Field:
+        key = _key_in_body(key_place, item.tree, place, faults)
+    else:
+        key = _key_beside(plan, envelope.request, place, faults)
+    fields = _fields(channel, item.tree, place, faults) if channel.indexes else ()
+    if faults:
+        raise Invalid(faults=tuple(faults))
+    _, name, scope, principal, received_ms, request_id, traceparent, expires_ms = envelope
+    return Message(
+        name,
+        scope,
+        key,
+        item.raw,
+        received_ms,
+        principal,
+        request_id,
+        traceparent,
+        "processed",
+        expires_ms,
+        fields,
+    )
+
+
+def _pointer_to(field: Field, place: int | None) -> str:
+    return field.pointer if place is None else f"/{place}{field.pointer}"
+
+
+def _model_faults(plan: Plan, item: Item, place: int | None) -> list[FieldFault]:
+    if plan.validator is None:
+        return []
+    try:
+        plan.validator.validate_json(item.raw, strict=True)
+    except ValidationError as error:
+        prefix = "" if place is None else f"/{place}"
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        return [
+            FieldFault(
+                _pointer(fault["loc"], item.tree, prefix, missing=fault["type"] == "missing"),
+                fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, "),
+                fault["type"],
+            )
+            for fault in found
+        ]
+    return []
+
+
+def _pointer(loc: Sequence[str | int], tree: Json, prefix: str, *, missing: bool) -> str:
+    """pydantic's location as a JSON pointer into the body: what is not in the body (union tags and the like) is left
+    out, but for the name of a missing field."""
+    node: Any = tree
+    pointer = prefix
+    for at, part in enumerate(loc):
+        if _holds(node, part):
+            node = node[part]
+        elif not (missing and at == len(loc) - 1):
+            continue
+        pointer += "/" + str(part).replace("~", "~0").replace("/", "~1")
+    return pointer
+
+
+def _holds(node: object, part: str | int) -> bool:
+    if isinstance(node, list):
+        return isinstance(part, int) and part < len(node)
+    return isinstance(node, dict) and part in node
+
+
+def _key_in_body(field: Field, tree: Json, place: int | None, faults: list[FieldFault]) -> str:
+    value = at_path(tree, field.path)
+    if isinstance(value, str) or type(value) is int:
+        key = str(value)
+        if (fault := key_fault(key)) is not None:
+            faults.append(FieldFault(_pointer_to(field, place), fault, "key"))
+        return key
+    pointer = _pointer_to(field, place)
+    if all(fault.pointer != pointer for fault in faults):
+        missing = value is MISSING
+        detail = "Field required" if missing else "A key must be a string or an integer"
+        faults.append(FieldFault(pointer, detail, "missing" if missing else "key"))
+    return ""
+
+
+def _key_beside(plan: Plan, request: Request, place: int | None, faults: list[FieldFault]) -> str:
+    """A key that is not in the body: the declared header's, or Idempotency-Key where it is sent, or a new one.
+
+    The messages of a batch get the header's value with their place behind it.
+    """
+    declared = plan.channel.key
+    name = declared.name if isinstance(declared, Header) else "Idempotency-Key"
+    if name.lower().encode() not in request.headers:
+        if declared is None:
+            return plan.new_id()
+        faults.append(FieldFault("", f"Send the header {name}", "missing_key"))
+        return ""
+    sent = request.header(name.lower().encode()) or ""
+    key = sent if place is None or not sent else f"{sent}.{place}"
+    if (fault := key_fault(key)) is not None:
+        faults.append(FieldFault("", f"{fault} (header {name})", "key"))
+    return key
+
+
+def _fields(channel: Channel, tree: Json, place: int | None, faults: list[FieldFault]) -> tuple[tuple[str, str], ...]:
+    found = []
+    for index in channel.indexes:
+        text = scalar_text(at_path(tree, index.path))
+        if not text:
+            continue
+        if len(text.encode()) > limits.INDEX_VALUE.value:
+            detail = f"An indexed value is at most {limits.INDEX_VALUE.value} bytes long"
+            faults.append(FieldFault(_pointer_to(index, place), detail, "too_long"))
+        found.append((index.name, text))
+    return tuple(found)
