@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,6 +20,7 @@ from headgate.local.writer import ITS_OWN, Change, Job, Writer
 from headgate.message import Message, digest
 
 _COLUMNS = "seq, channel, scope, key, body, received_ms, principal, request_id, traceparent, status, expires_ms, error"
+_COLUMNS_OF_MESSAGE = ", ".join(f"message.{column}" for column in _COLUMNS.split(", "))
 _WIDTH = 12
 _READ = f"SELECT {_COLUMNS} FROM message"
 _ROWS_AT_ONCE = (512, 64, 8, 1)  # few sizes, so that every statement stays prepared
@@ -137,7 +139,7 @@ class LocalIndex(Index):
         group.batches.append(Batch(messages, whole))
         while group.outcomes is None:
             await group.wait()
-            if place in group.late:
+            if group.outcomes is None and place in group.late:
                 return [Outcome("in_progress")] * len(messages)
         return group.outcomes[place]
 
@@ -150,7 +152,8 @@ class LocalIndex(Index):
         group.watch = group.loop.call_later(limits.TWIN_WAIT.value, self._release_twins, group)
 
         def landed(results: list[Any]) -> None:
-            group.loop.call_soon_threadsafe(self._touch_down, group, results[0])
+            with suppress(RuntimeError):  # the loop was closed: what waited there is gone, what was written stays
+                group.loop.call_soon_threadsafe(self._touch_down, group, results[0])
 
         self._writing.submit(Job([self._storing(group.batches)], landed))
 
@@ -356,16 +359,21 @@ class LocalIndex(Index):
         limit: int,
         before: int,
     ) -> Page:
-        where = ["seq < :before", "(expires_ms IS NULL OR expires_ms > :now)"]
-        if channel is not None:
+        table = "message"
+        where = ["message.seq < :before", "(expires_ms IS NULL OR expires_ms > :now)"]
+        if channel is not None and field is None:
             where.append("message.channel = :channel")
         if scope is not None:
             where.append("scope = :scope")
         if field is not None:
-            where.append("seq IN (SELECT seq FROM field WHERE channel = :channel AND name = :field AND value = :value"
-                         " AND seq < :before)")
+            # CROSS JOIN keeps SQLite to this order: along the field's index, which is in the order of the page.
+            table = "field CROSS JOIN message USING (seq)"
+            where[0] = "field.seq < :before"
+            where.append("field.channel = :channel AND name = :field AND value = :value")
+        order = table.split()[0]
         rows = reader.execute(
-            f"{_READ} WHERE {' AND '.join(where)} ORDER BY seq DESC LIMIT :limit",  # noqa: S608
+            f"SELECT {_COLUMNS_OF_MESSAGE} FROM {table} WHERE {' AND '.join(where)}"  # noqa: S608
+            f" ORDER BY {order}.seq DESC LIMIT :limit",
             {
                 "channel": None if channel is None else self._channels.get(channel, -1),
                 "before": before,

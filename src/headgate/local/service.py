@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from functools import cache
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -34,6 +35,8 @@ def service(app: App, engine: LocalEngine, observer: Observer, clock: Clock, con
     registry.register(_Counts(observer))
     ProcessCollector(registry=registry)
 
+    document = cache(lambda: openapi(app))
+
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
@@ -46,7 +49,7 @@ def service(app: App, engine: LocalEngine, observer: Observer, clock: Clock, con
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def description(_: Request) -> Response:
-        return JSONResponse(openapi(app))
+        return JSONResponse(document())
 
     async def docs(_: Request) -> Response:
         return HTMLResponse(docs_page(app.title), headers={"Content-Security-Policy": CSP})
