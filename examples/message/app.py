@@ -64,10 +64,9 @@ def told(problem: Problem) -> Reply:
 
 
 def _first(problem: Problem) -> str:
+    if any(fault.type == "model_type" for fault in problem.errors):
+        return "Must be a JSON object."
     found = {(fault.pointer, "missing" if fault.type == "missing" else "") for fault in problem.errors}
-    if not any(pointer for pointer, _ in found):
-        not_an_object = any(fault.type in ("model_type", "model_attributes_type") for fault in problem.errors)
-        return "Must be a JSON object." if not_an_object else "Missing or invalid JSON body."
     return next(
         (sentence for where, sentence in _SENTENCES.items() if where in found),
         "Missing or invalid JSON body.",
