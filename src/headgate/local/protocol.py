@@ -96,6 +96,7 @@ class Cycle(RequestResponseCycle):
         if self.waiting_for_100_continue and self.more_body:
             # Answered without asking for the body: whether it comes, or the next request, nobody can tell.
             self.keep_alive = False
+        self.gate.holds = message["type"] == "http.response.start" and self.scope["method"] != "HEAD"
         return super().send(message)
 
 
@@ -120,6 +121,8 @@ class GateProtocol(HttpToolsProtocol):
         "coded",
         "ended",
         "fed",
+        "head",
+        "holds",
         "hosts",
         "is_closing",
         "now",
@@ -128,8 +131,8 @@ class GateProtocol(HttpToolsProtocol):
         "since",
         "stage",
         "timer",
+        "transmit",
         "unseen",
-        "write",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -140,6 +143,8 @@ class GateProtocol(HttpToolsProtocol):
         self.unseen = 0  # bytes that came since the parser last had something whole to show
         self.url = b""
         self.fed = 0  # bytes that came last
+        self.head = b""  # of a reply, until the first of its body comes
+        self.holds = False  # what is written next is such a head
         self.hosts = 0
         self.coded = False
         self.ended = False  # the sender has closed its half
@@ -154,7 +159,7 @@ class GateProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.write, self.is_closing = transport.write, transport.is_closing
+        self.transmit, self.is_closing = transport.write, transport.is_closing
         self.since = self.loop.time()
         self.timer = self.loop.call_at(self.since + self._pulse_s(), self._tick)
         if len(self.connections) > 2 * self.most_connections:
@@ -212,6 +217,14 @@ class GateProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self.cycle.keep_alive = False
+
+    def write(self, data: bytes) -> None:
+        """For the cycle: a reply's head and body leave together, in one call of the system."""
+        if self.holds:
+            self.head = data
+            return
+        self.transmit(self.head + data)
+        self.head = b""
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -354,6 +367,8 @@ class GateProtocol(HttpToolsProtocol):
 
     def cut(self) -> None:
         """Close without another word; what is written still goes out."""
+        self.holds = False
+        self.write(b"")
         self.stage, self.since, self.running = ENDING, self.loop.time(), None
         self.transport.close()
 
