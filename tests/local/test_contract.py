@@ -31,11 +31,11 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 class TestIndex(IndexCases):
     @pytest.fixture
-    def engine(self, engine: Engine) -> Engine:  # type: ignore[override]
+    def engine(self, engine: Engine) -> Engine:
         return engine
 
 
 class TestKeys(KeysCases):
     @pytest.fixture
-    def engine(self, engine: Engine) -> Engine:  # type: ignore[override]
+    def engine(self, engine: Engine) -> Engine:
         return engine

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -281,8 +282,14 @@ def test_a_sender_that_hangs_up_cancels_nothing(store: Store) -> None:
     assert kinds(store.index.commit([message("1"), message("2")])) == ["replayed", "replayed"]
 
 
+class Wait(NamedTuple):
+    """A limit in seconds, shorter than they come."""
+
+    value: float
+
+
 def test_a_twin_waits_for_a_slow_disk_only_so_long(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "TWIN_WAIT", limits.TWIN_WAIT._replace(value=0.05))
+    monkeypatch.setattr(limits, "TWIN_WAIT", Wait(0.05))
 
     async def post() -> tuple[list[Outcome], list[Outcome], list[Outcome]]:
         held = Held(store)
@@ -301,7 +308,7 @@ def test_a_twin_waits_for_a_slow_disk_only_so_long(store: Store, monkeypatch: py
 
 def test_after_a_slow_commit_twins_are_patient_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     wait_s = 0.4
-    monkeypatch.setattr(limits, "TWIN_WAIT", limits.TWIN_WAIT._replace(value=wait_s))
+    monkeypatch.setattr(limits, "TWIN_WAIT", Wait(wait_s))
 
     async def post() -> list[Outcome]:
         slow = Held(store)

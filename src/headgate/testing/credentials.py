@@ -1,0 +1,80 @@
+"""What a sender has to show: the headers that open a channel, made from the secrets its declaration names."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headgate.clock import Clock
+from headgate.declare.auth import ApiKey, Jwt, Signed
+from headgate.declare.channel import Channel
+from headgate.gate.credentials import resolved
+
+SENDER = "test-user"
+"""Who sends, where nothing else is said."""
+
+_TOKEN_S = 3_600
+_PREFIX = "whsec_"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """`settings` holds the value of every Secret and Env by its name, `api_keys` a key for each channel's name."""
+
+    settings: Mapping[str, str]
+    clock: Clock
+    api_keys: Mapping[str, str] = field(default_factory=dict)
+
+    def headers(self, channel: Channel, body: bytes, *, sender: str = SENDER, id_: str = "msg_1") -> dict[str, str]:
+        """The headers; none for a channel that is public, or that trusts an issuer or a function we do not have.
+
+        `sender` is the `sub` of a token; `id_` the message id that goes into a Standard Webhooks signature.
+        """
+        match channel.auth:
+            case Jwt(secret=secret) as auth if secret is not None:
+                return {"Authorization": f"Bearer {self.token(channel, auth, sender)}"}
+            case ApiKey() if channel.name in self.api_keys:
+                return {"Authorization": f"Bearer {self.api_keys[channel.name]}"}
+            case Signed() as auth:
+                secret = resolved(auth.secrets[0], self.settings, channel.path)
+                return signature(auth.style, secret, body, self._now_s(), id_)
+            case _:
+                return {}
+
+    def token(self, channel: Channel, auth: Jwt, sender: str, **claims: object) -> str:
+        """A token for a channel that declares a secret. `claims` come on top; one that is None is left out."""
+        import jwt
+
+        assert auth.secret is not None, "only a channel with a secret can be opened from here"
+        all_claims: dict[str, object] = {
+            "iss": resolved(auth.issuer, self.settings, channel.path),
+            "aud": resolved(auth.audience, self.settings, channel.path),
+            "sub": sender,
+            "iat": self._now_s(),
+            "exp": self._now_s() + _TOKEN_S,
+            "scope": " ".join(auth.scopes) or None,
+            **claims,
+        }
+        payload = {name: value for name, value in all_claims.items() if value is not None}
+        return jwt.encode(payload, resolved(auth.secret, self.settings, channel.path), algorithm="HS256")
+
+    def _now_s(self) -> int:
+        return self.clock.now_ms() // 1000
+
+
+def signature(style: str, secret: str, body: bytes, now_s: int, id_: str) -> dict[str, str]:
+    """The headers with which a webhook sender of that style signs a body."""
+    match style:
+        case "standard":
+            key = base64.b64decode(secret.removeprefix(_PREFIX)) if secret.startswith(_PREFIX) else secret.encode()
+            mac = hmac.digest(key, f"{id_}.{now_s}.".encode() + body, "sha256")
+            signed = f"v1,{base64.b64encode(mac).decode()}"
+            return {"webhook-id": id_, "webhook-timestamp": str(now_s), "webhook-signature": signed}
+        case "stripe":
+            mac = hmac.digest(secret.encode(), f"{now_s}.".encode() + body, "sha256")
+            return {"Stripe-Signature": f"t={now_s},v1={mac.hex()}"}
+        case _:
+            mac = hmac.digest(secret.encode(), body, "sha256")
+            return {"X-Hub-Signature-256": f"sha256={mac.hex()}"}

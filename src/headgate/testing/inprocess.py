@@ -1,0 +1,220 @@
+"""A user's app in process: the real gate on the real local engine, in a temporary folder, with a clock that is moved
+by hand. Nothing listens on a port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, MutableMapping
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from headgate.clock import ManualClock
+from headgate.declare.app import App
+from headgate.declare.auth import ApiKey
+from headgate.declare.channel import Channel
+from headgate.gate.verify import new_api_key
+from headgate.local.engine import LocalEngine
+from headgate.local.server import Server
+from headgate.local.state import StateFolder
+from headgate.message import Message
+from headgate.testing.credentials import SENDER, Credentials
+
+_PAGE = 1_000
+_REPLY_S = 30
+
+
+class Headers(Mapping[str, str]):
+    """Headers by name, in any case."""
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        self._values = {name.lower(): value for name, value in pairs}
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return repr(self._values)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a sender gets back."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    def json(self) -> Any:
+        """The body, parsed."""
+        return json.loads(self.body)
+
+
+class AppUnderTest:
+    """An app that is up. `clock` stands still until a test moves it: `clock.advance(60)` is a minute.
+
+    Secrets that are not in the environment are invented.
+    """
+
+    def __init__(self, app: App, folder: Path) -> None:
+        self.app = app
+        self.clock = ManualClock()
+        self._api_keys: dict[tuple[str, str], str] = {}
+        state = StateFolder(folder)
+        with ExitStack() as up:
+            state.hold()
+            up.callback(state.release)
+            settings = state.settings(app, os.environ, invent=True)
+            self._engine = LocalEngine(state.store, (channel.name for channel in app.channels), self.clock)
+            up.callback(self._engine.close)
+            self._server = Server(app, self._engine, settings, self.clock)
+            self._up = up.pop_all()
+        self._credentials = Credentials(settings, self.clock)
+        self._stop: asyncio.Event
+        self._loop: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="headgate-app", daemon=True)
+        self._thread.start()
+
+    def send(
+        self,
+        path: str,
+        json: Any = None,
+        *,
+        body: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        method: str = "POST",
+        token: str | None = None,
+        as_: str = SENDER,
+        auth: bool = True,
+    ) -> Answer:
+        """Send a request and wait for the answer.
+
+        `json` is sent as JSON, `body` as it is. What the channel asks of a sender is filled in, with `as_` for a
+        name, unless `headers` has it already, or `token` is given, or `auth=False`.
+        """
+        content = b"" if method != "POST" and json is None and body is None else _content(json, body)
+        shown = dict(headers or {})
+        if token is not None:
+            shown["Authorization"] = f"Bearer {token}"
+        elif auth:
+            shown = {**self._credentials_for(path, content, as_), **shown}
+        if content and "content-type" not in map(str.lower, shown):
+            shown["Content-Type"] = "application/json"
+        loop = self._loop.result()
+        return asyncio.run_coroutine_threadsafe(self._ask(method, path, shown, content), loop).result(_REPLY_S)
+
+    def messages(self, channel: str, **where: object) -> list[Message]:
+        """The stored messages of a channel (its name or path), newest first; `where` names declared indexes."""
+        found = self._channel(channel)
+        if undeclared := where.keys() - {index.name for index in found.indexes}:
+            raise LookupError(f"{', '.join(sorted(undeclared))}: not declared with `indexes=` on {found.path}")
+        messages = self._all(found.name, None, None)
+        for name, value in where.items():
+            with_value = {(message.scope, message.key) for message in self._all(found.name, name, _text(value))}
+            messages = [message for message in messages if (message.scope, message.key) in with_value]
+        return messages
+
+    def drain(self) -> None:
+        """Let everything that happens in the background happen: expired messages are removed."""
+        while self._engine.index.sweep():
+            pass
+
+    def close(self) -> None:
+        """Stop, and let go of the folder."""
+        self._loop.result().call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._up.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        self._loop.set_result(asyncio.get_running_loop())
+        await self._stop.wait()
+
+    async def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        target, _, query = path.partition("?")
+        raw_path = quote(target, safe="/%:@!$&'()*+,;=~-._")
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": target,
+            "raw_path": raw_path.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [
+                (b"host", b"test"),
+                (b"content-length", b"%d" % len(body)),
+                *((name.lower().encode(), value.encode()) for name, value in headers.items()),
+            ],
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+        }
+        sent: list[MutableMapping[str, Any]] = []
+
+        async def receive() -> MutableMapping[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(event: MutableMapping[str, Any]) -> None:
+            sent.append(event)
+
+        await self._server(scope, receive, send)
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in sent[0]["headers"]]
+        content = b"".join(event.get("body", b"") for event in sent[1:])
+        return Answer(sent[0]["status"], Headers(pairs), b"" if method == "HEAD" else content)
+
+    def _credentials_for(self, path: str, body: bytes, sender: str) -> dict[str, str]:
+        target = path.partition("?")[0]
+        parent = target.rpartition("/")[0] or "/"
+        for channel in sorted(self.app.channels, key=lambda channel: channel.path != target):
+            if channel.path in (target, parent):
+                if isinstance(channel.auth, ApiKey):
+                    return {"Authorization": f"Bearer {self._api_key(channel, sender)}"}
+                return self._credentials.headers(channel, body, sender=sender)
+        return {}
+
+    def _api_key(self, channel: Channel, sender: str) -> str:
+        if (channel.name, sender) not in self._api_keys:
+            key, row = new_api_key(channel.name, sender, self.clock.now_ms())
+            self._engine.keys.add_api_key(row)
+            self._api_keys[channel.name, sender] = key
+        return self._api_keys[channel.name, sender]
+
+    def _channel(self, name: str) -> Channel:
+        for channel in self.app.channels:
+            if name in (channel.name, channel.path):
+                return channel
+        raise LookupError(f"{name}: the app has {', '.join(channel.name for channel in self.app.channels)}")
+
+    def _all(self, channel: str, field: str | None, value: str | None) -> list[Message]:
+        found: list[Message] = []
+        after = None
+        while True:
+            page = self._engine.index.find(channel, None, field, value, _PAGE, after)
+            found += page.messages
+            if (after := page.next) is None:
+                return found
+
+
+def _content(value: Any, body: bytes | str | None) -> bytes:
+    if body is not None:
+        return body.encode() if isinstance(body, str) else body
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def _text(value: object) -> str:
+    """A value as it is indexed: text as it is, everything else as JSON spells it."""
+    return value if isinstance(value, str) else json.dumps(value)
