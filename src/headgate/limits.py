@@ -114,6 +114,17 @@ BODY_TIME = Limit(
 )
 KEEP_ALIVE = Limit("idle connection", 60, "seconds", "an idle connection is closed", _OURS, "2026-11-20")
 CONNECTIONS = Limit("connections", 2_000, "connections", "further ones get 503", _OURS, "2026-11-20")
+PIPELINE = Limit(
+    "pipelined requests", 128, "requests", "more waiting on one connection get 429 and are cut off", _OURS, "2026-11-21"
+)
+DISCARD = Limit(
+    "unwanted body",
+    16 * 1024 * 1024,
+    "bytes",
+    "so much of a body that was refused unread is thrown away before the connection is cut",
+    _OURS,
+    "2026-11-21",
+)
 TWIN_WAIT = Limit(
     "twin wait",
     2,

@@ -46,7 +46,6 @@ Headers = list[tuple[bytes, bytes]]
 
 log = logging.getLogger("headgate.local")
 
-_MIB = 1024 * 1024
 _NOTED = frozenset({b"expect", b"host", b"transfer-encoding"})
 
 
@@ -113,8 +112,8 @@ class GateProtocol(HttpToolsProtocol):
     url_bytes: ClassVar[int] = limits.URL.value
     header_bytes: ClassVar[int] = limits.HEADERS.value
     most_connections: ClassVar[int] = limits.CONNECTIONS.value
-    most_waiting: ClassVar[int] = 128  # pipelined requests; each costs some kB before it is answered
-    discard_bytes: ClassVar[int] = 16 * _MIB  # of a body nobody wants; well above the largest body limit
+    most_waiting: ClassVar[int] = limits.PIPELINE.value
+    discard_bytes: ClassVar[int] = limits.DISCARD.value
 
     # Beside uvicorn's own attributes these would outgrow the 30 that a dictionary of an instance shares.
     __slots__ = (

@@ -31,6 +31,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_GRACE_S = 0.1
+
 
 class ClientGoneError(Exception):
     """The sender hung up before its body was complete; there is nobody to answer."""
@@ -172,6 +174,16 @@ def url_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+class _Uvicorn(uvicorn.Server):
+    """uvicorn, but a sender that has just connected may still say what it wants, instead of being cut off."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_GRACE_S)
+        await super().shutdown(sockets)
+
+
 class Running:
     """A server on a socket. `run` serves until SIGTERM, SIGINT or `stop`; requests in flight are finished."""
 
@@ -182,7 +194,7 @@ class Running:
         def refused(reason: str, status: int, request_id: str) -> None:
             observer.told(Refused("", reason, status, request_id))
 
-        self._uvicorn = uvicorn.Server(
+        self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 server,
                 http=protocol_for(refused),
