@@ -73,9 +73,7 @@ def put(store: Store, *keys: str) -> None:
 # ---------------------------------------------------------------------------------------------------- claims that merge
 
 
-def test_every_key_stands_in_every_phase_of_a_merge_and_after_a_crash_in_it(
-    store: Store, tmp_path: Path
-) -> None:
+def test_every_key_stands_in_every_phase_of_a_merge_and_after_a_crash_in_it(store: Store, tmp_path: Path) -> None:
     keys: list[str] = []
     seen_claims = set()
     for n in range(40):
@@ -105,9 +103,7 @@ def test_thousands_of_keys_stand_through_many_merges_and_a_clean_close(tmp_path:
 
 
 @pytest.mark.parametrize("turn", [1, 2, 8])
-def test_the_newest_row_may_be_deleted_and_its_number_used_again(
-    tmp_path: Path, clock: ManualClock, turn: int
-) -> None:
+def test_the_newest_row_may_be_deleted_and_its_number_used_again(tmp_path: Path, clock: ManualClock, turn: int) -> None:
     store = Store(tmp_path, clock, turn=turn, slice_=2)
     for n in range(20):
         put(store, f"k{n}")
@@ -376,9 +372,7 @@ def test_the_file_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path, c
 
 
 @pytest.mark.parametrize("content", [b"hello", b"x" * 10_000], ids=["short", "long"])
-def test_a_file_that_is_no_store_is_refused_and_left_alone(
-    tmp_path: Path, clock: ManualClock, content: bytes
-) -> None:
+def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path: Path, clock: ManualClock, content: bytes) -> None:
     (tmp_path / FILE_NAME).write_bytes(content)
     with pytest.raises(Misuse, match="not a headgate store"):
         LocalEngine(tmp_path / FILE_NAME, CHANNELS, clock)

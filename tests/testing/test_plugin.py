@@ -108,9 +108,7 @@ def test_time_stands_still_until_it_is_moved(headgate_app_from: Serve) -> None:
     assert served.send("/orders", {"id": "1", "other": True}).status == 201
 
 
-def test_a_setting_from_the_environment_goes_first(
-    headgate_app_from: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_setting_from_the_environment_goes_first(headgate_app_from: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     app = App("shop")
     app.channel("/orders", auth=JWT)
     monkeypatch.setenv("TEST_SECRET", "too short")

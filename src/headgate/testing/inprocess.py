@@ -7,10 +7,9 @@ import asyncio
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,42 +23,11 @@ from headgate.local.engine import LocalEngine
 from headgate.local.server import Server
 from headgate.local.state import StateFolder
 from headgate.message import Message
+from headgate.testing.answer import Answer, Headers
 from headgate.testing.credentials import SENDER, Credentials
 
 _PAGE = 1_000
 _REPLY_S = 30
-
-
-class Headers(Mapping[str, str]):
-    """Headers by name, in any case."""
-
-    def __init__(self, pairs: list[tuple[str, str]]) -> None:
-        self._values = {name.lower(): value for name, value in pairs}
-
-    def __getitem__(self, name: str) -> str:
-        return self._values[name.lower()]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return repr(self._values)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a sender gets back."""
-
-    status: int
-    headers: Headers
-    body: bytes
-
-    def json(self) -> Any:
-        """The body, parsed."""
-        return json.loads(self.body)
 
 
 class AppUnderTest:

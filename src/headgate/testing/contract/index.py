@@ -17,7 +17,7 @@ AWKWARD_KEYS = (
     "100%",
     "%2F",
     "..",
-    "it's \"quoted\"; DROP TABLE message; --",
+    'it\'s "quoted"; DROP TABLE message; --',
     "with space",
     " ",
     "*?[a-z]",

@@ -1,0 +1,48 @@
+"""The local server passes the HTTP scenarios."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headgate.clock import SystemClock
+from headgate.gate.verify import new_api_key
+from headgate.local.engine import LocalEngine
+from headgate.local.state import StateFolder
+from headgate.testing import app as conformance
+from headgate.testing.scenarios import HttpScenarios, Site
+from tests.serving import serving
+
+
+@pytest.fixture(scope="module")
+def served_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    settings = {
+        "CONFORMANCE_JWT_SECRET": secrets.token_urlsafe(32),
+        "CONFORMANCE_WEBHOOK_SECRET": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+    }
+    state = tmp_path_factory.mktemp("conformance") / "state"
+    api_keys = {name: _new_key(state, name) for name in ("alice", "bob")}
+    with serving(Path(conformance.__file__), state, env=settings) as served:
+        yield Site(served.url, settings, api_keys)
+
+
+def _new_key(path: Path, name: str) -> str:
+    clock = SystemClock()
+    state = StateFolder(path)
+    state.hold()
+    engine = LocalEngine(state.store, ["notes"], clock)
+    key, row = new_api_key("notes", name, clock.now_ms())
+    engine.keys.add_api_key(row)
+    engine.close()
+    state.release()
+    return key
+
+
+class TestLocalServer(HttpScenarios):
+    @pytest.fixture
+    def site(self, served_site: Site) -> Site:
+        return served_site
