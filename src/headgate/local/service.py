@@ -104,23 +104,24 @@ class _Counts(Collector):
         return iter((accepted, refused, faults))
 
 
-def _reply(error: Answerable) -> Response:
-    reply = http.Problem.of(error, str(uuid7())).reply()
-    headers = dict(reply.headers)
+def _reply(request: Request, error: Answerable) -> Response:
+    id_ = http.request_id(dict(request.headers.raw), str(uuid7()))
+    reply = http.Problem.of(error, id_).reply()
+    headers = {**dict(reply.headers), "X-Request-Id": id_}
     return Response(reply.encoded(), reply.status, {**headers, "Content-Type": reply.content_type})
 
 
-async def _told(_: Request, error: Exception) -> Response:
+async def _told(request: Request, error: Exception) -> Response:
     assert isinstance(error, Answerable)  # noqa: S101 - starlette dispatches by type
-    return _reply(error)
+    return _reply(request, error)
 
 
-async def _not_there(_: Request, error: Exception) -> Response:
+async def _not_there(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - starlette dispatches by type
     if error.status_code == 405:
-        return _reply(MethodNotAllowed(headers=tuple((error.headers or {}).items())))
-    return _reply(NotFound())
+        return _reply(request, MethodNotAllowed(headers=tuple((error.headers or {}).items())))
+    return _reply(request, NotFound())
 
 
-async def _broken(_: Request, __: Exception) -> Response:
-    return _reply(Broken())
+async def _broken(request: Request, _: Exception) -> Response:
+    return _reply(request, Broken())
