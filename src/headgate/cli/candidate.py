@@ -13,6 +13,7 @@ each side that the other is gone, however it went.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -60,7 +61,6 @@ def serve_candidate(order: Order) -> int:
     check_settings(place.app, settings, clock)
     line = socket.socket(fileno=order.line)
     sock = socket.socket(fileno=order.listening)
-    spare = sock.dup()
     line.sendall(GOOD)
     if line.recv(len(GO), socket.MSG_WAITALL) != GO:
         return 0
@@ -69,17 +69,18 @@ def serve_candidate(order: Order) -> int:
         invent_api_keys(place.app, engine, place.state, clock)
         threading.Thread(target=_follow, args=(line, running), daemon=True).start()
         if order.greets:
-            greet(place.app, spare, place.state)
+            greet(place.app, sock, place.state)
         line.sendall(SERVING)
 
-    broke = serve_app(place.app, settings, place.state, sock, clock, opened=opened)
-    return BROKEN if broke else 0
+    left_over = serve_app(place.app, settings, place.state, sock, clock, opened=opened)
+    return 0 if left_over is None else BROKEN
 
 
 def _follow(line: socket.socket, running: Running) -> None:
     """Stop when the supervisor is gone."""
-    while line.recv(1):
-        pass
+    with contextlib.suppress(ConnectionResetError):  # it had not read all that we said
+        while line.recv(1):
+            pass
     running.stop()
 
 

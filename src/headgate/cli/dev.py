@@ -64,7 +64,7 @@ class Candidate:
         self._line.settimeout(0)
         self._heard = b""
         self.state = "loading"
-        self.serves_since_s = 0.0
+        self.serves_since_s: float | None = None
 
     @property
     def code(self) -> int:
@@ -73,20 +73,22 @@ class Candidate:
 
     def listen(self) -> str:
         """Take note of what it said, and return its state."""
+        ended = self._process.poll() is not None
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
             self._heard += self._line.recv(64)
-        if self._process.poll() is not None:
-            self.state = "ended"
-        elif self.state == "loading" and self._heard == GOOD:
-            self.state = "good"
-        elif self.state == "starting" and self._heard == GOOD + SERVING:
+        if self.serves_since_s is None and self._heard == GOOD + SERVING:
             self.state = "serving"
             self.serves_since_s = time.monotonic()
+        elif self.state == "loading" and self._heard == GOOD:
+            self.state = "good"
+        if ended:
+            self.state = "ended"
         return self.state
 
     def go(self) -> None:
         """It is its turn."""
-        self._line.sendall(GO)
+        with contextlib.suppress(BrokenPipeError):  # it died since; that is seen when it is listened to next
+            self._line.sendall(GO)
         self.state = "starting"
 
     def stop(self) -> None:
@@ -184,7 +186,7 @@ class Supervisor:
     def _turn_down(self, candidate: Candidate) -> int | None:
         self._next = None
         if not self._served_once:
-            return candidate.code or 1
+            return max(candidate.code, 1)
         self._turned_down = True
         if self._current is not None:
             _say("The last good version keeps serving.")
@@ -194,14 +196,15 @@ class Supervisor:
 
     def _settle(self, candidate: Candidate) -> None:
         self._served_once = True
-        if time.monotonic() - candidate.serves_since_s > _STEADY_S:
+        if candidate.serves_since_s is not None and time.monotonic() - candidate.serves_since_s > _STEADY_S:
             self._deaths = 0
 
     def _bury(self, candidate: Candidate) -> int | None:
         """The current version ended, and not because we said so."""
         self._current = None
+        self._served_once |= candidate.serves_since_s is not None
         if not self._served_once:
-            return candidate.code or 1
+            return max(candidate.code, 1)
         if candidate.code == 0:  # somebody stopped it, by the pid that we show: that was meant for us
             return 0
         if candidate.code == 2:  # it said what is wrong

@@ -51,18 +51,17 @@ def serve(place: Place, app: str | None, host: str, port: int, proxy_headers: bo
     check_settings(place.app, settings, clock)
     restarted = _INHERITED in os.environ
     sock = socket.socket(fileno=int(os.environ.pop(_INHERITED))) if restarted else socket_on(host, port)
-    spare = sock.dup()  # the server closes the one it is given
-    broke = serve_app(
+    left_over = serve_app(
         place.app,
         settings,
         place.state,
         sock,
         clock,
         proxy_headers=proxy_headers,
-        opened=lambda *_: None if restarted else greet(place.app, spare, place.state),
+        opened=lambda *_: None if restarted else greet(place.app, sock, place.state),
     )
-    if broke:
-        _start_over(spare)
+    if left_over is not None:
+        _start_over(left_over)
 
 
 def _start_over(sock: socket.socket) -> NoReturn:

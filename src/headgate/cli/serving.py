@@ -52,19 +52,18 @@ def serve_app(
     *,
     proxy_headers: bool = False,
     opened: Callable[[LocalEngine, Running], None],
-) -> bool:
+) -> socket.socket | None:
     """Serve until SIGTERM, SIGINT or `Running.stop`; requests in flight are finished.
 
-    `opened` is called once, when the store is open. Returns True where the store broke in a way that only a new
-    process can mend.
+    `opened` is called once, when the store is open. Returns the socket, open still, where the store broke in a way
+    that only a new process can mend; so senders wait meanwhile.
     """
     state.hold()
     try:
-        broken = False
+        kept: list[socket.socket] = []
 
         def broke() -> None:
-            nonlocal broken
-            broken = True
+            kept.append(sock.dup())  # the server closes the one it was given
             running.stop()
 
         engine = LocalEngine(state.store, [channel.name for channel in app.channels], clock, broke)
@@ -75,7 +74,7 @@ def serve_app(
             running.run()
         finally:
             engine.close()
-        return broken
+        return kept[0] if kept else None
     finally:
         state.release()
 

@@ -1,0 +1,43 @@
+"""headgate init"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headgate.cli.init import TEMPLATES, project_name
+from tests.cli.shell import run
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_new_project_passes_its_own_tests(tmp_path: Path, template: str) -> None:
+    done = run(tmp_path, "init", "my shop", "--template", template)
+    assert done.code == 0
+    assert done.out.splitlines()[-3:] == ["Now type:", "  cd 'my shop'", "  headgate dev"]
+    folder = tmp_path / "my shop"
+    assert {path.name for path in folder.iterdir()} == {".gitignore", "README.md", "app.py", "pyproject.toml", "tests"}
+    assert 'App("my-shop")' in (folder / "app.py").read_text()
+    assert run(folder, "check").code == 0
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=folder, capture_output=True, text=True
+    )
+    assert tested.returncode == 0, tested.stdout
+
+
+def test_it_never_overwrites_and_then_writes_nothing_at_all(desk: Path) -> None:
+    before = (desk / "app.py").read_text()
+    done = run(desk, "init")
+    assert (done.code, done.err) == (2, "These exist already, and init never overwrites: app.py.\n")
+    assert [path.name for path in desk.iterdir()] == ["app.py"]
+    assert (desk / "app.py").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("Shop", "shop"), ("my shop!", "my-shop"), ("2024", "app-2024"), ("été", "t"), ("x" * 99, "x" * 63)],
+)
+def test_the_project_is_named_after_its_folder(folder: str, name: str) -> None:
+    assert project_name(Path("/") / folder) == name

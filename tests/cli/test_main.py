@@ -1,0 +1,120 @@
+"""What holds for every command."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import headgate
+from headgate.cli import COMMANDS
+from tests.cli.shell import run
+from tests.serving import headgate as command_line
+
+LIST_MODULES = """
+import sys
+from headgate.cli import main
+try:
+    main()
+finally:
+    print(*sorted(sys.modules), file=sys.stderr)
+"""
+
+
+def test_help_imports_nothing_but_click_and_the_list_of_commands() -> None:
+    done = subprocess.run([sys.executable, "-c", LIST_MODULES, "--help"], capture_output=True, text=True, check=True)
+    modules = set(done.stderr.split())
+    ours = {name for name in modules if name.partition(".")[0] == "headgate"}
+    assert ours == {"headgate", "headgate.cli", "headgate.cli.place", "headgate.errors"}
+    assert not modules & {"pydantic", "uvicorn", "starlette", "asyncio", "sqlite3", "rich", "watchfiles", "jwt", "ssl"}
+    for name, entry in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(entry.help)}$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_with_an_example(tmp_path: Path, name: str) -> None:
+    done = run(tmp_path, name, "--help")
+    assert (done.code, done.err) == (0, "")
+    if name != "messages":
+        assert "Example:\n    " in done.out
+
+
+def test_the_version_is_the_packages(tmp_path: Path) -> None:
+    assert run(tmp_path, "--version").out == f"headgate {headgate.__version__}\n"
+
+
+def test_without_an_app_it_says_how_to_get_one(tmp_path: Path) -> None:
+    done = run(tmp_path, "check")
+    assert done.code == 2
+    assert done.err == "There is no app.py here. Make one with `headgate init`, or say --app PATH.\n"
+
+
+def test_an_unknown_command_is_one_sentence_and_the_usage(tmp_path: Path) -> None:
+    done = run(tmp_path, "chekc")
+    assert done.code == 2
+    assert done.err.splitlines()[0] == "No such command 'chekc'."
+
+
+def test_the_app_may_be_said_before_the_command_and_after_it(
+    desk: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for words in (
+        ("--app", str(desk), "check"),
+        ("check", "--app", str(desk)),
+        ("check", "--app", str(desk / "app.py")),
+        ("--app", "nowhere", "check", "--app", f"{desk / 'app.py'}:app"),
+    ):
+        assert "/notes" in run(elsewhere, *words).out
+
+
+def test_a_mistake_of_ours_is_one_sentence_and_details_only_when_asked_for(desk: Path) -> None:
+    (desk / ".headgate").mkdir()
+    (desk / ".headgate" / "credentials.json").write_text("[]")
+    done = run(desk, "keys")
+    assert done.code == 70
+    assert done.err == (
+        "headgate made a mistake: AttributeError. "
+        "Run it again with HEADGATE_DEBUG=1 for details, and please report them.\n"
+    )
+    told = subprocess.run(
+        command_line("keys"), cwd=desk, env={**os.environ, "HEADGATE_DEBUG": "1"}, capture_output=True, text=True
+    )
+    assert "Traceback" in told.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(desk: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command_line("check"), cwd=desk, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert done.stderr == b""
+
+
+def test_ctrl_c_exits_130_in_silence(desk: Path) -> None:
+    (desk / "app.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(30)\n")
+    process = subprocess.Popen(command_line("check"), cwd=desk, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"loading\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.strip() == b""
+
+
+def test_a_table_is_drawn_for_a_terminal_and_has_no_colour_where_none_is_wanted(desk: Path) -> None:
+    ours, theirs = pty.openpty()
+    subprocess.run(
+        command_line("check"), cwd=desk, stdout=theirs, env={**os.environ, "NO_COLOR": "1", "TERM": "xterm"}, check=True
+    )
+    os.close(theirs)
+    drawn = os.read(ours, 65_536).decode()
+    os.close(ours)
+    assert "/notes" in drawn
+    assert not re.search(r"\x1b\[3\d", drawn)
