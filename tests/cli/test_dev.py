@@ -111,6 +111,16 @@ def test_a_server_that_dies_is_started_again(desk: Path) -> None:
         server.says("[dev] The server died (SIGKILL); it is started again.\n")
         assert server.post("/notes", '{"id": "n-1"}').headers["idempotency-replayed"] == "true"
         assert holder_pid(desk) != first
+        server.says("[dev] It serves again.\n")
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_again_and_again_is_given_up(desk: Path) -> None:
+    (desk / "app.py").write_text(APP + "import os, threading\nthreading.Timer(2, os._exit, [3]).start()\n")
+    with running(desk, "dev") as server:
+        assert server.process.wait(90) == 1
+        assert server.err.count("[dev] The server died (exit code 3); it is started again.\n") == 5
+        assert server.err.endswith("[dev] The server died (exit code 3) again and again; giving up.\n")
 
 
 def test_the_server_ends_with_its_supervisor_however_that_ends(desk: Path) -> None:
@@ -128,6 +138,16 @@ def test_ctrl_c_ends_both_in_good_order(desk: Path) -> None:
         assert server.process.wait(30) == 0
         assert not is_held(desk)
         assert not (desk / ".headgate" / "holder.json").exists()
+
+
+def test_a_version_that_never_comes_up_is_dropped_for_the_next_one(desk: Path) -> None:
+    with running(desk, "dev") as server:
+        (desk / "app.py").write_text("print('loading', flush=True)\nwhile True:\n    pass\n")
+        until(lambda: "loading" in server.out, "the version is being tried")
+        assert server.post("/notes", '{"id": "n-1"}').status == 201
+        (desk / "app.py").write_text(APP.replace("/keyed", "/locked"))
+        server.says(RELOADED)
+        assert server.post("/locked", "{}").status == 401
 
 
 def test_without_reload_a_change_is_left_alone(desk: Path) -> None:

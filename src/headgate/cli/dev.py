@@ -92,7 +92,9 @@ class Candidate:
         self.state = "starting"
 
     def stop(self) -> None:
-        """End it, after what is in flight."""
+        """End it, after what is in flight; one that still loads has nothing in flight, and may never listen."""
+        if self.state == "loading":
+            self._process.kill()
         self._process.terminate()
         try:
             self._process.wait(_PATIENCE_S)
@@ -115,6 +117,7 @@ class Supervisor:
         self._next: Candidate | None = None
         self._served_once = False
         self._turned_down = False
+        self._news = ""
         self._deaths = 0
         self._revive_at_s: float | None = None
 
@@ -164,7 +167,7 @@ class Supervisor:
                     return self._turn_down(self._next)
         if self._current is not None:
             match self._current.listen():
-                case "serving" if not self._served_once or self._deaths:
+                case "serving":
                     self._settle(self._current)
                 case "ended":
                     return self._bury(self._current)
@@ -174,13 +177,16 @@ class Supervisor:
 
     def _take_over(self, candidate: Candidate) -> None:
         """The old version first: there is one process on a state folder. Senders wait in the socket's queue."""
+        had_one = self._current is not None
         if self._current is not None:
             self._current.stop()
         candidate.go()
         self._current, self._next = candidate, None
         self._revive_at_s = None
-        if self._served_once:
-            _say("The new version is good again and serves." if self._turned_down else "The new version serves.")
+        if self._turned_down:
+            self._news = "The new version is good again and serves."
+        elif self._served_once:
+            self._news = "The new version serves." if had_one else "It serves again."
         self._turned_down = False
 
     def _turn_down(self, candidate: Candidate) -> int | None:
@@ -196,6 +202,9 @@ class Supervisor:
 
     def _settle(self, candidate: Candidate) -> None:
         self._served_once = True
+        if self._news:
+            _say(self._news)
+            self._news = ""
         if candidate.serves_since_s is not None and time.monotonic() - candidate.serves_since_s > _STEADY_S:
             self._deaths = 0
 

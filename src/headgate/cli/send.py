@@ -1,0 +1,284 @@
+"""headgate send"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headgate.cli.place import Place, placed, visible
+from headgate.clock import SystemClock
+from headgate.errors import HeadgateError, Misuse
+
+if TYPE_CHECKING:
+    from headgate.declare.channel import Channel
+    from headgate.testing.credentials import Credentials
+    from headgate.testing.sender import Parcel, Sender
+
+UNEXPECTED = 3
+_BATCH = 100
+
+
+class Headers(click.ParamType[tuple[str, str]]):
+    """`Name: value`."""
+
+    name = "header"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        name, colon, text = str(value).partition(":")
+        if not colon or not name.strip():
+            self.fail(f"{value!r} is not a header; say 'Name: value'.", param, ctx)
+        return name.strip(), text.strip()
+
+
+@click.command
+@click.argument("channel")
+@click.argument("body", required=False)
+@click.option("-n", "--number", type=click.IntRange(1), metavar="N", help="Make up N messages from the model.")
+@click.option(
+    "--bad", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="This share of them must be refused."
+)
+@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most N messages a second.")
+@click.option("--batch", type=click.IntRange(1), metavar="N", help="Messages in a request, of many.  [default: 100]")
+@click.option("--concurrency", type=click.IntRange(1, 1000), default=16, show_default=True, help="Requests at a time.")
+@click.option("--seed", type=int, help="The same seed makes up the same messages.")
+@click.option("--url", help="Where the app is served.  [default: what serves from the state folder]")
+@click.option("-H", "--header", "headers", type=Headers(), multiple=True, help="'Name: value', such as credentials.")
+@click.option("--as", "sender", default="test-user", show_default=True, metavar="NAME", help="JWT: who sends.")
+@click.option(
+    "--patience", type=click.FloatRange(0), default=30.0, show_default=True, metavar="SECONDS",
+    help="How long to try again when the server is away or busy.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the answer, or the summary, as JSON.")
+@placed
+def send(
+    place: Place,
+    channel: str,
+    body: str | None,
+    number: int | None,
+    bad: float,
+    rate: float | None,
+    batch: int | None,
+    concurrency: int,
+    seed: int | None,
+    url: str | None,
+    headers: tuple[tuple[str, str], ...],
+    sender: str,
+    patience: float,
+    as_json: bool,
+) -> int:
+    """Send BODY (JSON, @FILE, or - for stdin) to CHANNEL (a name or path), or with -n made-up messages.
+
+    What the channel asks of a sender (token, key, signature) is filled in. While the server is away or busy the
+    same is sent again under the same key, so nothing is lost or doubled.
+
+    One message: its status goes to stderr, the reply to stdout. Many: a summary. Exit code 3 when one message was
+    not taken, or anything of many was unexpected: a good one not taken, a bad one not refused.
+
+    \b
+    Examples:
+      headgate send notes '{"id": "1", "text": "hello"}'
+      headgate send orders -n 10000 --bad 0.1 --seed 7
+    """
+    from headgate.testing.sender import Sender
+
+    found = place.channel(channel)
+    if (body is None) == (number is None):
+        raise Misuse("Say what to send: BODY, @FILE or -, or -n N to make messages up.")
+    if batch is not None and not (found.many and number is not None and batch <= found.most_items):
+        raise Misuse(
+            f"--batch is for made-up messages on a channel with `many=`, up to {found.most_items} in one request."
+        )
+    post = Post(place, found, sender, dict(headers))
+    via = Sender(_address(place, found, url), SystemClock(), patience)
+    if body is not None:
+        return _send_one(via, post.parcel(_read(body), [True], str(_chance(seed).getrandbits(64))), as_json)
+    return _send_many(
+        via, list(_made_up(found, post, number or 0, bad, batch or _BATCH, seed)), rate, concurrency, as_json
+    )
+
+
+class Post:
+    """Makes parcels for a channel, with everything a sender has to show."""
+
+    def __init__(self, place: Place, channel: Channel, sender: str, headers: dict[str, str]) -> None:
+        self._channel = channel
+        self._sender = sender
+        self._said = headers
+        self._credentials = _credentials(place, channel, {name.lower() for name in headers})
+
+    def parcel(self, body: bytes, good: list[bool], id_: str) -> Parcel:
+        """A parcel; `id_` becomes its key where the channel's key comes from a header."""
+        from headgate.declare.stores import Field, Header
+        from headgate.testing.sender import Parcel
+
+        headers = {"Content-Type": "application/json"}
+        match self._channel.key:
+            case Header(name):
+                headers[name] = id_
+            case None:
+                headers["Idempotency-Key"] = id_
+            case Field():
+                pass
+        shown = (
+            self._credentials.headers(self._channel, body, sender=self._sender, id_=id_) if self._credentials else {}
+        )
+        merged = {name.lower(): (name, value) for part in (headers, shown, self._said) for name, value in part.items()}
+        return Parcel(body, dict(merged.values()), good, self._channel.many)
+
+
+def _credentials(place: Place, channel: Channel, said: set[str]) -> Credentials | None:
+    """What fills in credentials; None where the user shows some, or where there is nothing to fill in."""
+    from headgate.cli.token import setting_value
+    from headgate.declare.auth import ApiKey, Jwt, Signed
+    from headgate.testing.credentials import Credentials
+
+    if said & {"authorization", "x-api-key", "webhook-signature", "stripe-signature", "x-hub-signature-256"}:
+        return None
+    match channel.auth:
+        case Jwt(secret=secret) as auth if secret is not None:
+            named = [secret, auth.issuer, auth.audience]
+        case Signed() as auth:
+            named = [auth.secrets[0]]
+        case ApiKey():
+            keys = place.state.credentials()["api_keys"]
+            if channel.name not in keys:
+                raise Misuse(
+                    f"There is no development key for {channel.path}: start `headgate dev` once, which makes one up, "
+                    "or say one with -H 'Authorization: Bearer KEY'."
+                )
+            return Credentials({}, SystemClock(), keys)
+        case Jwt():
+            raise Misuse(f"{channel.path} trusts tokens of another issuer; say -H 'Authorization: Bearer TOKEN'.")
+        case _:
+            return None
+    values = {setting.name: setting_value(place, setting) for setting in named if not isinstance(setting, str)}
+    return Credentials(values, SystemClock())
+
+
+def _address(place: Place, channel: Channel, url: str | None) -> Callable[[], str]:
+    """Where the channel is served. A server of our own state folder may come back under another address."""
+    if url is not None:
+        return lambda: url.rstrip("/") + channel.path
+    holder = place.state.holder()
+    if holder is None or not holder.url:
+        raise Misuse(f"Nothing serves from {place.state.path}: start `headgate dev`, or say --url.")
+    last = holder.url
+
+    def address() -> str:
+        nonlocal last
+        now = place.state.holder()
+        last = now.url if now is not None and now.url else last
+        return last + channel.path
+
+    return address
+
+
+def _read(body: str) -> bytes:
+    if body == "-":
+        return sys.stdin.buffer.read()
+    if body.startswith("@"):
+        return Path(body[1:]).read_bytes()
+    return body.encode("utf-8", "surrogateescape")
+
+
+def _chance(seed: int | None) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - made up, not secret
+
+
+# ------------------------------------------------------------------------------------------------------- one message
+
+
+def _send_one(via: Sender, parcel: Parcel, as_json: bool) -> int:
+    from headgate.testing.sender import new_session
+
+    async def post() -> object:
+        async with new_session(1) as session:
+            return await via.send(session, parcel)
+
+    answer = asyncio.run(post())
+    if isinstance(answer, str):
+        raise HeadgateError(f"There was no answer ({answer}).")
+    status, text = answer.status, answer.body.decode("utf-8", "replace")  # type: ignore[attr-defined]
+    if as_json:
+        print(json.dumps({"status": status, "headers": dict(answer.headers), "body": _parsed(text)}))  # type: ignore[attr-defined]
+    else:
+        click.echo(f"{status} {HTTPStatus(status).phrase if status in set(HTTPStatus) else ''}".rstrip(), err=True)
+        print(visible(text, also="\t\n") if sys.stdout.isatty() else text)
+    return 0 if 200 <= status < 300 else UNEXPECTED
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+# --------------------------------------------------------------------------------------------------------------- many
+
+
+def _made_up(channel: Channel, post: Post, number: int, bad: float, batch: int, seed: int | None) -> Iterator[Parcel]:
+    """Parcels with `number` made-up messages in all. Where all or none is stored, a parcel is good or bad as a whole."""
+    from headgate.testing.synthetic import Synthetic
+
+    chance = _chance(seed)
+    synthetic = Synthetic(channel, chance.getrandbits(32))
+    most = min(batch, channel.most_items) if channel.many else 1
+    for start in range(0, number, most):
+        size = min(most, number - start)
+        good = [chance.random() >= bad for _ in range(size)]
+        if channel.whole:
+            good = [good[0]] * size
+        messages = [synthetic.good() if wanted else synthetic.bad() for wanted in good]
+        body = b"[" + b",".join(messages) + b"]" if channel.many else messages[0]
+        yield post.parcel(body, good, synthetic.new_id())
+
+
+def _send_many(via: Sender, parcels: list[Parcel], rate: float | None, concurrency: int, as_json: bool) -> int:
+    with _progress(sum(len(parcel.good) for parcel in parcels), shown=not as_json) as on_sent:
+        tally = asyncio.run(via.send_all(parcels, concurrency, rate, on_sent))
+    for example in tally.examples:
+        click.echo(f"unexpected: {visible(example)}", err=True)
+    summary = tally.summary()
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        _print_summary(summary)
+    return UNEXPECTED if tally.unexpected else 0
+
+
+@contextmanager
+def _progress(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr, where somebody looks at it."""
+    if not (shown and sys.stderr.isatty()):
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("sending", total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _print_summary(summary: dict[str, object]) -> None:
+    def words(name: str) -> str:
+        values = summary[name]
+        assert isinstance(values, dict)
+        return "  ".join(f"{key} {value:,}" for key, value in values.items())
+
+    print(f"messages    {summary['messages']:,} in {summary['seconds']} s: {summary['messages_per_s']:,} a second")
+    print(f"outcomes    {words('outcomes')}")
+    print(f"statuses    {words('statuses')}")
+    print(f"latency ms  {words('latency_ms')}")
+    print(f"retries     {summary['retries']:,}")
+    print(f"unexpected  {summary['unexpected']:,}")
