@@ -76,6 +76,7 @@ def main() -> None:
     rounds, seconds = (1, 2) if options.quick else (options.rounds, options.seconds)
     try:
         tool("wrk", "wrk")
+        sync_ms = report.sync_ms(options.folder)
         results = measure(servers, loads, rounds, seconds, options.folder)
         grown = (
             growth.measure(options.folder, growth.ROWS // 10 if options.quick else growth.ROWS)
@@ -84,7 +85,7 @@ def main() -> None:
         )
     except (MissingToolError, WrongWorkError) as error:
         sys.exit(str(error))
-    text = report.written(servers, loads, results, grown, rounds, seconds, options.folder)
+    text = report.written(servers, loads, results, grown, rounds, seconds, sync_ms)
     if not options.quick and options.growth and len(servers) >= 4:
         (HERE / "RESULTS.md").write_text(text)
     print("\n" + text)

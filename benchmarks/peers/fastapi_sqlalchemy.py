@@ -1,7 +1,7 @@
 """FastAPI + SQLAlchemy + SQLite, as a careful user would write it: WAL, FULL, one transaction a request.
 
 Endpoints are plain functions, which FastAPI runs in its thread pool. SQLite takes one writer at a time, so a
-lock stands before it: without one the threads would sleep in SQLite's busy handler, and be slower.
+lock stands before it: the threads wait for each other there, instead of sleeping in SQLite's busy handler.
 """
 
 from __future__ import annotations
