@@ -17,6 +17,7 @@ class Order(BaseModel):
     paid: bool | None = None
     customer: str | None = None
     note: str | None = None
+    text: str | None = None
     placed_at: AwareDatetime | None = None
     local_time: datetime | None = None
 
