@@ -42,7 +42,7 @@ def test_every_command_explains_itself_with_an_example(tmp_path: Path, name: str
     done = run(tmp_path, name, "--help")
     assert (done.code, done.err) == (0, "")
     if name != "messages":
-        assert "Example:\n    " in done.out
+        assert re.search(r"^  Examples?:\n    headgate|^  Example:\n    \S", done.out, re.MULTILINE)
 
 
 def test_the_version_is_the_packages(tmp_path: Path) -> None:
