@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 UNEXPECTED = 3
 _BATCH = 100
+_CREDENTIALS = {"authorization", "x-api-key", "webhook-signature", "stripe-signature", "x-hub-signature-256"}
 
 
 class Headers(click.ParamType[tuple[str, str]]):
@@ -109,39 +110,56 @@ def send(
 class Post:
     """Makes parcels for a channel, with everything a sender has to show."""
 
-    def __init__(self, place: Place, channel: Channel, sender: str, headers: dict[str, str]) -> None:
+    def __init__(self, place: Place, channel: Channel, sender: str, said: dict[str, str]) -> None:
         self._channel = channel
         self._sender = sender
-        self._said = headers
-        self._credentials = _credentials(place, channel, {name.lower() for name in headers})
+        self._said = {name.lower(): value for name, value in said.items()}
+        self._credentials = _credentials(place, channel, self._said.keys())
+        self._shown: tuple[int, dict[str, str]] = (-1, {})
 
     def parcel(self, body: bytes, good: list[bool], id_: str) -> Parcel:
-        """A parcel; `id_` becomes its key where the channel's key comes from a header."""
-        from headgate.declare.stores import Field, Header
+        """A parcel; `id_` becomes its key where the channel takes the key from a header."""
         from headgate.testing.sender import Parcel
 
-        headers = {"Content-Type": "application/json"}
-        match self._channel.key:
-            case Header(name):
-                headers[name] = id_
-            case None:
-                headers["Idempotency-Key"] = id_
-            case Field():
-                pass
-        shown = (
-            self._credentials.headers(self._channel, body, sender=self._sender, id_=id_) if self._credentials else {}
-        )
-        merged = {name.lower(): (name, value) for part in (headers, shown, self._said) for name, value in part.items()}
-        return Parcel(body, dict(merged.values()), good, self._channel.many)
+        headers = {"content-type": "application/json"}
+        if name := _key_header(self._channel):
+            id_ = self._said.get(name, id_)
+            headers[name] = id_
+        return Parcel(body, lambda: {**headers, **self._shown_for(body, id_), **self._said}, good, self._channel.many)
+
+    def _shown_for(self, body: bytes, id_: str) -> dict[str, str]:
+        """Credentials that are fresh; those that do not depend on the body are kept for a while."""
+        from headgate.declare.auth import Signed
+
+        if self._credentials is None:
+            return {}
+        minute = SystemClock().now_ms() // 60_000
+        if isinstance(self._channel.auth, Signed) or self._shown[0] != minute:
+            made = self._credentials.headers(self._channel, body, sender=self._sender, id_=id_)
+            self._shown = (minute, {name.lower(): value for name, value in made.items()})
+        return self._shown[1]
 
 
-def _credentials(place: Place, channel: Channel, said: set[str]) -> Credentials | None:
+def _key_header(channel: Channel) -> str:
+    """The header that a channel takes the key from, in lower case; empty where the key lies in the body."""
+    from headgate.declare.stores import Field, Header
+
+    match channel.key:
+        case Header(name):
+            return name.lower()
+        case Field():
+            return ""
+        case None:
+            return "idempotency-key"
+
+
+def _credentials(place: Place, channel: Channel, said: Collection[str]) -> Credentials | None:
     """What fills in credentials; None where the user shows some, or where there is nothing to fill in."""
     from headgate.cli.token import setting_value
     from headgate.declare.auth import ApiKey, Jwt, Signed
     from headgate.testing.credentials import Credentials
 
-    if said & {"authorization", "x-api-key", "webhook-signature", "stripe-signature", "x-hub-signature-256"}:
+    if not _CREDENTIALS.isdisjoint(said):
         return None
     match channel.auth:
         case Jwt(secret=secret) as auth if secret is not None:
@@ -198,22 +216,16 @@ def _chance(seed: int | None) -> random.Random:
 
 
 def _send_one(via: Sender, parcel: Parcel, as_json: bool) -> int:
-    from headgate.testing.sender import new_session
-
-    async def post() -> object:
-        async with new_session(1) as session:
-            return await via.send(session, parcel)
-
-    answer = asyncio.run(post())
+    answer = asyncio.run(via.send_one(parcel))
     if isinstance(answer, str):
         raise HeadgateError(f"There was no answer ({answer}).")
-    status, text = answer.status, answer.body.decode("utf-8", "replace")  # type: ignore[attr-defined]
+    text = answer.body.decode("utf-8", "replace")
     if as_json:
-        print(json.dumps({"status": status, "headers": dict(answer.headers), "body": _parsed(text)}))  # type: ignore[attr-defined]
+        print(json.dumps({"status": answer.status, "headers": dict(answer.headers), "body": _parsed(text)}))
     else:
-        click.echo(f"{status} {HTTPStatus(status).phrase if status in set(HTTPStatus) else ''}".rstrip(), err=True)
+        click.echo(f"{answer.status} {http.client.responses.get(answer.status, '')}".rstrip(), err=True)
         print(visible(text, also="\t\n") if sys.stdout.isatty() else text)
-    return 0 if 200 <= status < 300 else UNEXPECTED
+    return 0 if 200 <= answer.status < 300 else UNEXPECTED
 
 
 def _parsed(text: str) -> object:
@@ -227,7 +239,7 @@ def _parsed(text: str) -> object:
 
 
 def _made_up(channel: Channel, post: Post, number: int, bad: float, batch: int, seed: int | None) -> Iterator[Parcel]:
-    """Parcels with `number` made-up messages in all. Where all or none is stored, a parcel is good or bad as a whole."""
+    """Parcels with `number` made-up messages in all; on a channel that stores all or none, all good or all bad."""
     from headgate.testing.synthetic import Synthetic
 
     chance = _chance(seed)
@@ -270,15 +282,10 @@ def _progress(total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
         yield lambda count: progress.advance(task, count)
 
 
-def _print_summary(summary: dict[str, object]) -> None:
-    def words(name: str) -> str:
-        values = summary[name]
-        assert isinstance(values, dict)
-        return "  ".join(f"{key} {value:,}" for key, value in values.items())
-
+def _print_summary(summary: dict[str, Any]) -> None:
     print(f"messages    {summary['messages']:,} in {summary['seconds']} s: {summary['messages_per_s']:,} a second")
-    print(f"outcomes    {words('outcomes')}")
-    print(f"statuses    {words('statuses')}")
-    print(f"latency ms  {words('latency_ms')}")
+    for name in ("outcomes", "statuses", "latency_ms"):
+        words = "  ".join(f"{key} {value:,}" for key, value in summary[name].items())
+        print(f"{name.replace('_', ' '):11} {words or '-'}")
     print(f"retries     {summary['retries']:,}")
     print(f"unexpected  {summary['unexpected']:,}")
