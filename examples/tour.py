@@ -22,7 +22,6 @@ EXAMPLE = Path("examples/message")
 HOST = "127.0.0.1"
 FIRST_PORT = 8000
 _PORTS = 100
-_START_S = 30
 _OURS = "tour-"
 
 
@@ -57,15 +56,16 @@ def main() -> int:
     server = subprocess.Popen(  # noqa: S603 - our own command
         [command, "dev", EXAMPLE, "--port", str(port)],
         cwd=Path(__file__).resolve().parent.parent,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert server.stdout is not None
     assert server.stderr is not None
     relay = threading.Thread(target=pass_on, args=(server.stderr,))
     relay.start()
     try:
-        if is_ready(server, port):
+        if is_ready(server.stdout):
             show(port)
         return server.wait()
     except KeyboardInterrupt:
@@ -99,19 +99,9 @@ def pass_on(log: IO[str]) -> None:
             sys.stderr.flush()
 
 
-def is_ready(server: subprocess.Popen[str], port: int) -> bool:
-    """Wait for it. False where the server ended instead; it has said why."""
-    until_s = time.monotonic() + _START_S
-    while server.poll() is None and time.monotonic() < until_s:
-        try:
-            if ask(port, "GET", "/-/ready").status == 200:
-                return True
-        except OSError:
-            pass
-        time.sleep(0.05)
-    if server.poll() is None:
-        raise SystemExit(f"The server was not ready within {_START_S} s.")
-    return False
+def is_ready(greeting: IO[str]) -> bool:
+    """Wait for the last line of the server's greeting. False where it ended instead; it has said why."""
+    return any(line.startswith("State:") for line in greeting)
 
 
 class Answer(NamedTuple):
