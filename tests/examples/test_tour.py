@@ -1,0 +1,160 @@
+"""`make run`, as a newcomer meets it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, Queue
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.cases import ROOT
+from tests.docs.blocks import alike, blocks
+from tests.serving import ask
+
+# They all want the fixed port, or the next free one.
+pytestmark = pytest.mark.xdist_group("tour")
+
+MOST_LINES = 12
+_LINE_S = 30.0
+_QUIET_S = 1.0
+
+
+class Tour:
+    """A tour that runs."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self._lines: Queue[str] = Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line.rstrip("\n"))
+
+    def lines(self) -> list[str]:
+        """What it printed, stdout and stderr, until it kept quiet."""
+        found = [self._lines.get(timeout=_LINE_S)]
+        while True:
+            try:
+                found.append(self._lines.get(timeout=_QUIET_S))
+            except Empty:
+                return found
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, list[str]]:
+        """Its exit code, and what it said at the end."""
+        self.process.send_signal(number)
+        code = self.process.wait(_LINE_S)
+        return code, [self._lines.get_nowait() for _ in range(self._lines.qsize())]
+
+
+@contextmanager
+def tour(root: Path) -> Iterator[Tour]:
+    process = subprocess.Popen(
+        [sys.executable, root / "examples" / "tour.py"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield Tour(process)
+    finally:
+        process.terminate()
+        try:
+            process.wait(_LINE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A repository with the example and nothing stored."""
+    for name in ("tour.py", "message"):
+        source = ROOT / "examples" / name
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / "examples" / name, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        else:
+            (tmp_path / "examples").mkdir(exist_ok=True)
+            shutil.copy(source, tmp_path / "examples" / name)
+    return tmp_path
+
+
+def url_in(line: str) -> tuple[int, str]:
+    """The port and the path of the URL in a line."""
+    parts = urlsplit(line[line.index("http://") :])
+    assert parts.port is not None
+    return parts.port, parts.path
+
+
+def test_the_tour_shows_four_posts_in_few_lines_and_keeps_serving_until_ctrl_c(root: Path) -> None:
+    with tour(root) as shown:
+        lines = shown.lines()
+
+        assert len(lines) <= MOST_LINES
+        for status in ("200", "409", "400"):
+            assert sum(f" {status} " in line for line in lines) == (2 if status == "200" else 1)
+        back, metrics, docs = (
+            next(url_in(line) for line in lines if what in line) for what in ("read back:", "metrics:", "docs,")
+        )
+        for port, path in (back, docs, metrics):
+            assert ask(port, "GET", path).status == 200
+        assert ask(back[0], "GET", back[1]).json()["body"]["messageText"] == "The gate is open."
+        time.sleep(_QUIET_S)
+        assert shown.process.poll() is None
+        assert shown.stop() == (0, [])
+    with pytest.raises(OSError, match="refused"):
+        ask(docs[0], "GET", docs[1])
+
+
+def test_a_second_tour_in_the_same_folder_shows_the_same(root: Path) -> None:
+    told = []
+    for _ in range(2):
+        with tour(root) as shown:
+            told.append([line.split("http://")[0] for line in shown.lines()])
+            assert shown.stop(signal.SIGTERM)[0] == 0
+
+    assert told[0] == told[1]
+
+
+def test_where_the_port_is_taken_the_tour_takes_the_next_one(root: Path) -> None:
+    with socket.socket() as taken:
+        try:
+            taken.bind(("127.0.0.1", 8000))
+            taken.listen()
+        except OSError:
+            pass  # somebody else holds it: as good
+        with tour(root) as shown:
+            port, _ = url_in(shown.lines()[0])
+            assert port > 8000
+
+
+def test_a_tour_beside_another_one_says_who_has_the_folder(root: Path) -> None:
+    with tour(root) as first:
+        first.lines()
+        with tour(root) as second:
+            said = second.lines()
+            assert [line for line in said if "is in use by process" in line] == said
+            assert second.process.wait(_LINE_S) == 2
+
+
+def test_the_readme_shows_what_make_run_prints(root: Path) -> None:
+    (shown_there,) = (block for block in blocks(ROOT / "README.md") if block.text.startswith("$ make run\n"))
+    with tour(root) as shown:
+        printed = "\n".join(shown.lines())
+        port, _ = url_in(printed)
+
+    assert alike(shown_there.text.removeprefix("$ make run\n").replace("8000", str(port)), printed)
