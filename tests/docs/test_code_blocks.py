@@ -50,6 +50,6 @@ def test_hardly_any_code_is_left_out() -> None:
 
 def test_every_python_block_says_which_file_it_is() -> None:
     def is_nowhere(block: Block) -> bool:
-        return block.language == "python" and block.file is None
+        return block.language == "python" and block.file is None and block.is_run
 
     assert [block.where for page in pages() for block in blocks(page) if is_nowhere(block)] == []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,9 +22,6 @@ import pytest
 from tests.cases import ROOT
 from tests.docs.blocks import alike, blocks
 from tests.serving import ask
-
-# They all want the fixed port, or the next free one.
-pytestmark = pytest.mark.xdist_group("tour")
 
 MOST_LINES = 12
 _LINE_S = 30.0
@@ -78,6 +77,14 @@ def tour(root: Path) -> Iterator[Tour]:
             process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+@pytest.fixture(autouse=True)
+def _one_at_a_time() -> Iterator[None]:
+    """They all want port 8000 of this machine, or the next free one."""
+    with (Path(tempfile.gettempdir()) / "headgate-tour.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture
