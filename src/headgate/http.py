@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from uuid_utils import uuid7
+
 from headgate import limits
 from headgate.errors import Answerable, FieldFault
 
@@ -50,6 +52,11 @@ class Request(NamedTuple):
         return value if value and _TRACEPARENT.fullmatch(value) else ""
 
 
+def new_id() -> str:
+    """A UUIDv7, for requests and for messages that bring no key: unique, and in the order of time."""
+    return str(uuid7())
+
+
 def request_id(headers: Mapping[bytes, bytes], otherwise: str) -> str:
     """The sender's X-Request-Id where it is 1 to 128 visible ASCII characters, else `otherwise`."""
     sent = headers.get(b"x-request-id")
@@ -75,6 +82,14 @@ class Reply:
         return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode(
             "utf-8", "backslashreplace"
         )
+
+    def wire_headers(self, length: int) -> list[tuple[bytes, bytes]]:
+        """The headers as they are sent, with those that tell of a body of `length` bytes."""
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in self.headers]
+        if self.status != 204:
+            headers.append((b"content-type", self.content_type.encode("latin-1")))
+            headers.append((b"content-length", b"%d" % length))
+        return headers
 
     def with_headers(self, *headers: tuple[str, str]) -> Reply:
         """The same reply with headers added."""

@@ -18,9 +18,11 @@ from headgate.clock import ManualClock
 from headgate.engine import Outcome
 from headgate.errors import Misuse
 from headgate.local.engine import LocalEngine, open_index
+from headgate.local.landing import Landing
 from headgate.local.schema import FILE_NAME, VERSION
 from headgate.local.upkeep import Upkeep
 from headgate.local.writer import Job
+from headgate.message import Message
 from headgate.testing.contract import CHANNELS
 from headgate.testing.contract.index import kinds, message
 from tests.local.store import Store, all_keys, opened
@@ -220,9 +222,29 @@ def test_expired_messages_are_swept_from_a_store_that_is_never_idle(tmp_path: Pa
 # ---------------------------------------------------------------------------------------------------- groups, on a loop
 
 
+class Senders:
+    """Whoever sends on the running loop."""
+
+    def __init__(self, store: Store) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._landing = Landing(store.index, self._loop)
+
+    def send(self, messages: list[Message]) -> asyncio.Future[list[Outcome]]:
+        """The outcomes, when they are known; a sender may stop waiting for them."""
+        answer: asyncio.Future[list[Outcome]] = self._loop.create_future()
+
+        def landed(outcomes: list[Outcome]) -> None:
+            if not answer.done():
+                answer.set_result(outcomes)
+
+        self._landing.submit(messages, False, landed)
+        return answer
+
+
 def test_twins_that_wait_together_are_stored_once(store: Store) -> None:
     async def post() -> list[list[Outcome]]:
-        return await asyncio.gather(*(store.index.land([message("1", str(n // 60))]) for n in range(64)))
+        senders = Senders(store)
+        return await asyncio.gather(*(senders.send([message("1", str(n // 60))]) for n in range(64)))
 
     outcomes = [outcome for (outcome,) in asyncio.run(post())]
     assert kinds(outcomes) == ["stored"] + ["replayed"] * 59 + ["conflict"] * 4
@@ -235,7 +257,8 @@ def test_one_that_cannot_be_written_takes_no_other_of_its_group_along(store: Sto
     sent[300] = message("300")._replace(request_id="half a pair: \ud83d")
 
     async def post() -> list[list[Outcome]]:
-        return await asyncio.gather(*(store.index.land([one]) for one in sent))
+        senders = Senders(store)
+        return await asyncio.gather(*(senders.send([one]) for one in sent))
 
     outcomes = [outcome for (outcome,) in asyncio.run(post())]
     assert [n for n, outcome in enumerate(outcomes) if outcome.kind != "stored"] == [300, 590]
@@ -265,9 +288,10 @@ def test_twins_that_arrive_expired_are_both_answered(store: Store, clock: Manual
 
 def test_a_sender_that_hangs_up_cancels_nothing(store: Store) -> None:
     async def post() -> list[Outcome]:
+        senders = Senders(store)
         held = Held(store)
-        gone = asyncio.create_task(store.index.land([message("1")]))
-        stays = asyncio.create_task(store.index.land([message("2")]))
+        gone = senders.send([message("1")])
+        stays = senders.send([message("2")])
         await asyncio.sleep(0)
         gone.cancel()
         await asyncio.sleep(0)
@@ -288,11 +312,12 @@ def test_a_twin_waits_for_a_slow_disk_only_so_long(store: Store, monkeypatch: py
     monkeypatch.setattr(limits, "TWIN_WAIT", Wait(0.05))
 
     async def post() -> tuple[list[Outcome], list[Outcome], list[Outcome]]:
+        senders = Senders(store)
         held = Held(store)
-        first = asyncio.create_task(store.index.land([message("1")]))
-        twin = asyncio.create_task(store.index.land([message("1")]))
+        first = senders.send([message("1")])
+        twin = senders.send([message("1")])
         await asyncio.sleep(0)
-        other = asyncio.create_task(store.index.land([message("2")]))
+        other = senders.send([message("2")])
         answered = await twin
         assert not first.done()
         held.release()
@@ -307,16 +332,17 @@ def test_after_a_slow_commit_twins_are_patient_again(store: Store, monkeypatch: 
     monkeypatch.setattr(limits, "TWIN_WAIT", Wait(wait_s))
 
     async def post() -> list[Outcome]:
+        senders = Senders(store)
         slow = Held(store)
-        first = asyncio.create_task(store.index.land([message("1")]))
-        assert kinds(await asyncio.create_task(store.index.land([message("1")]))) == ["in_progress"]
+        first = senders.send([message("1")])
+        assert kinds(await senders.send([message("1")])) == ["in_progress"]
         await asyncio.sleep(wait_s / 2)
         slow.release()
         await first
         quicker = Held(store)
-        other = asyncio.create_task(store.index.land([message("2")]))
+        other = senders.send([message("2")])
         await asyncio.sleep(0.01)
-        twins = [asyncio.create_task(store.index.land([message("3")])) for _ in range(2)]
+        twins = [senders.send([message("3")]) for _ in range(2)]
         await asyncio.sleep(wait_s * 0.6)  # the first commit's watch would strike now, were it not called off
         quicker.release()
         return [*await other, *await twins[0], *await twins[1]]

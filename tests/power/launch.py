@@ -12,28 +12,19 @@ from collections.abc import Sequence
 from headgate.cli import main
 from headgate.engine import Outcome
 from headgate.local import schema
-from headgate.local.index import LocalIndex
+from headgate.local.landing import Landed, Landing
 from headgate.message import Message
 
 
 def reply_before_commit() -> None:
     """Say yes at once; store afterwards."""
-    land = LocalIndex.land
-    kept = set()
+    submit = Landing.submit
 
-    async def too_early(
-        self: LocalIndex, messages: Sequence[Message], *, whole: bool = False
-    ) -> list[Outcome]:
-        async def later() -> None:
-            await asyncio.sleep(0.05)
-            await land(self, messages, whole=whole)
+    def too_early(self: Landing, messages: Sequence[Message], whole: bool, landed: Landed) -> None:
+        landed([Outcome("stored")] * len(messages))
+        asyncio.get_running_loop().call_later(0.05, submit, self, messages, whole, lambda _: None)
 
-        task = asyncio.create_task(later())
-        kept.add(task)
-        task.add_done_callback(kept.discard)
-        return [Outcome("stored", message) for message in messages]
-
-    LocalIndex.land = too_early  # type: ignore[method-assign]
+    Landing.submit = too_early  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ from headgate.declare.auth import Public
 from headgate.errors import Misuse
 from headgate.gate.answer import Gate
 from headgate.gate.observe import Observer
+from headgate.http import new_id
 from headgate.local.engine import LocalEngine
-from headgate.local.server import Running, Server, listen, new_id, url_of
+from headgate.local.server import Running, Server, listen, url_of
 from headgate.local.state import StateFolder
 
 log = logging.getLogger("headgate.cli")

@@ -42,7 +42,8 @@ class Claims:
     def load(self, connection: sqlite3.Connection) -> None:
         """Make the newest claims anew from the rows that the table does not know yet."""
         (claimed_to,) = connection.execute("SELECT value FROM meta WHERE name = 'claimed_to'").fetchone()
-        rows = connection.execute("SELECT channel, scope, key, seq FROM message WHERE seq > ? ORDER BY seq", (claimed_to,))
+        newer = "SELECT channel, scope, key, seq FROM message WHERE seq > ? ORDER BY seq"
+        rows = connection.execute(newer, (claimed_to,))
         self._live = {self.mark(channel, scope, key): seq for channel, scope, key, seq in rows}
 
     def holders(self, connection: sqlite3.Connection, marks: Sequence[bytes]) -> dict[bytes, int]:
@@ -56,7 +57,7 @@ class Claims:
             part = unknown[at : at + _VALUES_AT_ONCE]
             places = ",".join("?" * len(part))
             held.update(
-                connection.execute(f"SELECT fingerprint, seq FROM claim WHERE fingerprint IN ({places})", part)  # noqa: S608
+                connection.execute(f"SELECT fingerprint, seq FROM claim WHERE fingerprint IN ({places})", part)
             )
         return held
 
@@ -85,7 +86,7 @@ class Claims:
             marks = part[at : at + _VALUES_AT_ONCE]
             places = ",".join(["(?,?)"] * len(marks))
             values = [value for mark in marks for value in (mark, self._merging[mark])]
-            connection.execute(f"INSERT OR REPLACE INTO claim VALUES {places}", values)  # noqa: S608
+            connection.execute(f"INSERT OR REPLACE INTO claim VALUES {places}", values)
         if len(self._slices) == 1:
             connection.execute("UPDATE meta SET value = ? WHERE name = 'claimed_to'", (self._merging_to,))
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from headgate import limits
 from headgate.clock import Clock
 from headgate.engine import Index, Outcome, Page
 from headgate.errors import Unavailable
@@ -46,7 +43,7 @@ class Twin(NamedTuple):
 
 
 class LocalIndex(Index):
-    """See `Index`; knows the channels that stood in the file when it was made. `land` is `commit` for the event loop: it lets requests that wait together share one commit.
+    """See `Index`; knows the channels that stood in the file when it was made.
 
     Close the writer it was made with before closing the index.
     """
@@ -61,8 +58,6 @@ class LocalIndex(Index):
         self._names: dict[int, str] = {}
         self._fresh: dict[bytes, int] = {}
         self._gone: dict[bytes, int] = {}
-        self._group: _Group | None = None
-        self._in_flight: _Group | None = None
         reader = self._reader()
         for id_, name in reader.execute("SELECT id, name FROM channel"):
             self._channels[name], self._names[id_] = id_, name
@@ -127,57 +122,19 @@ class LocalIndex(Index):
         )
         return [scope for (scope,) in rows]
 
-    # -------------------------------------------------------------------------------------------------- on the loop
+    def commit_together(self, batches: Sequence[Batch], landed: Callable[[list[list[Outcome]]], None]) -> None:
+        """`commit` of several batches by one durable write; returns at once.
 
-    async def land(self, messages: Sequence[Message], *, whole: bool = False) -> list[Outcome]:
-        """`commit` without blocking the event loop. A caller that goes away cancels nothing."""
-        if self._group is None:
-            self._group = _Group(asyncio.get_running_loop())
-            if self._in_flight is None:
-                self._group.loop.call_soon(self._take_off)
-        group, place = self._group, len(self._group.batches)
-        group.batches.append(Batch(messages, whole))
-        while group.outcomes is None:
-            await group.wait()
-            if group.outcomes is None and place in group.late:
-                return [Outcome("in_progress")] * len(messages)
-        return group.outcomes[place]
+        `landed` is called on the writer's thread, with the outcomes of each batch.
+        """
 
-    def _take_off(self) -> None:
-        """Hand the open group to the writer. Whatever arrives until it lands makes up the next one."""
-        group, self._group = self._group, None
-        self._in_flight = group
-        if group is None:
-            return
-        group.watch = group.loop.call_later(limits.TWIN_WAIT.value, self._release_twins, group)
+        def told(results: list[Any]) -> None:
+            if isinstance(results[0], BaseException):
+                landed([[Outcome("unavailable")] * len(batch.messages) for batch in batches])
+            else:
+                landed(results[0])
 
-        def landed(results: list[Any]) -> None:
-            with suppress(RuntimeError):  # the loop was closed: what waited there is gone, what was written stays
-                group.loop.call_soon_threadsafe(self._touch_down, group, results[0])
-
-        self._writing.submit(Job([self._storing(group.batches)], landed))
-
-    def _touch_down(self, group: _Group, result: Any) -> None:
-        if group.watch is not None:
-            group.watch.cancel()
-        if isinstance(result, BaseException):
-            result = [[Outcome("unavailable")] * len(batch.messages) for batch in group.batches]
-        group.outcomes = result
-        group.wake()
-        self._take_off()
-
-    def _release_twins(self, first: _Group) -> None:
-        """The disk is slow: whoever waits behind the same key need not wait any longer, and is told `in_progress`."""
-        seen: set[tuple[str, str, str]] = set()
-        for group in (first, self._group):
-            for place, batch in enumerate(group.batches if group else ()):
-                keys = {(message.channel, message.scope, message.key) for message in batch.messages}
-                if group and keys & seen:
-                    group.late.add(place)
-                seen |= keys
-            if group:
-                group.wake()
-        first.watch = first.loop.call_later(limits.TWIN_WAIT.value, self._release_twins, first)
+        self._writing.submit(Job([self._storing(batches)], told))
 
     # ------------------------------------------------------------------------------------------- inside a transaction
 
@@ -372,7 +329,7 @@ class LocalIndex(Index):
             where.append("field.channel = :channel AND name = :field AND value = :value")
         order = table.split()[0]
         rows = reader.execute(
-            f"SELECT {_COLUMNS_OF_MESSAGE} FROM {table} WHERE {' AND '.join(where)}"  # noqa: S608
+            f"SELECT {_COLUMNS_OF_MESSAGE} FROM {table} WHERE {' AND '.join(where)}"
             f" ORDER BY {order}.seq DESC LIMIT :limit",
             {
                 "channel": None if channel is None else self._channels.get(channel, -1),
@@ -412,35 +369,8 @@ class LocalIndex(Index):
         )
 
 
-class _Group:
-    """Batches that share a commit, and the requests that wait for it. One future serves them all."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.batches: list[Batch] = []
-        self.outcomes: list[list[Outcome]] | None = None
-        self.late: set[int] = set()
-        self.watch: asyncio.TimerHandle | None = None
-        self._woken = _Uncancelled(loop=loop)
-
-    async def wait(self) -> None:
-        await self._woken
-
-    def wake(self) -> None:
-        woken, self._woken = self._woken, _Uncancelled(loop=self.loop)
-        woken.set_result(None)
-
-
-class _Uncancelled(asyncio.Future[None]):
-    """Awaited by many requests: one that hangs up must not cancel it for the others."""
-
-    def cancel(self, msg: Any = None) -> bool:
-        return False
-
-
-
-
-_INSERTS = {size: f"INSERT INTO message ({_COLUMNS}) VALUES " + ",".join(["(" + ",".join("?" * _WIDTH) + ")"] * size) for size in _ROWS_AT_ONCE}
+_ROW = "(" + ",".join("?" * _WIDTH) + ")"
+_INSERTS = {rows: f"INSERT INTO message ({_COLUMNS}) VALUES " + ",".join([_ROW] * rows) for rows in _ROWS_AT_ONCE}
 
 
 def _compared(held: Message, sent: Message) -> Outcome:

@@ -40,6 +40,8 @@ from headgate.errors import (
 )
 from headgate.gate.observe import site
 from headgate.http import Problem
+from headgate.local.exchange import Exchange
+from headgate.local.walk import Rooms
 
 Refused = Callable[[str, int, str], None]
 Headers = list[tuple[bytes, bytes]]
@@ -118,6 +120,7 @@ class GateProtocol(HttpToolsProtocol):
     # Beside uvicorn's own attributes these would outgrow the 30 that a dictionary of an instance shares.
     __slots__ = (
         "coded",
+        "drained",
         "ended",
         "fed",
         "head",
@@ -141,6 +144,7 @@ class GateProtocol(HttpToolsProtocol):
         self.now = 0.0  # when the last bytes came
         self.unseen = 0  # bytes that came since the parser last had something whole to show
         self.url = b""
+        self.drained: Callable[[], None] | None = None
         self.fed = 0  # bytes that came last
         self.head = b""  # of a reply, until the first of its body comes
         self.holds = False  # what is written next is such a head
@@ -149,6 +153,8 @@ class GateProtocol(HttpToolsProtocol):
         self.ended = False  # the sender has closed its half
         self.running: RequestResponseCycle | None = None
         self.refusal: Answerable | None = None  # to be sent after the replies that are still due
+
+    rooms: ClassVar[Rooms | None] = None  # where requests to channels are carried out; without, all go to the app
 
     @staticmethod
     def on_refused(reason: str, status: int, request_id: str) -> None:
@@ -225,6 +231,16 @@ class GateProtocol(HttpToolsProtocol):
         self.transmit(self.head + data)
         self.head = b""
 
+    def when_drained(self, then: Callable[[], None]) -> None:
+        """Call `then` once the sender has read what was written to it."""
+        self.drained = then
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.drained is not None:
+            then, self.drained = self.drained, None
+            then()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         if self.stage is IDLE:
@@ -273,7 +289,21 @@ class GateProtocol(HttpToolsProtocol):
         scope["raw_path"] = path
         scope["path"] = unquote(path.decode()) if b"%" in path else path.decode()
         scope["query_string"] = query
-        self.cycle = cycle = Cycle(
+        self.cycle = cycle = self._cycle(scope, version)
+        if self.running is None:
+            self._start(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+
+    def _cycle(self, scope: Any, version: str) -> Any:
+        """An Exchange for the requests to channels, uvicorn's own for ASGI."""
+        keep_alive = version != "1.0" and self.parser.should_keep_alive()
+        if self.rooms is not None and not scope["path"].startswith("/-/"):
+            return Exchange(
+                self, self.rooms, scope, keep_alive=keep_alive, expect_100_continue=self.expect_100_continue
+            )
+        cycle = Cycle(
             scope=scope,
             transport=self,  # type: ignore[arg-type] # of which it takes `write`, `is_closing` and `close`
             flow=self.flow,
@@ -283,15 +313,11 @@ class GateProtocol(HttpToolsProtocol):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            keep_alive=keep_alive,
             on_response=self.on_response_complete,
         )
         cycle.gate = self
-        if self.running is None:
-            self._start(cycle, self.app)
-        else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((cycle, self.app))
+        return cycle
 
     def _check_head(self, method: bytes, version: str, headers: Headers) -> None:
         # No head is longer than what has come: mostly there is nothing to count.
@@ -342,7 +368,11 @@ class GateProtocol(HttpToolsProtocol):
 
     def _start(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self.running = cycle
-        self._start_asgi_task(cycle, app)
+        if isinstance(cycle, Exchange):
+            # Not from within the parser, which may have its body at hand.
+            self.loop.call_soon(cycle.begin)
+        else:
+            self._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         cycle, self.running = self.running, None
@@ -465,8 +495,10 @@ class GateProtocol(HttpToolsProtocol):
         return min(self.header_time_s, self.body_time_s, self.keep_alive_s)
 
 
-def protocol_for(refused: Refused) -> type[GateProtocol]:
+def protocol_for(refused: Refused, to: Rooms | None = None) -> type[GateProtocol]:
     """The protocol of one server: `refused` is told reason, status and request id of each reply of its own.
+
+    Requests to channels go straight `to` the gate's rooms, others to uvicorn's app; without rooms, all do.
 
     That happens on the event loop, before the reply is written; `refused` must neither block nor raise.
     """
@@ -474,6 +506,7 @@ def protocol_for(refused: Refused) -> type[GateProtocol]:
     class Bound(GateProtocol):
         __slots__ = ()
         on_refused = staticmethod(refused)  # type: ignore[assignment]
+        rooms = to
 
     return Bound
 

@@ -1,10 +1,9 @@
-"""The embedded HTTP server: a plain ASGI callable for messages, Starlette for everything under /-/."""
+"""The embedded HTTP server: uvicorn, with the gate behind it, and Starlette for everything under /-/."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import inspect
 import resource
 import signal
 import socket
@@ -13,20 +12,18 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import uvicorn
-from uuid_utils import uuid7
 
 from headgate import limits
 from headgate.clock import Clock
 from headgate.declare.app import App
 from headgate.events import Faulted, Refused
 from headgate.gate.answer import Gate
-from headgate.gate.effects import Admit, Call, Commit, Effect, Find, Get, LookUpJwks, LookUpKey, ReadBody
 from headgate.gate.observe import Observer
-from headgate.http import Reply, Request, request_id
+from headgate.http import Reply, Request, new_id, request_id
 from headgate.local.engine import LocalEngine
 from headgate.local.protocol import protocol_for
 from headgate.local.service import service
-from headgate.local.throttle import Buckets
+from headgate.local.walk import Rooms
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -35,26 +32,15 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _GRACE_S = 0.1
 
 
-class ClientGoneError(Exception):
-    """The sender hung up before its body was complete; there is nobody to answer."""
-
-
-def new_id() -> str:
-    """A UUIDv7: unique, and in the order of time."""
-    return str(uuid7())
-
-
 class Server:
-    """The ASGI app: carries out what the gate asks for, with the rooms of the local engine."""
+    """An app that is ready to be served. It is an ASGI app, which any server can run; on headgate's own (`Running`)
+    the requests to channels take a shorter way, see exchange.py."""
 
     def __init__(
         self, app: App, engine: LocalEngine, settings: dict[str, str], clock: Clock, control_token: str = ""
     ) -> None:
         self.observer = Observer()
-        self._engine = engine
-        self._clock = clock
-        self._buckets = Buckets(clock)
-        self._gate = Gate(app, settings, clock, self.observer, new_id)
+        self.rooms = Rooms(Gate(app, settings, clock, self.observer, new_id), engine, clock)
         self._service = service(app, engine, self.observer, clock, control_token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,81 +54,50 @@ class Server:
             scope["query_string"].decode("latin-1"),
             headers,
             request_id(headers, new_id()),
-            self._clock.now_ms(),
+            self.rooms.clock.now_ms(),
         )
-        try:
-            reply = await self._answer(request, receive)
-        except ClientGoneError:
-            return
-        await _send(reply, send)
+        reply = await self._answer(request, receive)
+        if reply is not None:
+            body = reply.encoded()
+            head = {"type": "http.response.start", "status": reply.status, "headers": reply.wire_headers(len(body))}
+            await send(head)
+            await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, request: Request, receive: Receive) -> Reply:
-        steps = self._gate.answer(request)
-        try:
-            effect = next(steps)
-            while True:
-                try:
-                    answer = await self._carry_out(effect, request, receive)
-                except (ClientGoneError, asyncio.CancelledError):
-                    steps.close()
-                    raise
-                except Exception as error:  # noqa: BLE001 - the gate decides what it means
-                    effect = steps.throw(error)
-                else:
-                    effect = steps.send(answer)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+    async def _answer(self, request: Request, receive: Receive) -> Reply | None:
+        """None where the sender hung up before its body was complete."""
+        loop = asyncio.get_running_loop()
+        wanted: asyncio.Future[int] = loop.create_future()
+        done: asyncio.Future[Reply] = loop.create_future()
+        walk = self.rooms.walk(request, wanted.set_result, done.set_result)
+        walk.resume()
+        await asyncio.wait((wanted, done), return_when=asyncio.FIRST_COMPLETED)
+        if wanted.done():
+            try:
+                body = await _body(request, receive, wanted.result())
+            except ClientGoneError:
+                return None
+            walk.resume(body)
+        return await done
 
-    async def _carry_out(self, effect: Effect, request: Request, receive: Receive) -> Any:
-        match effect:
-            case ReadBody(limit_bytes):
-                return await _body(request, receive, limit_bytes)
-            case Commit(messages, whole):
-                return await self._engine.index.land(messages, whole=whole)
-            case Admit(channel, throttle):
-                return self._buckets.take(channel, throttle)
-            case LookUpKey(id_):
-                return self._engine.keys.api_key(id_)
-            case LookUpJwks(url, missing):
-                return await asyncio.to_thread(self._engine.keys.jwks, url, missing=missing)
-            case Call(verifier, about):
-                principal = await asyncio.to_thread(verifier, about)
-                return await principal if inspect.isawaitable(principal) else principal
-            case Get(channel, scope, key):
-                return await asyncio.to_thread(self._engine.index.get, channel, scope, key)
-            case Find():
-                return await asyncio.to_thread(self._engine.index.find, *effect)
+
+class ClientGoneError(Exception):
+    """The sender hung up before its body was complete; there is nobody to answer."""
 
 
 async def _body(request: Request, receive: Receive, limit_bytes: int) -> bytes | None:
-    declared = request.headers.get(b"content-length")
-    if declared is not None and int(declared) > limit_bytes:
+    """The whole body, or None where it is longer."""
+    if int(request.headers.get(b"content-length", b"0")) > limit_bytes:
         return None
-    parts: list[bytes] = []
-    size = 0
+    body = bytearray()
     while True:
         event = await receive()
         if event["type"] == "http.disconnect":
             raise ClientGoneError
-        part: bytes = event.get("body", b"")
-        size += len(part)
-        if size > limit_bytes:
+        body += event.get("body", b"")
+        if len(body) > limit_bytes:
             return None
         if not event.get("more_body"):
-            return b"".join([*parts, part]) if parts else part
-        parts.append(part)
-
-
-async def _send(reply: Reply, send: Send) -> None:
-    body = reply.encoded()
-    headers = [
-        (name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in reply.headers
-    ]
-    if reply.status != 204:
-        headers.append((b"content-type", reply.content_type.encode("latin-1")))
-        headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+            return bytes(body)
 
 
 def _suit_the_process() -> None:
@@ -206,7 +161,7 @@ class Running:
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 server,
-                http=protocol_for(refused),
+                http=protocol_for(refused, server.rooms),
                 ws="none",
                 loop="uvloop",
                 lifespan="off",

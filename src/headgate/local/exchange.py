@@ -1,0 +1,147 @@
+"""A request to a channel and its reply, straight between the protocol and the gate: no ASGI, no task, no future.
+
+Measured: ASGI takes two thirds of what this reaches; see docs/adr/0004-no-asgi-on-the-hot-path.md. Everything under
+/-/ goes the way of ASGI, and so does any other server that the app is mounted in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from headgate.errors import Broken
+from headgate.gate.observe import site
+from headgate.http import Problem, Reply, Request, new_id, request_id
+from headgate.local.walk import Rooms
+
+if TYPE_CHECKING:
+    from headgate.local.protocol import GateProtocol
+
+log = logging.getLogger("headgate.local")
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Exchange:
+    """Begun by the protocol when its turn comes. The attributes without underscore are what the protocol asks of it,
+    and what it asks of uvicorn's own request-response cycle."""
+
+    __slots__ = (
+        "_limit_bytes",
+        "_protocol",
+        "_request",
+        "_rooms",
+        "_walk",
+        "body",
+        "disconnected",
+        "keep_alive",
+        "more_body",
+        "response_complete",
+        "waiting_for_100_continue",
+    )
+
+    def __init__(
+        self, protocol: GateProtocol, rooms: Rooms, scope: Any, *, keep_alive: bool, expect_100_continue: bool
+    ) -> None:
+        headers = dict(scope["headers"])
+        self._protocol = protocol
+        self._rooms = rooms
+        self._request = Request(
+            scope["method"],
+            scope["raw_path"].decode("latin-1"),
+            scope["query_string"].decode("latin-1"),
+            headers,
+            request_id(headers, new_id()),
+            rooms.clock.now_ms(),
+        )
+        self._limit_bytes: int | None = None
+        self.body = bytearray()
+        self.more_body = True
+        self.response_complete = False
+        self.disconnected = False
+        self.keep_alive = keep_alive
+        self.waiting_for_100_continue = expect_100_continue
+
+    @property
+    def response_started(self) -> bool:
+        """A reply is written in one piece."""
+        return self.response_complete
+
+    @property
+    def message_event(self) -> Exchange:
+        """uvicorn's name for who is told that more of the body has come, or that the sender has gone."""
+        return self
+
+    def begin(self) -> None:
+        """It is its turn."""
+        if self.disconnected:
+            return
+        self._walk = self._rooms.walk(self._request, self._read, self._answer)
+        self._guarded(self._walk.resume)
+
+    def set(self) -> None:
+        """More has come, or nothing will any more."""
+        if self._limit_bytes is None or self.response_complete:
+            return
+        if self.disconnected:
+            self._limit_bytes = None  # never complete, and nobody to tell
+        elif len(self.body) > self._limit_bytes:
+            self._resume(None)
+        elif not self.more_body:
+            self._resume(bytes(self.body))
+        else:
+            self._protocol.flow.resume_reading()
+
+    def _read(self, limit_bytes: int) -> None:
+        declared = self._request.headers.get(b"content-length")
+        if declared is not None and int(declared) > limit_bytes:
+            self._walk.resume(None)
+            return
+        if self.waiting_for_100_continue and self.more_body:
+            self._protocol.transmit(_CONTINUE)
+        self.waiting_for_100_continue = False
+        self._limit_bytes = limit_bytes
+        self.set()
+
+    def _resume(self, body: bytes | None) -> None:
+        self._limit_bytes = None
+        self._guarded(lambda: self._walk.resume(body))
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """The last border: what goes wrong outside of the gate is told, and not what with."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001
+            where = site(error)
+            log.error("failed reason=broken request_id=%s where=%s", self._request.id, where)
+            self._answer(Problem.of(Broken(), self._request.id).reply())
+
+    def _answer(self, reply: Reply) -> None:
+        if self.disconnected or self.response_complete:
+            return
+        if self._protocol.flow.write_paused:
+            self._protocol.when_drained(lambda: self._answer(reply))
+            return
+        if self.waiting_for_100_continue and self.more_body:
+            # Answered without asking for the body: whether it comes, or the next request, nobody can tell.
+            self.keep_alive = False
+        self._protocol.transmit(self._encoded(reply))
+        self.response_complete = True
+        if not self.keep_alive:
+            self._protocol.close()
+        self._protocol.on_response_complete()
+
+    def _encoded(self, reply: Reply) -> bytes:
+        body = reply.encoded()
+        lines = [STATUS_LINE[reply.status]]
+        for name, value in (*self._protocol.server_state.default_headers, *reply.wire_headers(len(body))):
+            lines.append(b"%b: %b\r\n" % (name, value))
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        lines.append(b"\r\n")
+        if self._request.method != "HEAD":
+            lines.append(body)
+        return b"".join(lines)

@@ -1,0 +1,109 @@
+"""One request on its way through the gate: its effects are carried out with the rooms of the local engine."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from headgate.clock import Clock
+from headgate.gate.answer import Gate, Steps
+from headgate.gate.effects import Admit, Call, Commit, Effect, Find, Get, LookUpJwks, LookUpKey, ReadBody
+from headgate.http import Reply, Request
+from headgate.local.engine import LocalEngine
+from headgate.local.landing import Landing
+from headgate.local.throttle import Buckets
+
+
+class Rooms:
+    """What walks need, on one event loop. Effects that wait for others run as tasks, which are kept here."""
+
+    def __init__(self, gate: Gate, engine: LocalEngine, clock: Clock) -> None:
+        self.gate = gate
+        self.engine = engine
+        self.clock = clock
+        self.buckets = Buckets(clock)
+        self._landing: Landing | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def landing(self) -> Landing:
+        """Made on the loop that serves."""
+        if self._landing is None:
+            self._landing = Landing(self.engine.index, asyncio.get_running_loop())
+        return self._landing
+
+    def walk(self, request: Request, read: Callable[[int], None], done: Callable[[Reply], None]) -> Walk:
+        """A walk that is not begun. When the gate wants the body, `read` is called with the most bytes it takes, and
+        `resume` must follow, with the body, or with None where there is more. `done` gets the reply."""
+        return Walk(self, self.gate.answer(request), read, done)
+
+    def later(self, walk: Walk, effect: Effect) -> None:
+        """Carry out an effect that waits for a thread or for the network."""
+        task = asyncio.get_running_loop().create_task(self._carry_out(walk, effect))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry_out(self, walk: Walk, effect: Effect) -> None:
+        try:
+            answer = await self._answer(effect)
+        except Exception as error:  # noqa: BLE001 - the gate decides what it means
+            walk.fail(error)
+        else:
+            walk.resume(answer)
+
+    async def _answer(self, effect: Effect) -> Any:
+        match effect:
+            case Get():
+                return await asyncio.to_thread(self.engine.index.get, *effect)
+            case Find():
+                return await asyncio.to_thread(self.engine.index.find, *effect)
+            case LookUpJwks(url, missing):
+                return await asyncio.to_thread(self.engine.keys.jwks, url, missing=missing)
+            case Call(verifier, request):
+                principal = await asyncio.to_thread(verifier, request)
+                return await principal if inspect.isawaitable(principal) else principal
+            case _:
+                raise TypeError(f"{effect!r} does not wait")
+
+
+class Walk:
+    """Made by `Rooms.walk`. Lives on the event loop alone."""
+
+    __slots__ = ("_done", "_read", "_rooms", "_steps")
+
+    def __init__(self, rooms: Rooms, steps: Steps, read: Callable[[int], None], done: Callable[[Reply], None]) -> None:
+        self._rooms = rooms
+        self._steps = steps
+        self._read = read
+        self._done = done
+
+    def resume(self, answer: Any = None) -> None:
+        """Go on with the answer to the last effect; with None, begin."""
+        self._go(self._steps.send, answer)
+
+    def fail(self, error: Exception) -> None:
+        """Go on with an effect that failed."""
+        self._go(self._steps.throw, error)
+
+    def _go(self, step: Callable[[Any], Effect], answer: Any) -> None:
+        try:
+            while True:
+                match step(answer):
+                    case ReadBody(limit_bytes):
+                        self._read(limit_bytes)
+                        return
+                    case Commit(messages, whole):
+                        self._rooms.landing.submit(messages, whole, self.resume)
+                        return
+                    case Admit(channel, throttle):
+                        step, answer = self._steps.send, self._rooms.buckets.take(channel, throttle)
+                    case LookUpKey(id_):
+                        step, answer = self._steps.send, self._rooms.engine.keys.api_key(id_)
+                    case effect:
+                        self._rooms.later(self, effect)
+                        return
+        except StopIteration as stop:
+            reply: Reply = stop.value
+        self._done(reply)
