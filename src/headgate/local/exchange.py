@@ -1,6 +1,6 @@
 """A request to a channel and its reply, straight between the protocol and the gate: no ASGI, no task, no future.
 
-Measured: ASGI takes two thirds of what this reaches; see docs/adr/0004-no-asgi-on-the-hot-path.md. Everything under
+Measured: ASGI takes two thirds of what this reaches; see docs/adr/0003-no-asgi-on-the-hot-path.md. Everything under
 /-/ goes the way of ASGI, and so does any other server that the app is mounted in.
 """
 
