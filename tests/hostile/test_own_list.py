@@ -7,6 +7,7 @@ import json
 import socket
 import struct
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -393,6 +394,36 @@ def test_a_sender_that_asks_first_is_told_to_continue_or_refused(served: Served)
     assert_polite(throw(served, head), 401)
     data = request("POST", "/any", b"[1,2]", AS_JSON, b"Expect: the unexpected")
     assert_polite(throw(served, data))
+    still_accepts(served)
+
+
+def test_requests_of_every_kind_on_one_connection_are_answered_in_order(served: Served) -> None:
+    wanted = [
+        (request("POST", "/orders", GOOD % b"in-order", AS_JSON), 201),
+        (request("POST", "/orders", b"{", AS_JSON), 400),
+        (request("GET", "/-/health", length=False), 200),
+        (request("POST", "/jwt", b"1", AS_JSON), 401),
+        (request("GET", "/orders/in-order", length=False), 200),
+        (request("POST", "/orders", b"[" * (LIMIT + 1), AS_JSON), 413),
+        (request("GET", "/nowhere", length=False), 404),
+        (b"".join(chunked(b"[1", b",2]")) + b"0\r\n\r\n", 201),
+        (request("POST", "/own", GOOD % b"in-order", AS_JSON, b"X-Name: someone"), 201),
+        (request("PUT", "/orders", b"{}", AS_JSON), 405),
+    ]
+    with socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE_S) as sock:
+        sender = threading.Thread(target=sock.sendall, args=(b"".join(data for data, _ in wanted) * 3,))
+        sender.start()
+        replies = sock.makefile("rb")
+        statuses = []
+        for _ in range(3 * len(wanted)):
+            statuses.append(int(replies.readline().split()[1]))
+            length = 0
+            while (line := replies.readline().strip().lower()) != b"":
+                if line.startswith(b"content-length:"):
+                    length = int(line.partition(b":")[2])
+            json.loads(replies.read(length))
+        sender.join()
+    assert statuses == [status for _, status in wanted] * 3
     still_accepts(served)
 
 
