@@ -75,18 +75,24 @@ def test_the_app_may_be_said_before_the_command_and_after_it(
 
 
 def test_a_mistake_of_ours_is_one_sentence_and_details_only_when_asked_for(desk: Path) -> None:
-    (desk / ".headgate").mkdir()
-    (desk / ".headgate" / "credentials.json").write_text("[]")
-    done = run(desk, "keys")
-    assert done.code == 70
-    assert done.err == (
-        "headgate made a mistake: AttributeError. "
+    mistake = [sys.executable, "-c", "from headgate.cli import told; told(lambda: {}['body'])"]
+    done = subprocess.run(mistake, cwd=desk, capture_output=True, text=True)
+    assert done.returncode == 70
+    assert done.stderr == (
+        "headgate made a mistake: KeyError. "
         "Run it again with HEADGATE_DEBUG=1 for details, and please report them.\n"
     )
-    told = subprocess.run(
-        command_line("keys"), cwd=desk, env={**os.environ, "HEADGATE_DEBUG": "1"}, capture_output=True, text=True
-    )
+    told = subprocess.run(mistake, cwd=desk, env={**os.environ, "HEADGATE_DEBUG": "1"}, capture_output=True, text=True)
     assert "Traceback" in told.stderr
+
+
+@pytest.mark.parametrize("damage", ["[]", "{}", '{"secrets": 1, "api_keys": {}}', "half a"])
+def test_damaged_credentials_are_told_in_one_sentence(desk: Path, damage: str) -> None:
+    (desk / ".headgate").mkdir()
+    (desk / ".headgate" / "credentials.json").write_text(damage)
+    done = run(desk, "keys")
+    assert done.code == 2
+    assert done.err.endswith("credentials.json is damaged; remove it, and dev makes a new one.\n")
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(desk: Path) -> None:

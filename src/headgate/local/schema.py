@@ -55,6 +55,7 @@ def open_writing(file: Path) -> sqlite3.Connection:
 
     Raises Misuse for a file that a newer headgate wrote, or that is not one of ours.
     """
+    file.touch(mode=0o600)
     connection = sqlite3.connect(
         file,
         isolation_level=None,

@@ -119,15 +119,15 @@ class StateFolder:
 
     def credentials(self) -> dict[str, Any]:
         """What `dev` invented: `{"secrets": {name: value}, "api_keys": {channel: key}}`."""
+        file = self.path / "credentials.json"
         try:
-            kept = json.loads((self.path / "credentials.json").read_text())
+            kept = json.loads(file.read_bytes())
+            secrets_, api_keys = dict(kept["secrets"]), dict(kept["api_keys"])
         except FileNotFoundError:
-            kept = {}
-        except ValueError:
-            raise Misuse(
-                f"{self.path / 'credentials.json'} is damaged; remove it, and dev makes a new one."
-            ) from None
-        return {"secrets": kept.get("secrets", {}), "api_keys": kept.get("api_keys", {})}
+            return {"secrets": {}, "api_keys": {}}
+        except (ValueError, KeyError, TypeError):
+            raise Misuse(f"{file} is damaged; remove it, and dev makes a new one.") from None
+        return {"secrets": secrets_, "api_keys": api_keys}
 
     def keep_credentials(self, credentials: Mapping[str, Any]) -> None:
         """Keep them, readable for the owner alone."""
