@@ -125,7 +125,7 @@ def ask(port: int, method: str, path: str, body: bytes | None = None, request_id
 
 
 def show(port: int) -> None:
-    """The tour, in ten lines."""
+    """The tour, in nine lines: the first `make run` has three of its own."""
     url = f"http://{HOST}:{port}"
     tour = posts(time.strftime("%Y-%m-%d %H:%M:%S"))
     lines = [f"headgate serves {EXAMPLE}. Four posts to {url}/message, and what came back:"]
@@ -137,8 +137,7 @@ def show(port: int) -> None:
     lines += [
         f"The first one, read back:  {url}/message/{tour[0].message['messageUUID']}",
         f"All that are stored:       .venv/bin/headgate messages list --app {EXAMPLE}",
-        f"The docs, to try it:       {url}/-/docs",
-        f"The metrics:               {url}/-/metrics",
+        f"The docs, and metrics:     {url}/-/docs  {url}/-/metrics",
         f"It keeps serving, and takes up every change you save in {EXAMPLE}/app.py. Ctrl-C ends it.",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
