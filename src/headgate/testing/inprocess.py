@@ -1,5 +1,4 @@
-"""A user's app in process: the real gate on the real local engine, in a temporary folder, with a clock that is moved
-by hand. Nothing listens on a port."""
+"""A user's app in process, on the real local engine: in a temporary folder, by a clock moved by hand, with no port."""
 
 from __future__ import annotations
 
