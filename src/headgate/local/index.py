@@ -20,7 +20,7 @@ _COLUMNS = "seq, channel, scope, key, body, received_ms, principal, request_id, 
 _COLUMNS_OF_MESSAGE = ", ".join(f"message.{column}" for column in _COLUMNS.split(", "))
 _WIDTH = 12
 _READ = f"SELECT {_COLUMNS} FROM message"
-_ROWS_AT_ONCE = (512, 64, 8, 1)  # few sizes, so that every statement stays prepared
+_ROWS_AT_ONCE = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)  # of few sizes, so that statements stay prepared
 _SWEEP_ROWS = 1_000
 _STORED = Outcome("stored")
 
