@@ -18,6 +18,10 @@ PROBLEM_JSON = "application/problem+json"
 MADE = 201  # what a stored message is answered with, unless the channel shapes its replies
 RETRY_AFTER_S = 1  # what to wait before sending again, where nothing better is known
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+_FRAMING = ("connection", "content-length", "transfer-encoding")
+_BODILESS = (204, 205, 304)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[\x21-\x7e]{1,128})?")
 
 
@@ -90,6 +94,19 @@ class Reply:
             headers.append((b"content-type", self.content_type.encode("latin-1")))
             headers.append((b"content-length", b"%d" % length))
         return headers
+
+    def checked(self) -> Reply:
+        """Itself; for replies that a user's function made. Raises where it could not be sent as it is, or where a
+        client would take it for two replies or for none."""
+        if self.status not in range(200, 600):
+            raise ValueError("the status of a reply is from 200 to 599")
+        if self.encoded() and self.status in _BODILESS:
+            raise ValueError("a reply with this status has no body")
+        for name, value in (*self.headers, ("Content-Type", self.content_type)):
+            if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)) or name.lower() in _FRAMING:
+                raise ValueError("a header of the reply cannot be sent")
+        self.wire_headers(0)
+        return self
 
     def with_headers(self, *headers: tuple[str, str]) -> Reply:
         """The same reply with headers added."""

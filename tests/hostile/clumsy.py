@@ -1,8 +1,11 @@
 """An app whose own functions fail, with the message in their exception."""
 
+from collections.abc import Callable
+from typing import Any
+
 from pydantic import BaseModel, field_validator
 
-from headgate import App, Jwt, Problem, Public, Receipt, Reply, Request, Secret
+from headgate import App, Forbidden, Jwt, Problem, Public, Receipt, Reply, Request, Secret, Unauthorized
 
 
 class Note(BaseModel):
@@ -41,3 +44,43 @@ app.channel("/verifier", auth=doorman)
 app.channel("/accepted", key="id", auth=Public(), read=True, accepted=fails_to_answer)
 app.channel("/problem", Note, key="id", auth=Public(), problem=fails_to_explain)
 app.channel("/jwt", auth=Jwt(secret=Secret("HOSTILE_JWT_SECRET"), issuer="hostile", audience="orders"))
+
+# Replies that cannot be sent as they are, or that a client would take for something else.
+ODD_REPLIES: dict[str, Any] = {
+    "no-such-status": Reply(999),
+    "interim-status": Reply(100),
+    "status-of-text": Reply("200"),  # type: ignore[arg-type]
+    "body-where-none-is": Reply(204, {"a": 1}),
+    "body-that-is-no-json": Reply(200, {1, 2}),
+    "name-beyond-latin": Reply(200, {}, (("→", "x"),)),
+    "name-with-space": Reply(200, {}, (("a b", "x"),)),
+    "two-lines": Reply(200, {}, (("X-Key", "a\r\nSet-Cookie: stolen=1"),)),
+    "value-of-number": Reply(200, {}, (("X-Count", 1),)),  # type: ignore[arg-type]
+    "second-length": Reply(200, {}, (("Content-Length", "0"),)),
+    "second-framing": Reply(200, {}, (("Transfer-Encoding", "chunked"),)),
+    "media-type-of-two-lines": Reply(200, {}, (), "text/html\r\n\r\n<p>"),
+    "headers-of-nothing": Reply(200, {}, None),  # type: ignore[arg-type]
+    "nothing": None,
+}
+
+
+def answers(reply: Any) -> Callable[[Any], Any]:
+    """A function that answers with `reply`, whatever it is about."""
+    return lambda _: reply
+
+
+def refuses(refusal: Exception) -> Callable[[Request], str]:
+    """A verifier that lets nobody in."""
+
+    def refuse(_: Request) -> str:
+        raise refusal
+
+    return refuse
+
+
+for name, odd in ODD_REPLIES.items():
+    app.channel(f"/{name}", key="id", auth=Public(), read=True, accepted=answers(odd), problem=answers(odd))
+
+app.channel("/refused-in-two-lines", auth=refuses(Unauthorized(headers=(("X-Why", "a\r\nSet-Cookie: b"),))))
+app.channel("/refused-beyond-latin", auth=refuses(Forbidden(headers=(("→", "x"),))))
+app.channel("/refused-in-bytes", auth=refuses(Forbidden(b"why")))  # type: ignore[arg-type]

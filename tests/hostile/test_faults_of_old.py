@@ -9,12 +9,14 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.cases import absent, command
+from tests.hostile.clumsy import ODD_REPLIES
 from tests.hostile.target import (
     APP,
     JSON,
@@ -81,6 +83,42 @@ def test_an_accepted_function_that_fails_does_not_unsay_a_stored_message(clumsy:
 def test_a_problem_function_that_fails_still_tells_the_sender_what_is_wrong(clumsy: Served) -> None:
     told = assert_polite(clumsy.post("/problem", {"id": 1}), 400).json()
     assert [fault["pointer"] for fault in told["errors"]] == ["/id", "/text"]
+
+
+@pytest.mark.parametrize("channel", [name for name in ODD_REPLIES if name != "nothing"])
+def test_a_reply_that_cannot_be_sent_gives_way_to_the_plain_one(clumsy: Served, channel: str) -> None:
+    for _ in range(2):
+        answer = clumsy.post(f"/{channel}", {"id": "odd"})
+        assert (answer.status, answer.json()) == (201, {"id": "odd"})
+        assert "set-cookie" not in answer.headers
+    told = assert_polite(clumsy.ask("POST", f"/{channel}", b"{", JSON), 400)
+    assert "set-cookie" not in told.headers
+    still_accepts(clumsy)
+
+
+def test_a_function_that_answers_nothing_answers_null(clumsy: Served) -> None:
+    assert clumsy.post("/nothing", {"id": "odd"}).json() is None
+    assert clumsy.ask("POST", "/nothing", b"{", JSON).status == 400
+
+
+@pytest.mark.parametrize("channel", ["/refused-in-two-lines", "/refused-beyond-latin", "/refused-in-bytes"])
+def test_a_refusal_that_cannot_be_sent_lets_nobody_in_and_is_ours(clumsy: Served, channel: str) -> None:
+    answer = clumsy.post(channel, {})
+    assert answer.status == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "set-cookie" not in answer.headers
+    still_accepts(clumsy)
+
+
+def test_one_odd_reply_keeps_nobody_else_waiting(clumsy: Served) -> None:
+    channels = ["/orders", *(f"/{name}" for name in ODD_REPLIES)] * 8
+
+    def post(number: int) -> int:
+        message = {"id": f"beside-{number}", "record_id": f"beside-{number}"}
+        return clumsy.post(channels[number], message).status
+
+    with ThreadPoolExecutor(32) as pool:
+        assert set(pool.map(post, range(len(channels)))) == {201}
 
 
 # ------------------------------------------------------------------------------------------------------ the full disk

@@ -269,11 +269,9 @@ def _shaped(shape: Shape, facts: object, status: int) -> Reply | None:
     """What a user's function makes of sample facts; None where it makes nothing that could be sent."""
     try:
         made = shape(facts)
-        reply = made if isinstance(made, Reply) else Reply(status, made)
-        reply.encoded()
+        return (made if isinstance(made, Reply) else Reply(status, made)).checked()
     except Exception:  # noqa: BLE001 - the user's function may not know what to make of samples
         return None
-    return reply if reply.status in range(200, 600) else None
 
 
 def _content(reply: Reply, name: str, schema: Node) -> Node:

@@ -103,8 +103,7 @@ def _accepted(channel: Channel, message: Message, observer: Observer) -> Reply:
         return Reply(MADE, b'{"id":%b}' % json.dumps(message.key, ensure_ascii=False).encode())
     try:
         reply = channel.accepted(receipt(message))
-        made = reply if isinstance(reply, Reply) else Reply(MADE, reply)
-        made.encoded()
+        made = (reply if isinstance(reply, Reply) else Reply(MADE, reply)).checked()
     except Exception as error:  # noqa: BLE001 - the message is stored: whatever `accepted=` does, the sender must hear so
         observer.shaping_failed(channel.name, "accepted=", message.request_id, error)
         return Reply(MADE, {"id": message.key})

@@ -92,8 +92,7 @@ class Gate:
             return problem.reply()
         try:
             shaped = channel.problem(problem)
-            reply = shaped if isinstance(shaped, Reply) else Reply(problem.status, shaped)
-            reply.encoded()
+            reply = (shaped if isinstance(shaped, Reply) else Reply(problem.status, shaped)).checked()
         except Exception as failure:  # noqa: BLE001 - the user's function failed: the plain problem still tells the sender
             self.observer.shaping_failed(name, "problem=", request.id, failure)
             return problem.reply()

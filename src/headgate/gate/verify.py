@@ -19,7 +19,7 @@ from headgate.gate.credentials import Bearer, Verification, is_principal, resolv
 from headgate.gate.credentials import ChannelVerifier as ChannelVerifier
 from headgate.gate.effects import Call, LookUpKey
 from headgate.gate.signed import SignedVerifier
-from headgate.http import Request
+from headgate.http import Problem, Request
 
 _ALPHABET = string.ascii_letters + string.digits
 _ID_LENGTH = 12
@@ -114,11 +114,12 @@ class OwnVerifier:
     def verify(self, request: Request, body: bytes | None) -> Verification:  # noqa: ARG002 - it is not given the body
         try:
             principal = yield Call(self._verifier, request)
-        except Unauthorized as refusal:
+        except (Unauthorized, Forbidden) as refusal:
+            Problem.of(refusal, request.id).reply().checked()
+            if isinstance(refusal, Forbidden):
+                raise
             if not any(name.lower() == "www-authenticate" for name, _ in refusal.headers):
                 refusal.headers += self._bearer.missing().headers  # RFC 9110: no 401 without a challenge
-            raise
-        except Forbidden:
             raise
         except Refusal as error:
             raise Broken from error

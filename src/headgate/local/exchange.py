@@ -115,9 +115,11 @@ class Exchange:
         try:
             step()
         except Exception as error:  # noqa: BLE001
-            where = site(error)
-            log.error("failed reason=broken request_id=%s where=%s", self._request.id, where)
-            self._answer(Problem.of(Broken(), self._request.id).reply())
+            self._answer(self._broken(error))
+
+    def _broken(self, error: Exception) -> Reply:
+        log.error("failed reason=broken request_id=%s where=%s", self._request.id, site(error))
+        return Problem.of(Broken(), self._request.id).reply()
 
     def _answer(self, reply: Reply) -> None:
         if self.disconnected or self.response_complete:
@@ -128,11 +130,17 @@ class Exchange:
         if self.waiting_for_100_continue and self.more_body:
             # Answered without asking for the body: whether it comes, or the next request, nobody can tell.
             self.keep_alive = False
-        self._protocol.transmit(self._encoded(reply))
+        self._protocol.transmit(self._wire(reply))
         self.response_complete = True
         if not self.keep_alive:
             self._protocol.close()
         self._protocol.on_response_complete()
+
+    def _wire(self, reply: Reply) -> bytes:
+        try:
+            return self._encoded(reply)
+        except Exception as error:  # noqa: BLE001 - whoever waits must be answered
+            return self._encoded(self._broken(error))
 
     def _encoded(self, reply: Reply) -> bytes:
         body = reply.encoded()

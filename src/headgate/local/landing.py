@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from headgate import limits
 from headgate.engine import Outcome
+from headgate.gate.observe import site
 from headgate.local.index import Batch, LocalIndex
 from headgate.message import Message
 
 Landed = Callable[[list[Outcome]], None]
+
+log = logging.getLogger("headgate.local")
 
 
 class _Group:
@@ -63,7 +67,7 @@ class Landing:
         self._flying = None
         for landed, result in zip(group.landed, outcomes, strict=True):
             if landed is not None:
-                landed(result)
+                _tell(landed, result)
         # Not before those who were just answered may have sent more: fewer, larger groups.
         self._loop.call_soon(self._take_off)
 
@@ -75,6 +79,14 @@ class Landing:
                 keys = {(message.channel, message.scope, message.key) for message in batch.messages}
                 if group and keys & seen and (landed := group.landed[place]) is not None:
                     group.landed[place] = None
-                    landed([Outcome("in_progress")] * len(batch.messages))
+                    _tell(landed, [Outcome("in_progress")] * len(batch.messages))
                 seen |= keys
         flying.watch = self._loop.call_later(limits.TWIN_WAIT.value, self._release_twins, flying)
+
+
+def _tell(landed: Landed, outcomes: list[Outcome]) -> None:
+    """One that fails must keep neither its group nor the groups behind it from being told."""
+    try:
+        landed(outcomes)
+    except Exception as error:  # noqa: BLE001
+        log.error("an answer failed where=%s", site(error))
