@@ -49,7 +49,7 @@ def token(place: Place, channel: str, sub: str, expires: int, scopes: tuple[str,
 
     \b
     Example:
-      curl -H "Authorization: Bearer $(headgate token orders)" -d @order.json localhost:8000/orders
+      curl -H "Authorization: Bearer $(headgate token orders)" --json @order.json localhost:8000/orders
     """
     from headgate.declare.auth import ApiKey, Jwt, Public, Signed
 
