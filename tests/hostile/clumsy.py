@@ -1,5 +1,7 @@
 """An app whose own functions fail, with the message in their exception."""
 
+import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -80,6 +82,45 @@ def refuses(refusal: Exception) -> Callable[[Request], str]:
 
 for name, odd in ODD_REPLIES.items():
     app.channel(f"/{name}", key="id", auth=Public(), read=True, accepted=answers(odd), problem=answers(odd))
+
+
+def escapes(error: type[BaseException]) -> Callable[[Any], Any]:
+    """A function that raises what would end a thread, a generator or the process, were it let through."""
+
+    def escape(_: Any) -> Any:
+        raise error
+
+    return escape
+
+
+def escapes_later(error: type[BaseException]) -> Callable[[Any], Any]:
+    """The same as a coroutine."""
+
+    async def escape(_: Any) -> Any:
+        raise error
+
+    return escape
+
+
+class Leaving(BaseModel):
+    """Its validator ends the process."""
+
+    id: str
+
+    @field_validator("id")
+    @classmethod
+    def leave(cls, id_: str) -> str:
+        """As a function of a command line would."""
+        sys.exit(3)
+
+
+ESCAPES = (SystemExit, StopIteration, GeneratorExit, asyncio.CancelledError, StopAsyncIteration)
+for escaping in ESCAPES:
+    name = escaping.__name__
+    app.channel(f"/verifier-{name}", auth=escapes(escaping))
+    app.channel(f"/async-verifier-{name}", auth=escapes_later(escaping))
+    app.channel(f"/accepted-{name}", key="id", auth=Public(), accepted=escapes(escaping), problem=escapes(escaping))
+app.channel("/validator-SystemExit", Leaving, auth=Public())
 
 app.channel("/refused-in-two-lines", auth=refuses(Unauthorized(headers=(("X-Why", "a\r\nSet-Cookie: b"),))))
 app.channel("/refused-beyond-latin", auth=refuses(Forbidden(headers=(("→", "x"),))))

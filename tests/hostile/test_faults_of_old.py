@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.cases import absent, command
-from tests.hostile.clumsy import ODD_REPLIES
+from tests.hostile.clumsy import ESCAPES, ODD_REPLIES
 from tests.hostile.target import (
     APP,
     JSON,
@@ -107,6 +107,23 @@ def test_a_refusal_that_cannot_be_sent_lets_nobody_in_and_is_ours(clumsy: Served
     assert answer.status == 500
     assert answer.headers["content-type"] == "application/problem+json"
     assert "set-cookie" not in answer.headers
+    still_accepts(clumsy)
+
+
+@pytest.mark.parametrize("escaping", [error.__name__ for error in ESCAPES])
+def test_nothing_that_a_function_raises_gets_further_than_its_request(clumsy: Served, escaping: str) -> None:
+    for channel in (f"/verifier-{escaping}", f"/async-verifier-{escaping}"):
+        answer = clumsy.post(channel, {})
+        assert answer.status == 500
+        assert escaping not in answer.body.decode()
+    stored = clumsy.post(f"/accepted-{escaping}", {"id": "escaped"})
+    assert (stored.status, stored.json()) == (201, {"id": "escaped"})
+    assert_polite(clumsy.ask("POST", f"/accepted-{escaping}", b"{", JSON), 400)
+    still_accepts(clumsy)
+
+
+def test_a_validator_that_ends_the_process_does_not(clumsy: Served) -> None:
+    assert clumsy.post("/validator-SystemExit", {"id": "1"}).status == 500
     still_accepts(clumsy)
 
 

@@ -24,7 +24,7 @@ from headgate.events import Accepted
 from headgate.gate.batch import accept_many
 from headgate.gate.effects import Admit, Commit, Effect, ReadBody
 from headgate.gate.judge import Envelope, judge
-from headgate.gate.observe import Observer
+from headgate.gate.observe import Observer, contained
 from headgate.gate.plan import Plan
 from headgate.http import MADE, RETRY_AFTER_S, Receipt, Reply, Request
 from headgate.message import Message, load
@@ -102,7 +102,8 @@ def _accepted(channel: Channel, message: Message, observer: Observer) -> Reply:
     if channel.accepted is None:
         return Reply(MADE, b'{"id":%b}' % json.dumps(message.key, ensure_ascii=False).encode())
     try:
-        reply = channel.accepted(receipt(message))
+        with contained():
+            reply = channel.accepted(receipt(message))
         made = (reply if isinstance(reply, Reply) else Reply(MADE, reply)).checked()
     except Exception as error:  # noqa: BLE001 - the message is stored: whatever `accepted=` does, the sender must hear so
         observer.shaping_failed(channel.name, "accepted=", message.request_id, error)

@@ -12,7 +12,7 @@ from headgate.errors import Answerable, Broken, Fault, MethodNotAllowed, NotFoun
 from headgate.events import Faulted, Refused
 from headgate.gate.accept import accept
 from headgate.gate.effects import Effect
-from headgate.gate.observe import Observer, site
+from headgate.gate.observe import Observer, contained, site
 from headgate.gate.plan import Plan, plan_for
 from headgate.gate.query import read_many, read_one
 from headgate.http import Problem, Reply, Request
@@ -49,7 +49,7 @@ class Gate:
             reply = yield from self._decide(plan, key, request)
         except Answerable as error:
             reply = self._refuse(error, channel, request, error)
-        except Exception as error:  # noqa: BLE001 - the last border: a sender never sees an exception
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the last border: a sender never sees an exception
             reply = self._refuse(
                 Broken(f"{Broken.sentence} Tell us the request id {request.id}."), channel, request, error
             )
@@ -81,7 +81,7 @@ class Gate:
             case _:
                 raise MethodNotAllowed(headers=(("Allow", _allowed(channel, key)),))
 
-    def _refuse(self, error: Answerable, channel: Channel | None, request: Request, cause: Exception) -> Reply:
+    def _refuse(self, error: Answerable, channel: Channel | None, request: Request, cause: BaseException) -> Reply:
         name = "" if channel is None else channel.name
         if isinstance(error, Fault):
             self.observer.told(Faulted(name, error.reason, error.status, request.id, site(cause)))
@@ -91,7 +91,8 @@ class Gate:
         if channel is None or channel.problem is None:
             return problem.reply()
         try:
-            shaped = channel.problem(problem)
+            with contained():
+                shaped = channel.problem(problem)
             reply = (shaped if isinstance(shaped, Reply) else Reply(problem.status, shaped)).checked()
         except Exception as failure:  # noqa: BLE001 - the user's function failed: the plain problem still tells the sender
             self.observer.shaping_failed(name, "problem=", request.id, failure)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from headgate.events import Accepted, Event, Faulted, Refused
@@ -49,6 +51,18 @@ class Observer:
             request_id,
             site(error),
         )
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Around a call of a user's function: what would end more than this one request (sys.exit(), a StopIteration or
+    a cancellation that slips out) becomes a RuntimeError, raised at the same place."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, StopIteration):
+            raise
+        raise RuntimeError(type(error).__name__).with_traceback(error.__traceback__) from None
 
 
 def site(error: BaseException) -> str:

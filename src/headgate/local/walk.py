@@ -10,6 +10,7 @@ from typing import Any
 from headgate.clock import Clock
 from headgate.gate.answer import Gate, Steps
 from headgate.gate.effects import Admit, Call, Commit, Effect, Find, Get, LookUpJwks, LookUpKey, ReadBody
+from headgate.gate.observe import contained
 from headgate.http import Reply, Request
 from headgate.local.engine import LocalEngine
 from headgate.local.landing import Landing
@@ -62,10 +63,16 @@ class Rooms:
             case LookUpJwks(url, missing):
                 return await asyncio.to_thread(self.engine.keys.jwks, url, missing=missing)
             case Call(verifier, request):
-                principal = await asyncio.to_thread(verifier, request)
-                return await principal if inspect.isawaitable(principal) else principal
+                with contained():
+                    principal = await asyncio.to_thread(_called, verifier, request)
+                    return await principal if inspect.isawaitable(principal) else principal
             case _:
                 raise TypeError(f"{effect!r} does not wait")
+
+
+def _called(verifier: Callable[[Request], Any], request: Request) -> Any:
+    with contained():  # in the thread: no future can carry a StopIteration
+        return verifier(request)
 
 
 class Walk:
