@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from headgate.clock import ManualClock
 from headgate.local.claims import Claims
 from headgate.local.index import LocalIndex
 from headgate.local.schema import FILE_NAME, fingerprint_key, know_channels, open_writing
-from headgate.local.writer import Writer
+from headgate.local.writer import Job, Writer
 from headgate.testing.contract import CHANNELS
 
 
@@ -82,3 +83,21 @@ def all_keys(index: LocalIndex, channel: str = "orders", scope: str | None = Non
         keys += [message.key for message in page.messages]
         if (after := page.next) is None:
             return keys
+
+
+class Held:
+    """Keeps the writer busy until `release`, as a slow disk would."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._go_on = threading.Event()
+        begun = threading.Event()
+
+        def wait(_: sqlite3.Connection) -> None:
+            begun.set()
+            self._go_on.wait()
+
+        writer.submit(Job([wait], lambda _: None))
+        begun.wait()
+
+    def release(self) -> None:
+        self._go_on.set()

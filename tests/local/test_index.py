@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from headgate import limits
 from headgate.clock import ManualClock
-from headgate.engine import Outcome
 from headgate.errors import Misuse
 from headgate.local.engine import LocalEngine, open_index
-from headgate.local.landing import Landing
 from headgate.local.schema import FILE_NAME, VERSION
 from headgate.local.upkeep import Upkeep
-from headgate.local.writer import Job
-from headgate.message import Message
 from headgate.testing.contract import CHANNELS
 from headgate.testing.contract.index import kinds, message
 from tests.local.store import Store, all_keys, opened
@@ -37,24 +29,6 @@ def clock() -> ManualClock:
 def store(tmp_path: Path, clock: ManualClock) -> Iterator[Store]:
     with opened(tmp_path, clock) as store:
         yield store
-
-
-class Held:
-    """Keeps the writer busy until `release`, as a slow disk would."""
-
-    def __init__(self, store: Store) -> None:
-        self._go_on = threading.Event()
-        begun = threading.Event()
-
-        def wait(_: sqlite3.Connection) -> None:
-            begun.set()
-            self._go_on.wait()
-
-        store.writer.submit(Job([wait], lambda _: None))
-        begun.wait()
-
-    def release(self) -> None:
-        self._go_on.set()
 
 
 def stands(store: Store, keys: list[str]) -> None:
@@ -219,55 +193,6 @@ def test_expired_messages_are_swept_from_a_store_that_is_never_idle(tmp_path: Pa
     assert swept.is_set()
 
 
-# ---------------------------------------------------------------------------------------------------- groups, on a loop
-
-
-class Senders:
-    """Whoever sends on the running loop."""
-
-    def __init__(self, store: Store) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._landing = Landing(store.index, self._loop)
-
-    def send(self, messages: list[Message]) -> asyncio.Future[list[Outcome]]:
-        """The outcomes, when they are known; a sender may stop waiting for them."""
-        answer: asyncio.Future[list[Outcome]] = self._loop.create_future()
-
-        def landed(outcomes: list[Outcome]) -> None:
-            if not answer.done():
-                answer.set_result(outcomes)
-
-        self._landing.submit(messages, False, landed)
-        return answer
-
-
-def test_twins_that_wait_together_are_stored_once(store: Store) -> None:
-    async def post() -> list[list[Outcome]]:
-        senders = Senders(store)
-        return await asyncio.gather(*(senders.send([message("1", str(n // 60))]) for n in range(64)))
-
-    outcomes = [outcome for (outcome,) in asyncio.run(post())]
-    assert kinds(outcomes) == ["stored"] + ["replayed"] * 59 + ["conflict"] * 4
-    assert store.rows("message") == 1
-
-
-def test_one_that_cannot_be_written_takes_no_other_of_its_group_along(store: Store) -> None:
-    sent = [message(str(n)) for n in range(600)]
-    sent[590] = message("590", fields=[("n", "half a pair: \ud83d")])
-    sent[300] = message("300")._replace(request_id="half a pair: \ud83d")
-
-    async def post() -> list[list[Outcome]]:
-        senders = Senders(store)
-        return await asyncio.gather(*(senders.send([one]) for one in sent))
-
-    outcomes = [outcome for (outcome,) in asyncio.run(post())]
-    assert [n for n, outcome in enumerate(outcomes) if outcome.kind != "stored"] == [300, 590]
-    assert {outcomes[300].kind, outcomes[590].kind} == {"unavailable"}
-    assert store.rows("message") == 598
-    assert set(kinds(store.index.commit([one for n, one in enumerate(sent) if n not in (300, 590)]))) == {"replayed"}
-    put(store, "300", "590")
-
-
 def test_an_expired_twin_stays_known_when_its_successor_cannot_be_written(store: Store, clock: ManualClock) -> None:
     store.index.commit([message("1", expires_ms=clock.now_ms() + 1_000)])
     clock.advance(1)
@@ -284,70 +209,6 @@ def test_twins_that_arrive_expired_are_both_answered(store: Store, clock: Manual
     assert store.rows("message") == 1
     assert store.index.get("orders", "", "1") is None
     put(store, "1")
-
-
-def test_a_sender_that_hangs_up_cancels_nothing(store: Store) -> None:
-    async def post() -> list[Outcome]:
-        senders = Senders(store)
-        held = Held(store)
-        gone = senders.send([message("1")])
-        stays = senders.send([message("2")])
-        await asyncio.sleep(0)
-        gone.cancel()
-        await asyncio.sleep(0)
-        held.release()
-        return await stays
-
-    assert kinds(asyncio.run(post())) == ["stored"]
-    assert kinds(store.index.commit([message("1"), message("2")])) == ["replayed", "replayed"]
-
-
-class Wait(NamedTuple):
-    """A limit in seconds, shorter than they come."""
-
-    value: float
-
-
-def test_a_twin_waits_for_a_slow_disk_only_so_long(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "TWIN_WAIT", Wait(0.05))
-
-    async def post() -> tuple[list[Outcome], list[Outcome], list[Outcome]]:
-        senders = Senders(store)
-        held = Held(store)
-        first = senders.send([message("1")])
-        twin = senders.send([message("1")])
-        await asyncio.sleep(0)
-        other = senders.send([message("2")])
-        answered = await twin
-        assert not first.done()
-        held.release()
-        return await first, answered, await other
-
-    first, twin, other = asyncio.run(post())
-    assert kinds([*first, *twin, *other]) == ["stored", "in_progress", "stored"]
-
-
-def test_after_a_slow_commit_twins_are_patient_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    wait_s = 0.4
-    monkeypatch.setattr(limits, "TWIN_WAIT", Wait(wait_s))
-
-    async def post() -> list[Outcome]:
-        senders = Senders(store)
-        slow = Held(store)
-        first = senders.send([message("1")])
-        assert kinds(await senders.send([message("1")])) == ["in_progress"]
-        await asyncio.sleep(wait_s / 2)
-        slow.release()
-        await first
-        quicker = Held(store)
-        other = senders.send([message("2")])
-        await asyncio.sleep(0.01)
-        twins = [senders.send([message("3")]) for _ in range(2)]
-        await asyncio.sleep(wait_s * 0.6)  # the first commit's watch would strike now, were it not called off
-        quicker.release()
-        return [*await other, *await twins[0], *await twins[1]]
-
-    assert kinds(asyncio.run(post())) == ["stored", "stored", "replayed"]
 
 
 def test_a_full_disk_is_unavailable_until_there_is_room(store: Store) -> None:
