@@ -27,4 +27,4 @@ def backup(place: Place, file: Path) -> None:
     if not place.state.store.exists():
         raise Misuse(f"There is nothing to back up: there is no {place.state.store}.")
     count = back_up(place.state.store, file)
-    click.echo(f"{count} messages are in {file}.", err=True)
+    click.echo(f"{file} holds the store: {count} message{'' if count == 1 else 's'}.", err=True)

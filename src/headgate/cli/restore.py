@@ -29,6 +29,6 @@ def restore(place: Place, file: Path, force: bool) -> None:
         restored = put_back(file, place.state.store, replaced=f"replaced-{suffix}" if force else None)
     finally:
         place.state.release()
-    click.echo(f"{restored.messages} messages are back in {place.state.store}.", err=True)
+    click.echo(f"{place.state.store} is back, with {restored.messages} message{'' if restored.messages == 1 else 's'}.", err=True)
     if restored.kept is not None:
         click.echo(f"The store that was there is now {restored.kept}.", err=True)

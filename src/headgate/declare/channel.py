@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from inspect import isroutine
 from typing import Any, Literal, TypeVar, cast, get_args
 
 from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter
@@ -184,10 +185,13 @@ class Channel:
             )
         elif self.path == "/-" or self.path.startswith("/-/"):
             yield "paths under /-/ are headgate's own; choose another."
-        if not _NAME.fullmatch(self.name):
+        elif not _NAME.fullmatch(self.name):
             yield f"the name {self.name!r} must be 1 to 64 letters, digits and _ . - ; say `name=`."
 
     def _model_sentences(self) -> Iterator[str]:
+        if isroutine(self.model):
+            yield f"`{self.model.__name__}` is a function; the second argument is the model of the messages."
+            return
         try:
             assert self.adapter is None or self.validator is not None  # noqa: S101 - builds the validator
         except (PydanticUserError, SchemaError, TypeError, ValueError) as error:
@@ -203,7 +207,7 @@ class Channel:
         for index in self.indexes:
             if gap := _missing_field(self.model, index.path):
                 yield f"`indexes=` {index.dotted!r}: {gap}"
-            if names.count(index.name) > 1:
+            if names.count(index.name) > 1 and self.indexes.index(index) == names.index(index.name):
                 yield f"`indexes=` has two fields whose last name is {index.name!r}; queries could not tell them apart."
             if index.name in ("limit", "cursor"):
                 yield f"`indexes=` {index.dotted!r}: {index.name} is the name of a query parameter of every list."

@@ -125,7 +125,8 @@ def _key_in_body(field: Field, tree: Json, place: int | None, faults: list[Field
             faults.append(FieldFault(_pointer_to(field, place), fault, "key"))
         return key
     pointer = _pointer_to(field, place)
-    if all(fault.pointer != pointer for fault in faults):
+    told = {fault.pointer for fault in faults}
+    if pointer not in told and pointer.removesuffix(field.pointer) not in told:
         missing = value is MISSING
         detail = "Field required" if missing else "A key must be a string or an integer"
         faults.append(FieldFault(pointer, detail, "missing" if missing else "key"))

@@ -70,12 +70,16 @@ class Writer:
         self._on_broken = on_broken
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._broken = False
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="headgate-writer", daemon=True)
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Hand over a job; returns at once."""
-        self._jobs.put(job)
+        """Hand over a job; returns at once. After `close` every change is Unavailable."""
+        if self._closed:
+            job.landed([Unavailable(retry_after_s=1)] * len(job.changes))
+        else:
+            self._jobs.put(job)
 
     def change(self, change: Change) -> Any:
         """Carry out one change durably and return what it returns. Raises what it raises, or Unavailable."""
@@ -94,6 +98,7 @@ class Writer:
 
     def close(self) -> None:
         """Finish what was submitted, then close the connection."""
+        self._closed = True
         self._jobs.put(None)
         self._thread.join()
 
