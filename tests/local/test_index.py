@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 from headgate.clock import ManualClock
 from headgate.errors import Misuse
 from headgate.local.engine import LocalEngine, open_index
-from headgate.local.schema import FILE_NAME, VERSION
+from headgate.local.schema import FILE_NAME, VERSION, open_writing
 from headgate.local.upkeep import Upkeep
 from headgate.testing.contract import CHANNELS
 from headgate.testing.contract.index import kinds, message
@@ -275,3 +276,15 @@ def test_a_channel_that_was_added_later_is_known_after_reopening(tmp_path: Path,
         assert kinds(engine.index.commit([message("1"), message("1", channel="bills")])) == ["replayed", "stored"]
     finally:
         engine.close()
+
+
+def test_somebody_elses_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / FILE_NAME
+    theirs = sqlite3.connect(file)
+    theirs.execute("CREATE TABLE theirs (x)")
+    theirs.close()
+    with pytest.raises(Misuse, match="is not a headgate store"):
+        open_writing(file)
+    again = sqlite3.connect(file)
+    assert again.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+    again.close()
