@@ -1,4 +1,4 @@
-"""headgate: declare in Python which messages an HTTP endpoint accepts, and never lose one it said yes to.
+"""headgate takes in messages over HTTP: validated, synced to disk before the reply, stored once.
 
 Everything a declaration needs is imported from here, and loaded when it is first named, so that a command line or a
 Lambda function pays only for what it uses.

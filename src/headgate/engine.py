@@ -50,8 +50,7 @@ class ApiKeyRow(NamedTuple):
 class Index(Protocol):
     """Where messages are found.
 
-    A message whose `expires_ms` has come counts as absent for every verb at once, whenever the store gets round to
-    removing it.
+    A message whose `expires_ms` has come is absent for every verb from that moment on; the store may remove it later.
     """
 
     @abstractmethod

@@ -59,7 +59,7 @@ class Commands(click.Group):
 @click.version_option(__version__, prog_name="headgate", message="%(prog)s %(version)s")
 @placed
 def headgate(place: Place) -> None:
-    """A message intake: declare in Python which messages you accept, and never lose one you said yes to.
+    """Take in messages over HTTP: validated, on disk before the reply, stored once.
 
     \b
     Start with:

@@ -17,7 +17,7 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 @dataclass(frozen=True, slots=True)
 class Public:
-    """Anyone. Such a channel has no read routes unless it asks for them (`read=True`)."""
+    """Anyone. Nothing can be read from such a channel, but with `read=True`."""
 
 
 @dataclass(frozen=True, slots=True)
