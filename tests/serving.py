@@ -104,12 +104,12 @@ def start(
     command: Sequence[str] = (),
     env: Mapping[str, str] = {},
 ) -> Served:
-    """Start a server and wait until it is ready; `before` goes in front of the command (strace and the like)."""
-    line = [*before, *(command or headgate("serve", "--app", app, "--state", state, "--port", str(port)))]
+    """Start a server and wait until it is ready; `before` goes in front of the command (strace
+    and the like); in `command`, `{port}` stands for the port."""
+    asked = command or headgate("serve", "--app", app, "--state", state, "--port", "{port}")
+    line = [*before, *(word.replace("{port}", str(port)) for word in asked)]
     log = (state.parent / f"{state.name}.log").open("ab")
-    process = subprocess.Popen(
-        line, stdout=log, stderr=log, env={**os.environ, **env}, start_new_session=True
-    )
+    process = subprocess.Popen(line, stdout=log, stderr=log, env={**os.environ, **env}, start_new_session=True)
     log.close()
     served = Served(process, port, state)
     until = time.monotonic() + _START_S

@@ -14,13 +14,14 @@ class Accepted(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A request, or an item of one, turned away. `channel` is empty where none was found."""
+    """A request, or items of one, turned away. `channel` is empty where none was found, `client` where it is not known."""
 
     channel: str
     reason: str
     status: int
     request_id: str
     times: int = 1
+    client: str = ""
 
 
 class Faulted(NamedTuple):

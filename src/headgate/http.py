@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from uuid_utils import uuid7
@@ -29,7 +30,8 @@ class Request(NamedTuple):
     """What came in, without its body: the gate asks for that once it knows how much it may read.
 
     `path` and `query` are as sent, percent-encoding and all. `headers` has lower-case names; of a repeated header it
-    holds the last. `id` is the sender's X-Request-Id where that is a plain word, else one of ours.
+    holds the last. `id` is the sender's X-Request-Id where that is a plain word, else one of ours. `client` is an IP
+    address, empty where it is not known; it is for the log alone.
     """
 
     method: str
@@ -38,6 +40,7 @@ class Request(NamedTuple):
     headers: Mapping[bytes, bytes]
     id: str
     received_ms: int
+    client: str = ""
 
     def header(self, name: bytes) -> str | None:
         """The value of a header (name in lower case), read as UTF-8; None where absent or not UTF-8."""
@@ -70,6 +73,17 @@ def request_id(headers: Mapping[bytes, bytes], otherwise: str) -> str:
     return text if _REQUEST_ID.fullmatch(text) else otherwise
 
 
+def behind_proxy(peer: str, headers: Mapping[bytes, bytes]) -> str:
+    """The sender's address where `peer` is a proxy on this machine: the last one in X-Forwarded-For, which is the one
+    that this proxy wrote. Else `peer`."""
+    try:
+        if ip_address(peer).is_loopback:
+            return str(ip_address(headers.get(b"x-forwarded-for", b"").rpartition(b",")[2].decode().strip()))
+    except ValueError:
+        pass
+    return peer
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What goes back. `body` is JSON-able, or bytes that are sent as they are."""
@@ -83,9 +97,7 @@ class Reply:
         """The body's bytes."""
         if isinstance(self.body, bytes):
             return self.body
-        return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode(
-            "utf-8", "backslashreplace"
-        )
+        return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
     def wire_headers(self, length: int) -> list[tuple[bytes, bytes]]:
         """The headers as they are sent, with those that tell of a body of `length` bytes."""
@@ -146,13 +158,15 @@ class Problem:
     def of(cls, error: Answerable, request_id: str) -> Problem:
         """The problem that tells of `error`."""
         headers = error.headers
+        # What broke is ours to look up: the sender gets the id to ask with, and no more.
+        detail = f"{error.sentence} Tell us the request id {request_id}." if error.status == 500 else error.detail
         if error.retry_after_s is not None:
             headers = (*headers, ("Retry-After", str(error.retry_after_s)))
         return cls(
             status=error.status,
             reason=error.reason,
             title=error.title,
-            detail=error.detail,
+            detail=detail,
             request_id=request_id,
             errors=error.faults[: limits.FAULTS.value],
             headers=headers,

@@ -20,33 +20,19 @@ class Limit(NamedTuple):
 
 
 _AWS_LAMBDA = "https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"
-_AWS_APIGW = "https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html"
+_AWS_APIGW = (
+    "https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html"
+)
 _AWS_DYNAMODB = "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html"
 _OURS = "headgate"
 
-API_GATEWAY_BODY = Limit(
-    "API Gateway body",
-    10 * 1024 * 1024,
-    "bytes",
-    "largest request body API Gateway passes on",
-    _AWS_APIGW,
-    "2026-11-20",
-)
-LAMBDA_PAYLOAD = Limit(
-    "Lambda payload",
-    6 * 1024 * 1024,
-    "bytes",
-    "largest event of a synchronous invocation",
-    _AWS_LAMBDA,
-    "2026-11-20",
-)
 DIRECT_BODY = Limit(
     "Direct channel body",
     3_000_000,
     "bytes",
-    "a body travels to Lambda as an escaped JSON string, at worst twice its size, beside the headers; "
-    "a larger `body_limit_bytes` is refused when the app loads",
-    _OURS,
+    "a Lambda event has at most 6 MB, in which a body is an escaped JSON string, at worst twice its size, beside the "
+    "headers; a larger `body_limit_bytes` is refused when the app loads",
+    _AWS_LAMBDA,
     "2026-11-20",
 )
 BODY_DEFAULT = Limit(
@@ -78,18 +64,12 @@ BATCH_EACH = Limit("batch, item by item", 5_000, "items", "more are 413", _OURS,
 BATCH_ALL = Limit(
     "batch, all or none", 100, "items", "one DynamoDB transaction; more are 413", _AWS_DYNAMODB, "2026-11-20"
 )
-FAULTS = Limit(
-    "faults in one reply", 100, "faults", "further ones are left out of the reply", _OURS, "2026-11-20"
-)
+FAULTS = Limit("faults in one reply", 100, "faults", "further ones are left out of the reply", _OURS, "2026-11-20")
 PAGE = Limit("page", 100, "messages", "largest `limit=` of a list; a larger one is 400", _OURS, "2026-11-20")
-HEADERS = Limit(
-    "request headers", 10_240, "bytes", "API Gateway's total; larger is 431", _AWS_APIGW, "2026-11-20"
-)
+HEADERS = Limit("request headers", 10_240, "bytes", "API Gateway's total; larger is 431", _AWS_APIGW, "2026-11-20")
 URL = Limit("request target", 8_192, "bytes", "longer is 414", _OURS, "2026-11-20")
 TOKEN = Limit("credentials", 8_192, "bytes", "a longer token is 401 without being read", _OURS, "2026-11-20")
-JWT_LEEWAY = Limit(
-    "JWT leeway", 60, "seconds", "largest clock difference that may be declared", _OURS, "2026-11-20"
-)
+JWT_LEEWAY = Limit("JWT leeway", 60, "seconds", "largest clock difference that may be declared", _OURS, "2026-11-20")
 HS256_SECRET = Limit(
     "HS256 secret",
     32,
@@ -107,7 +87,7 @@ SIGNED_WINDOW = Limit(
     "2026-11-20",
 )
 HEADER_TIME = Limit(
-    "header time", 10, "seconds", "a sender that has not finished its headers is cut off", _OURS, "2026-11-20"
+    "header time", 10, "seconds", "a sender that has not finished its headers gets 408", _OURS, "2026-11-20"
 )
 BODY_TIME = Limit(
     "body time", 29, "seconds", "a sender that has not finished its body gets 408", _AWS_APIGW, "2026-11-20"

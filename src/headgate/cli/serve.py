@@ -31,7 +31,7 @@ _INHERITED = "HEADGATE_INHERITED_SOCKET"
 @click.argument("app", required=False)
 @host_option
 @port_option
-@click.option("--proxy-headers", is_flag=True, help="Believe X-Forwarded-For and -Proto of a proxy on this machine.")
+@click.option("--proxy-headers", is_flag=True, help="Believe X-Forwarded-For of a proxy on this machine, for the log.")
 @log_format_option
 @placed
 def serve(place: Place, app: str | None, host: str, port: int, proxy_headers: bool, log_format: str) -> None:

@@ -50,9 +50,7 @@ class Gate:
         except Answerable as error:
             reply = self._refuse(error, channel, request, error)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the last border: a sender never sees an exception
-            reply = self._refuse(
-                Broken(f"{Broken.sentence} Tell us the request id {request.id}."), channel, request, error
-            )
+            reply = self._refuse(Broken(), channel, request, error)
         if channel is not None and channel.cors is not None:
             reply = reply.with_headers(*_cors_headers(channel, request))
         return reply.with_headers(("X-Request-Id", request.id))
@@ -86,7 +84,7 @@ class Gate:
         if isinstance(error, Fault):
             self.observer.told(Faulted(name, error.reason, error.status, request.id, site(cause)))
         else:
-            self.observer.told(Refused(name, error.reason, error.status, request.id))
+            self.observer.told(Refused(name, error.reason, error.status, request.id, 1, request.client))
         problem = Problem.of(error, request.id)
         if channel is None or channel.problem is None:
             return problem.reply()

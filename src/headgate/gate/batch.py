@@ -17,7 +17,7 @@ from headgate.gate.effects import Commit, Effect
 from headgate.gate.judge import Envelope, judge
 from headgate.gate.observe import Observer
 from headgate.gate.plan import Plan
-from headgate.http import MADE, RETRY_AFTER_S, Reply
+from headgate.http import MADE, RETRY_AFTER_S, Reply, Request
 from headgate.message import Item, Message, at_path, load_many, scalar_text
 
 Steps = Generator[Effect, Any, Reply]
@@ -32,7 +32,7 @@ def accept_many(plan: Plan, envelope: Envelope, body: bytes, observer: Observer)
     if channel.whole and len(messages) < len(items):
         raise _whole_refused([verdict for verdict in verdicts if isinstance(verdict, dict)])
     outcomes = (yield Commit(messages, whole=channel.whole)) if messages else []
-    return _answer(channel, envelope.request_id, verdicts, outcomes, observer)
+    return _answer(channel, envelope.request, verdicts, outcomes, observer)
 
 
 def _judged(plan: Plan, envelope: Envelope, item: Item | FieldFault, place: int) -> Message | dict[str, object]:
@@ -57,7 +57,7 @@ def _whole_refused(bad: list[dict[str, object]]) -> Invalid:
 
 def _answer(
     channel: Channel,
-    request_id: str,
+    request: Request,
     verdicts: list[dict[str, object] | Message],
     outcomes: list[Outcome],
     observer: Observer,
@@ -74,7 +74,7 @@ def _answer(
     observer.told(Accepted(channel.name, counts["stored"], counts["replayed"]))
     refused = [(reason, status) for reason, status in _ITEM_STATUS.items() if counts[reason]]
     for reason, status in refused:
-        observer.told(Refused(channel.name, reason, status, request_id, counts[reason]))
+        observer.told(Refused(channel.name, reason, status, request.id, counts[reason], request.client))
     return Reply(
         MADE if counts["stored"] + counts["replayed"] else refused[0][1],
         b'{"items":[%b]}' % ",".join(items).encode(),

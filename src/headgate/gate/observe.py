@@ -29,11 +29,11 @@ class Observer:
                 self.accepted[channel, "stored"] += stored
                 if replayed:
                     self.accepted[channel, "replayed"] += replayed
-            case Refused(channel, reason, status, request_id, times):
+            case Refused(channel, reason, status, request_id, times, client):
                 self.refused[channel, reason, status] += times
                 log.warning(
-                    "refused channel=%s reason=%s status=%d count=%d request_id=%s",
-                    channel or "-", reason, status, times, request_id,
+                    "refused channel=%s reason=%s status=%d count=%d request_id=%s client=%s",
+                    channel or "-", reason, status, times, request_id, client or "-",
                 )  # fmt: skip
             case Faulted(channel, reason, status, request_id, where):
                 self.faulted[channel, reason, status] += 1

@@ -15,54 +15,63 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from headgate.clock import Clock
+from headgate.declare.app import App
 from headgate.errors import Invalid, NotFound, Unauthorized
 from headgate.gate.verify import new_api_key
 from headgate.local.engine import LocalEngine
 
 
-def control_routes(engine: LocalEngine, clock: Clock, token: str) -> list[Route]:
+class Control:
     """The routes; with an empty token nobody gets in."""
-    secret = token or secrets.token_urlsafe(32)
 
-    def check(request: Request) -> None:
-        sent = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(sent.encode(), secret.encode()):
-            raise Unauthorized(
-                "Control is for whoever can read the state folder.", headers=(("WWW-Authenticate", "Bearer"),)
-            )
+    def __init__(self, app: App, engine: LocalEngine, clock: Clock, token: str) -> None:
+        self._channels = {channel.name for channel in app.channels}
+        self._engine = engine
+        self._clock = clock
+        self._token = (token or secrets.token_urlsafe(32)).encode()
 
-    async def create_key(request: Request) -> Response:
-        check(request)
-        asked = await _asked(request)
-        key, row = new_api_key(asked["channel"], asked["name"], clock.now_ms())
-        await asyncio.to_thread(engine.keys.add_api_key, row)
+    def routes(self) -> list[Route]:
+        """For Starlette."""
+        return [
+            Route("/-/control/keys", self._create_key, methods=["POST"]),
+            Route("/-/control/keys/{id}", self._revoke_key, methods=["DELETE"]),
+            Route("/-/control/messages/delete", self._delete_message, methods=["POST"]),
+        ]
+
+    async def _create_key(self, request: Request) -> Response:
+        channel, name = await self._asked(request, "channel", "name")
+        if channel not in self._channels:
+            raise NotFound("There is no such channel.")
+        key, row = new_api_key(channel, name, self._clock.now_ms())
+        await asyncio.to_thread(self._engine.keys.add_api_key, row)
         return JSONResponse({"id": row.id, "key": key}, 201)
 
-    async def revoke_key(request: Request) -> Response:
-        check(request)
-        if not await asyncio.to_thread(engine.keys.remove_api_key, request.path_params["id"]):
+    async def _revoke_key(self, request: Request) -> Response:
+        self._check(request)
+        if not await asyncio.to_thread(self._engine.keys.remove_api_key, request.path_params["id"]):
             raise NotFound
         return Response(status_code=204)
 
-    async def delete_message(request: Request) -> Response:
-        check(request)
-        asked = await _asked(request)
-        if not await asyncio.to_thread(engine.index.delete, asked["channel"], asked["scope"], asked["key"]):
+    async def _delete_message(self, request: Request) -> Response:
+        channel, scope, key = await self._asked(request, "channel", "scope", "key")
+        if not await asyncio.to_thread(self._engine.index.delete, channel, scope, key):
             raise NotFound
         return Response(status_code=204)
 
-    return [
-        Route("/-/control/keys", create_key, methods=["POST"]),
-        Route("/-/control/keys/{id}", revoke_key, methods=["DELETE"]),
-        Route("/-/control/messages/delete", delete_message, methods=["POST"]),
-    ]
+    def _check(self, request: Request) -> None:
+        sent = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(sent.encode(), self._token):
+            challenge = (("WWW-Authenticate", "Bearer"),)
+            raise Unauthorized("Control is for whoever can read the state folder.", headers=challenge)
 
-
-async def _asked(request: Request) -> dict[str, str]:
-    try:
-        asked = json.loads(await request.body())
-    except ValueError:
-        raise Invalid from None
-    if not isinstance(asked, dict) or not all(isinstance(value, str) for value in asked.values()):
-        raise Invalid
-    return asked
+    async def _asked(self, request: Request, *names: str) -> list[str]:
+        """The text fields of the body, by name; only the token's bearer gets so far."""
+        self._check(request)
+        try:
+            asked = json.loads(await request.body())
+            values = [asked[name] for name in names]
+        except (ValueError, TypeError, KeyError):
+            raise Invalid(f"Send a JSON object with {', '.join(names)}.") from None
+        if not all(isinstance(value, str) for value in values):
+            raise Invalid(f"Send {', '.join(names)} as text.")
+        return values

@@ -56,6 +56,7 @@ class Exchange:
             headers,
             request_id(headers, new_id()),
             rooms.clock.now_ms(),
+            rooms.client(protocol.client, headers),
         )
         self._limit_bytes: int | None = None
         self.body = bytearray()

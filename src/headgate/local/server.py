@@ -22,7 +22,7 @@ from headgate.gate.observe import Observer
 from headgate.http import Reply, Request, new_id, request_id
 from headgate.local.engine import LocalEngine
 from headgate.local.protocol import protocol_for
-from headgate.local.service import service
+from headgate.local.service import Service
 from headgate.local.walk import Rooms
 
 Scope = MutableMapping[str, Any]
@@ -41,7 +41,7 @@ class Server:
     ) -> None:
         self.observer = Observer()
         self.rooms = Rooms(Gate(app, settings, clock, self.observer, new_id), engine, clock)
-        self._service = service(app, engine, self.observer, clock, control_token)
+        self._service = Service(app, engine, self.observer, clock, control_token).asgi
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].startswith("/-/"):
@@ -55,6 +55,7 @@ class Server:
             headers,
             request_id(headers, new_id()),
             self.rooms.clock.now_ms(),
+            self.rooms.client(scope.get("client"), headers),
         )
         reply = await self._answer(request, receive)
         if reply is not None:
@@ -150,6 +151,7 @@ class Running:
 
     def __init__(self, server: Server, sock: socket.socket, *, proxy_headers: bool = False) -> None:
         self._sock = sock
+        server.rooms.proxied = proxy_headers
         observer = server.observer
 
         def refused(reason: str, status: int, request_id: str) -> None:
@@ -168,7 +170,7 @@ class Running:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=proxy_headers,
+                proxy_headers=False,  # the rooms see to that
                 timeout_graceful_shutdown=limits.DRAIN.value,
             )
         )

@@ -14,7 +14,6 @@ log = logging.getLogger("headgate.local")
 
 _PAUSE_S = 0.25
 _SWEEP_EVERY_S = 30.0
-_SWEPT_AT_ONCE = 1_000
 # 64 MiB of log: a passive checkpoint keeps behind a busy writer; from here on the writer is made to start over.
 _LOG_PAGES = 16_384
 
@@ -75,7 +74,7 @@ class Upkeep:
 
     def _remove_expired(self) -> None:
         try:
-            while self._sweep() == _SWEPT_AT_ONCE and not self._closing.is_set():
+            while self._sweep() and not self._closing.is_set():
                 pass
         except Unavailable:
             log.warning("expired messages could not be removed; the next sweep tries again")

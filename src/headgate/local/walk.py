@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from headgate.clock import Clock
 from headgate.gate.answer import Gate, Steps
 from headgate.gate.effects import Admit, Call, Commit, Effect, Find, Get, LookUpJwks, LookUpKey, ReadBody
 from headgate.gate.observe import contained
-from headgate.http import Reply, Request
+from headgate.http import Reply, Request, behind_proxy
 from headgate.local.engine import LocalEngine
 from headgate.local.landing import Landing
 from headgate.local.throttle import Buckets
@@ -25,8 +25,15 @@ class Rooms:
         self.engine = engine
         self.clock = clock
         self.buckets = Buckets(clock)
+        self.proxied = False  # whether a proxy on this machine is believed
         self._landing: Landing | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def client(self, peer: tuple[str, int] | None, headers: Mapping[bytes, bytes]) -> str:
+        """The sender's address, as far as it is known."""
+        if peer is None:
+            return ""
+        return behind_proxy(peer[0], headers) if self.proxied else peer[0]
 
     @property
     def landing(self) -> Landing:
