@@ -170,6 +170,14 @@ class Clockwork(asyncio.SelectorEventLoop):
             self.call_soon(self.stop)
             self.run_forever()
 
+    def until(self, there: Callable[[], object]) -> None:
+        """Run what is due until `there` is true; other threads may be at it. No time passes on this loop's clock."""
+        until = time.monotonic() + 10
+        while not there() and time.monotonic() < until:
+            self.settle()
+            time.sleep(0.0005)
+        assert there(), "it never came"
+
     def advance(self, seconds: float) -> None:
         for _ in range(round(seconds * 10)):
             self.at_s += 0.1

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from headgate.errors import Broken
 from headgate.gate.observe import site
 from headgate.http import Problem, Reply, Request, new_id, request_id
-from headgate.local.walk import Rooms
+from headgate.local.walk import Rooms, Walk
 
 if TYPE_CHECKING:
     from headgate.local.protocol import GateProtocol
@@ -58,7 +58,8 @@ class Exchange:
             rooms.clock.now_ms(),
             rooms.client(protocol.client, headers),
         )
-        self._limit_bytes: int | None = None
+        self._walk: Walk | None = None
+        self._limit_bytes: int | None = None  # of the body, while the gate waits for it
         self.body = bytearray()
         self.more_body = True
         self.response_complete = False
@@ -85,44 +86,56 @@ class Exchange:
 
     def set(self) -> None:
         """More has come, or nothing will any more."""
-        if self._limit_bytes is None or self.response_complete:
+        if self._limit_bytes is None:
             return
         if self.disconnected:
-            self._limit_bytes = None  # never complete, and nobody to tell
-        elif len(self.body) > self._limit_bytes:
-            self._resume(None)
-        elif not self.more_body:
-            self._resume(bytes(self.body))
+            self._limit_bytes = self._walk = None  # never complete, and nobody to tell
+        elif not self.more_body or len(self.body) > self._limit_bytes:
+            # Not from within the parser, which would take what follows for the next request before the reply to this
+            # one has ended the connection.
+            self._protocol.loop.call_soon(self._take, self._limit_bytes)
+            self._limit_bytes = None
         else:
             self._protocol.flow.resume_reading()
 
     def _read(self, limit_bytes: int) -> None:
         declared = self._request.headers.get(b"content-length")
         if declared is not None and int(declared) > limit_bytes:
-            self._walk.resume(None)
+            self._go_on(None)
             return
         if self.waiting_for_100_continue and self.more_body:
             self._protocol.transmit(_CONTINUE)
         self.waiting_for_100_continue = False
-        self._limit_bytes = limit_bytes
-        self.set()
+        if self.more_body:
+            self._limit_bytes = limit_bytes
+            self.set()
+        else:
+            self._take(limit_bytes)
 
-    def _resume(self, body: bytes | None) -> None:
-        self._limit_bytes = None
-        self._guarded(lambda: self._walk.resume(body))
+    def _take(self, limit_bytes: int) -> None:
+        body, self.body = self.body, bytearray()
+        self._go_on(None if len(body) > limit_bytes else bytes(body))
 
-    def _guarded(self, step: Callable[[], None]) -> None:
+    def _go_on(self, body: bytes | None) -> None:
+        # It is asked for once. Who still held the walk would make a cycle, for the collector to find.
+        walk, self._walk = self._walk, None
+        if walk is not None and not self.disconnected:
+            self._guarded(walk.resume, body)
+
+    def _guarded(self, step: Callable[..., None], *answer: bytes | None) -> None:
         """The last border: what goes wrong outside of the gate is told, and not what with."""
         try:
-            step()
+            step(*answer)
         except Exception as error:  # noqa: BLE001
             self._answer(self._broken(error))
 
     def _broken(self, error: Exception) -> Reply:
         log.error("failed reason=broken request_id=%s where=%s", self._request.id, site(error))
+        self._protocol.on_refused(Broken.reason, Broken.status, self._request.id)
         return Problem.of(Broken(), self._request.id).reply()
 
     def _answer(self, reply: Reply) -> None:
+        self._walk = None
         if self.disconnected or self.response_complete:
             return
         if self._protocol.flow.write_paused:
@@ -133,6 +146,7 @@ class Exchange:
             self.keep_alive = False
         self._protocol.transmit(self._wire(reply))
         self.response_complete = True
+        self.body = bytearray()  # of which an idle connection would hold on to what came
         if not self.keep_alive:
             self._protocol.close()
         self._protocol.on_response_complete()

@@ -181,6 +181,7 @@ class GateProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.timer.cancel()
         self.pipeline.clear()
+        self.drained = None
         if self.running is not None:
             _abandon(self.running)
         super().connection_lost(exc)
@@ -398,6 +399,8 @@ class GateProtocol(HttpToolsProtocol):
         """Close without another word; what is written still goes out."""
         self.holds = False
         self.write(b"")
+        if self.running is not None:
+            _abandon(self.running)
         self.stage, self.since, self.running = ENDING, self.loop.time(), None
         self.transport.close()
 
