@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from headgate.clock import Clock
+from headgate.errors import Unavailable
 from headgate.gate.answer import Gate, Steps
 from headgate.gate.effects import Admit, Call, Commit, Effect, Find, Get, LookUpJwks, LookUpKey, ReadBody
 from headgate.gate.observe import contained
-from headgate.http import Reply, Request, behind_proxy
+from headgate.http import RETRY_AFTER_S, Reply, Request, behind_proxy
 from headgate.local.engine import LocalEngine
 from headgate.local.landing import Landing
 from headgate.local.throttle import Buckets
@@ -56,8 +57,10 @@ class Rooms:
     async def _carry_out(self, walk: Walk, effect: Effect) -> None:
         try:
             answer = await self._answer(effect)
-        except Exception as error:  # noqa: BLE001 - the gate decides what it means
-            walk.fail(error)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the gate decides what it means
+            task = asyncio.current_task()
+            stopping = task is not None and task.cancelling()
+            walk.fail(Unavailable(retry_after_s=RETRY_AFTER_S) if stopping else error)
         else:
             walk.resume(answer)
 
@@ -97,7 +100,7 @@ class Walk:
         """Go on with the answer to the last effect; with None, begin."""
         self._go(self._steps.send, answer)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Go on with an effect that failed."""
         self._go(self._steps.throw, error)
 
