@@ -103,16 +103,20 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        open_ = True
-        while open_:
-            group = [self._jobs.get()]
-            while not self._jobs.empty():
-                group.append(self._jobs.get())
-            jobs = [job for job in group if job is not None]
-            open_ = len(jobs) == len(group)
-            if jobs:
-                self._commit(jobs)
+        while self._next():
+            pass
         self._connection.close()
+
+    def _next(self) -> bool:
+        """Wait for jobs and commit those that are there; False when there will be no more. What it has done it lets go
+        of, which may be megabytes, and not when the next job comes."""
+        group = [self._jobs.get()]
+        while not self._jobs.empty():
+            group.append(self._jobs.get())
+        jobs = [job for job in group if job is not None]
+        if jobs:
+            self._commit(jobs)
+        return len(jobs) == len(group)
 
     def _commit(self, jobs: list[Job]) -> None:
         results = self._attempt([change for job in jobs for change in job.changes])
