@@ -1,4 +1,4 @@
-"""Time, as a value that is handed in: nothing else in headgate asks the operating system for it."""
+"""Time, as a value that is handed in to whatever decides by it."""
 
 from __future__ import annotations
 

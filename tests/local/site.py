@@ -121,7 +121,7 @@ class Line:
         self.pipe = Pipe()
         config = uvicorn.Config(site.server, lifespan="off", log_config=None, access_log=False, interface="asgi3")
         config.load()
-        made = protocol_for(lambda *what: self.told.append(what), site.server.rooms)
+        made = protocol_for(lambda *what: self.told.append(what), site.server.driver)
         self.protocol: GateProtocol = type("Clocked", (made,), self.LIMITS)(config, state or ServerState(), {}, loop)
         self.protocol.connection_made(self.pipe)
 

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
-from uvicorn._types import ASGI3Application
 from uvicorn.server import ServerState
 
+from headgate.local.driver import Driver
 from headgate.local.protocol import GateProtocol, protocol_for
-from headgate.local.walk import Rooms
 
 HOST = b"Host: here\r\n"
 KIB = 1024
@@ -48,7 +47,7 @@ def replies(data: bytes, *, head: bool = False) -> list[Reply]:
     found = []
     while data:
         first, _, data = data.partition(b"\r\n\r\n")
-        start, *lines = first.decode().split("\r\n")
+        start, *lines = first.decode("latin-1").split("\r\n")
         assert start.startswith("HTTP/1.1 "), start
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         size = 0 if head else int(headers.get("content-length", "0"))
@@ -117,16 +116,16 @@ def one_reply(sock: socket.socket) -> Reply:
 
 @contextlib.contextmanager
 def serving(
-    app: ASGI3Application,
-    rooms: Rooms | None = None,
+    app: Any,
+    driver: Driver | None = None,
     protocol: Callable[[type[GateProtocol]], type[GateProtocol]] = lambda made: made,
 ) -> Iterator[Wire]:
-    """Serve `app`, channels straight from `rooms`; `protocol` may narrow the limits of the class that is used."""
+    """Serve `app`, channels straight from `driver`; `protocol` may narrow the limits of the class that is used."""
     told: list[tuple[str, int, str]] = []
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            http=protocol(protocol_for(lambda *what: told.append(what), rooms)),
+            http=protocol(protocol_for(lambda *what: told.append(what), driver)),
             host="127.0.0.1",
             port=0,
             loop="uvloop",

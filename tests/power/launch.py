@@ -12,19 +12,19 @@ from collections.abc import Sequence
 from headgate.cli import main
 from headgate.engine import Outcome
 from headgate.local import schema
-from headgate.local.landing import Landed, Landing
+from headgate.local.groups import Groups, Landed
 from headgate.message import Message
 
 
 def reply_before_commit() -> None:
     """Say yes at once; store afterwards."""
-    submit = Landing.submit
+    submit = Groups.submit
 
-    def too_early(self: Landing, messages: Sequence[Message], whole: bool, landed: Landed) -> None:
+    def too_early(self: Groups, messages: Sequence[Message], whole: bool, landed: Landed) -> None:
         landed([Outcome("stored")] * len(messages))
         asyncio.get_running_loop().call_later(0.05, submit, self, messages, whole, lambda _: None)
 
-    Landing.submit = too_early  # type: ignore[method-assign]
+    Groups.submit = too_early  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

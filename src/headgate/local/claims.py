@@ -56,9 +56,7 @@ class Claims:
         for at in range(0, len(unknown), _VALUES_AT_ONCE):
             part = unknown[at : at + _VALUES_AT_ONCE]
             places = ",".join("?" * len(part))
-            held.update(
-                connection.execute(f"SELECT fingerprint, seq FROM claim WHERE fingerprint IN ({places})", part)
-            )
+            held.update(connection.execute(f"SELECT fingerprint, seq FROM claim WHERE fingerprint IN ({places})", part))
         return held
 
     def add(self, claimed: dict[bytes, int]) -> None:

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from headgate.errors import Broken
 from headgate.gate.observe import site
 from headgate.http import Problem, Reply, Request, new_id, request_id
-from headgate.local.walk import Rooms, Walk
+from headgate.local.driver import Drive, Driver
 
 if TYPE_CHECKING:
     from headgate.local.protocol import GateProtocol
@@ -30,11 +30,11 @@ class Exchange:
     and what it asks of uvicorn's own request-response cycle."""
 
     __slots__ = (
+        "_drive",
+        "_driver",
         "_limit_bytes",
         "_protocol",
         "_request",
-        "_rooms",
-        "_walk",
         "body",
         "disconnected",
         "keep_alive",
@@ -44,21 +44,21 @@ class Exchange:
     )
 
     def __init__(
-        self, protocol: GateProtocol, rooms: Rooms, scope: Any, *, keep_alive: bool, expect_100_continue: bool
+        self, protocol: GateProtocol, driver: Driver, scope: Any, *, keep_alive: bool, expect_100_continue: bool
     ) -> None:
         headers = dict(scope["headers"])
         self._protocol = protocol
-        self._rooms = rooms
+        self._driver = driver
         self._request = Request(
             scope["method"],
             scope["raw_path"].decode("latin-1"),
             scope["query_string"].decode("latin-1"),
             headers,
             request_id(headers, new_id()),
-            rooms.clock.now_ms(),
-            rooms.client(protocol.client, headers),
+            driver.clock.now_ms(),
+            driver.client(protocol.client, headers),
         )
-        self._walk: Walk | None = None
+        self._drive: Drive | None = None
         self._limit_bytes: int | None = None  # of the body, while the gate waits for it
         self.body = bytearray()
         self.more_body = True
@@ -81,15 +81,15 @@ class Exchange:
         """It is its turn."""
         if self.disconnected:
             return
-        self._walk = self._rooms.walk(self._request, self._read, self._answer)
-        self._guarded(self._walk.resume)
+        self._drive = self._driver.drive(self._request, self._read, self._answer)
+        self._guarded(self._drive.resume)
 
     def set(self) -> None:
         """More has come, or nothing will any more."""
         if self._limit_bytes is None:
             return
         if self.disconnected:
-            self._limit_bytes = self._walk = None  # never complete, and nobody to tell
+            self._limit_bytes = self._drive = None  # never complete, and nobody to tell
         elif not self.more_body or len(self.body) > self._limit_bytes:
             # Not from within the parser, which would take what follows for the next request before the reply to this
             # one has ended the connection.
@@ -117,10 +117,10 @@ class Exchange:
         self._go_on(None if len(body) > limit_bytes else bytes(body))
 
     def _go_on(self, body: bytes | None) -> None:
-        # It is asked for once. Who still held the walk would make a cycle, for the collector to find.
-        walk, self._walk = self._walk, None
-        if walk is not None and not self.disconnected:
-            self._guarded(walk.resume, body)
+        # It is asked for once. Who still held the drive would make a cycle, for the collector to find.
+        drive, self._drive = self._drive, None
+        if drive is not None and not self.disconnected:
+            self._guarded(drive.resume, body)
 
     def _guarded(self, step: Callable[..., None], *answer: bytes | None) -> None:
         """The last border: what goes wrong outside of the gate is told, and not what with."""
@@ -135,7 +135,7 @@ class Exchange:
         return Problem.of(Broken(), self._request.id).reply()
 
     def _answer(self, reply: Reply) -> None:
-        self._walk = None
+        self._drive = None
         if self.disconnected or self.response_complete:
             return
         if self._protocol.flow.write_paused:

@@ -40,8 +40,8 @@ from headgate.errors import (
 )
 from headgate.gate.observe import site
 from headgate.http import Problem
+from headgate.local.driver import Driver
 from headgate.local.exchange import Exchange
-from headgate.local.walk import Rooms
 
 Refused = Callable[[str, int, str], None]
 Headers = list[tuple[bytes, bytes]]
@@ -154,7 +154,7 @@ class GateProtocol(HttpToolsProtocol):
         self.running: RequestResponseCycle | None = None
         self.refusal: Answerable | None = None  # to be sent after the replies that are still due
 
-    rooms: ClassVar[Rooms | None] = None  # where requests to channels are carried out; without, all go to the app
+    driver: ClassVar[Driver | None] = None  # where requests to channels are carried out; without, all go to the app
 
     @staticmethod
     def on_refused(reason: str, status: int, request_id: str) -> None:
@@ -300,9 +300,9 @@ class GateProtocol(HttpToolsProtocol):
     def _cycle(self, scope: Any, version: str) -> Any:
         """An Exchange for the requests to channels, uvicorn's own for ASGI."""
         keep_alive = version != "1.0" and self.parser.should_keep_alive()
-        if self.rooms is not None and not scope["path"].startswith("/-/"):
+        if self.driver is not None and not scope["path"].startswith("/-/"):
             return Exchange(
-                self, self.rooms, scope, keep_alive=keep_alive, expect_100_continue=self.expect_100_continue
+                self, self.driver, scope, keep_alive=keep_alive, expect_100_continue=self.expect_100_continue
             )
         cycle = Cycle(
             scope=scope,
@@ -322,11 +322,7 @@ class GateProtocol(HttpToolsProtocol):
 
     def _check_head(self, method: bytes, version: str, headers: Headers) -> None:
         # No head is longer than what has come: mostly there is nothing to count.
-        if (
-            self.unseen + self.fed
-            > self.header_bytes
-            < sum(len(name) + len(value) + 4 for name, value in headers)
-        ):
+        if self.unseen + self.fed > self.header_bytes < sum(len(name) + len(value) + 4 for name, value in headers):
             raise HeadersTooLarge
         if version not in ("1.1", "1.0") or (self.coded and version == "1.0"):
             raise MalformedHttp("This server speaks HTTP/1.1.")
@@ -498,10 +494,10 @@ class GateProtocol(HttpToolsProtocol):
         return min(self.header_time_s, self.body_time_s, self.keep_alive_s)
 
 
-def protocol_for(refused: Refused, to: Rooms | None = None) -> type[GateProtocol]:
+def protocol_for(refused: Refused, to: Driver | None = None) -> type[GateProtocol]:
     """The protocol of one server: `refused` is told reason, status and request id of each reply of its own.
 
-    Requests to channels go straight `to` the gate's rooms, others to uvicorn's app; without rooms, all do.
+    Requests to channels go straight `to` the gate's driver, others to uvicorn's app; without driver, all do.
 
     That happens on the event loop, before the reply is written; `refused` must neither block nor raise.
     """
@@ -509,7 +505,7 @@ def protocol_for(refused: Refused, to: Rooms | None = None) -> type[GateProtocol
     class Bound(GateProtocol):
         __slots__ = ()
         on_refused = staticmethod(refused)  # type: ignore[assignment]
-        rooms = to
+        driver = to
 
     return Bound
 

@@ -130,8 +130,6 @@ def _create(connection: sqlite3.Connection) -> None:
     for statement in _SCHEMA.split(";\n"):
         if statement.strip():
             connection.execute(statement)
-    connection.execute(
-        "INSERT INTO meta VALUES ('fingerprint_key', ?), ('claimed_to', 0)", (secrets.token_bytes(32),)
-    )
+    connection.execute("INSERT INTO meta VALUES ('fingerprint_key', ?), ('claimed_to', 0)", (secrets.token_bytes(32),))
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")

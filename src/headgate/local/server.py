@@ -20,10 +20,10 @@ from headgate.events import Faulted, Refused
 from headgate.gate.answer import Gate
 from headgate.gate.observe import Observer
 from headgate.http import Reply, Request, new_id, request_id
+from headgate.local.driver import Driver
 from headgate.local.engine import LocalEngine
 from headgate.local.protocol import protocol_for
 from headgate.local.service import Service
-from headgate.local.walk import Rooms
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -40,7 +40,7 @@ class Server:
         self, app: App, engine: LocalEngine, settings: dict[str, str], clock: Clock, control_token: str = ""
     ) -> None:
         self.observer = Observer()
-        self.rooms = Rooms(Gate(app, settings, clock, self.observer, new_id), engine, clock)
+        self.driver = Driver(Gate(app, settings, clock, self.observer, new_id), engine, clock)
         self._service = Service(app, engine, self.observer, clock, control_token).asgi
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,8 +54,8 @@ class Server:
             scope["query_string"].decode("latin-1"),
             headers,
             request_id(headers, new_id()),
-            self.rooms.clock.now_ms(),
-            self.rooms.client(scope.get("client"), headers),
+            self.driver.clock.now_ms(),
+            self.driver.client(scope.get("client"), headers),
         )
         reply = await self._answer(request, receive)
         if reply is not None:
@@ -69,16 +69,16 @@ class Server:
         loop = asyncio.get_running_loop()
         wanted: asyncio.Future[int] = loop.create_future()
         done: asyncio.Future[Reply] = loop.create_future()
-        walk = self.rooms.walk(request, wanted.set_result, done.set_result)
-        walk.resume()
+        drive = self.driver.drive(request, wanted.set_result, done.set_result)
+        drive.resume()
         await asyncio.wait((wanted, done), return_when=asyncio.FIRST_COMPLETED)
         if wanted.done():
             try:
                 body = await _body(request, receive, wanted.result())
             except ClientGoneError:
                 return None
-            walk.resume(body)
-        return await done
+            drive.resume(body)
+        return await asyncio.shield(done)  # a commit that lands later still finds whom to tell
 
 
 class ClientGoneError(Exception):
@@ -151,7 +151,7 @@ class Running:
 
     def __init__(self, server: Server, sock: socket.socket, *, proxy_headers: bool = False) -> None:
         self._sock = sock
-        server.rooms.proxied = proxy_headers
+        server.driver.proxied = proxy_headers
         observer = server.observer
 
         def refused(reason: str, status: int, request_id: str) -> None:
@@ -163,14 +163,14 @@ class Running:
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 server,
-                http=protocol_for(refused, server.rooms),
+                http=protocol_for(refused, server.driver),
                 ws="none",
                 loop="uvloop",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # the rooms see to that
+                proxy_headers=False,  # the driver sees to that
                 timeout_graceful_shutdown=limits.DRAIN.value,
             )
         )

@@ -150,9 +150,7 @@ class StateFolder:
                 resolved[setting.name] = value
         if missing:
             names = ", ".join(dict.fromkeys(missing))
-            raise Misuse(
-                f"Set the environment variable{'s' if ',' in names else ''} {names} before starting."
-            )
+            raise Misuse(f"Set the environment variable{'s' if ',' in names else ''} {names} before starting.")
         if invent and credentials != self.credentials():
             self.keep_credentials(credentials)
         return resolved
@@ -168,9 +166,7 @@ def _otherwise(setting: Secret | Env, auth: Auth, credentials: dict[str, Any], *
             case Jwt() if setting is not auth.secret:
                 return None
             case Signed(style="standard"):
-                credentials["secrets"][setting.name] = (
-                    "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-                )
+                credentials["secrets"][setting.name] = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
             case _:
                 credentials["secrets"][setting.name] = secrets.token_urlsafe(32)
     return str(credentials["secrets"][setting.name])
@@ -179,9 +175,7 @@ def _otherwise(setting: Secret | Env, auth: Auth, credentials: dict[str, Any], *
 def write_private(path: Path, text: str) -> None:
     """Replace a file in one step, readable for its owner alone, synced."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(
-        os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-    ) as file:
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -29,59 +29,59 @@ class _Group:
         self.watch: asyncio.TimerHandle | None = None
 
 
-class Landing:
+class Groups:
     """`LocalIndex.commit` for an event loop. No task and no future a request: whole groups are told at once."""
 
     def __init__(self, index: LocalIndex, loop: asyncio.AbstractEventLoop) -> None:
         self._index = index
         self._loop = loop
         self._open: _Group | None = None
-        self._flying: _Group | None = None
+        self._in_flight: _Group | None = None
 
     def submit(self, messages: Sequence[Message], whole: bool, landed: Landed) -> None:
         """Commit `messages`; `landed` is called on the loop with their outcomes. Nothing takes a commit back."""
         if self._open is None:
             self._open = _Group()
-            if self._flying is None:
-                self._loop.call_soon(self._take_off)
+            if self._in_flight is None:
+                self._loop.call_soon(self._hand_over)
         self._open.batches.append(Batch(messages, whole))
         self._open.landed.append(landed)
 
-    def _take_off(self) -> None:
+    def _hand_over(self) -> None:
         """Hand the open group to the writer. Whatever arrives until it lands makes up the next one."""
         group = self._open
-        if group is None or self._flying is not None:
+        if group is None or self._in_flight is not None:
             return
-        self._open, self._flying = None, group
+        self._open, self._in_flight = None, group
         group.watch = self._loop.call_later(limits.TWIN_WAIT.value, self._release_twins, group)
 
         def landed(outcomes: list[list[Outcome]]) -> None:
             with suppress(RuntimeError):  # the loop was closed: what waited there is gone, what was written stays
-                self._loop.call_soon_threadsafe(self._touch_down, group, outcomes)
+                self._loop.call_soon_threadsafe(self._settle, group, outcomes)
 
         self._index.commit_together(group.batches, landed)
 
-    def _touch_down(self, group: _Group, outcomes: list[list[Outcome]]) -> None:
+    def _settle(self, group: _Group, outcomes: list[list[Outcome]]) -> None:
         if group.watch is not None:
             group.watch.cancel()
-        self._flying = None
+        self._in_flight = None
         for landed, result in zip(group.landed, outcomes, strict=True):
             if landed is not None:
                 _tell(landed, result)
         # Not before those who were just answered may have sent more: fewer, larger groups.
-        self._loop.call_soon(self._take_off)
+        self._loop.call_soon(self._hand_over)
 
-    def _release_twins(self, flying: _Group) -> None:
+    def _release_twins(self, in_flight: _Group) -> None:
         """The disk is slow: whoever waits behind the same key need not wait any longer, and is told `in_progress`."""
         seen: set[tuple[str, str, str]] = set()
-        for group in (flying, self._open):
+        for group in (in_flight, self._open):
             for place, batch in enumerate(group.batches if group else ()):
                 keys = {(message.channel, message.scope, message.key) for message in batch.messages}
                 if group and keys & seen and (landed := group.landed[place]) is not None:
                     group.landed[place] = None
                     _tell(landed, [Outcome("in_progress")] * len(batch.messages))
                 seen |= keys
-        flying.watch = self._loop.call_later(limits.TWIN_WAIT.value, self._release_twins, flying)
+        in_flight.watch = self._loop.call_later(limits.TWIN_WAIT.value, self._release_twins, in_flight)
 
 
 def _tell(landed: Landed, outcomes: list[Outcome]) -> None:

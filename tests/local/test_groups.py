@@ -13,7 +13,7 @@ import pytest
 from headgate import limits
 from headgate.clock import ManualClock
 from headgate.engine import Outcome
-from headgate.local.landing import Landing
+from headgate.local.groups import Groups
 from headgate.message import Message
 from headgate.testing.contract.index import kinds, message
 from tests.local.store import Held, Store, opened
@@ -30,7 +30,7 @@ class Senders:
 
     def __init__(self, store: Store) -> None:
         self._loop = asyncio.get_running_loop()
-        self.landing = Landing(store.index, self._loop)
+        self.groups = Groups(store.index, self._loop)
 
     def send(self, messages: list[Message], *, whole: bool = False) -> asyncio.Future[list[Outcome]]:
         """The outcomes, when they are known; a sender may stop waiting for them."""
@@ -40,7 +40,7 @@ class Senders:
             if not answer.done():
                 answer.set_result(outcomes)
 
-        self.landing.submit(messages, whole, landed)
+        self.groups.submit(messages, whole, landed)
         return answer
 
 
@@ -144,7 +144,7 @@ def test_one_whose_answer_fails_keeps_neither_its_group_nor_the_next_waiting(
     async def post() -> list[list[Outcome]]:
         senders = Senders(store)
         held = Held(store.writer)
-        senders.landing.submit([message("1")], False, fails)
+        senders.groups.submit([message("1")], False, fails)
         beside = senders.send([message("2")])
         await asyncio.sleep(0.01)
         behind = senders.send([message("3")])
@@ -153,7 +153,7 @@ def test_one_whose_answer_fails_keeps_neither_its_group_nor_the_next_waiting(
 
     assert [kinds(outcomes) for outcomes in asyncio.run(post())] == [["stored"]] * 3
     assert kinds(store.index.commit([message("1")])) == ["replayed"]
-    assert "test_landing.py" in caplog.text
+    assert "test_groups.py" in caplog.text
     assert "4711" not in caplog.text
 
 
@@ -192,10 +192,10 @@ def test_a_loop_that_closes_while_a_group_is_in_flight_loses_nothing_of_it(
     held = Held(store.writer)
 
     async def post() -> None:
-        landing = Landing(store.index, asyncio.get_running_loop())
-        landing.submit([message("1")], False, told.append)
+        groups = Groups(store.index, asyncio.get_running_loop())
+        groups.submit([message("1")], False, told.append)
         await asyncio.sleep(0.01)
-        landing.submit([message("2")], False, told.append)
+        groups.submit([message("2")], False, told.append)
 
     asyncio.run(post())
     held.release()

@@ -1,4 +1,4 @@
-"""One request on its way through the gate: its effects are carried out with the rooms of the local engine."""
+"""Drives the gate: carries out the effects of a request, with the rooms of the local engine."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from headgate.gate.effects import Admit, Call, Commit, Effect, Find, Get, LookUp
 from headgate.gate.observe import contained
 from headgate.http import RETRY_AFTER_S, Reply, Request, behind_proxy
 from headgate.local.engine import LocalEngine
-from headgate.local.landing import Landing
+from headgate.local.groups import Groups
 from headgate.local.throttle import Buckets
 
 
-class Rooms:
-    """What walks need, on one event loop. Effects that wait for others run as tasks, which are kept here."""
+class Driver:
+    """What every drive needs, on one event loop. Effects that wait for a thread or the network run as tasks."""
 
     def __init__(self, gate: Gate, engine: LocalEngine, clock: Clock) -> None:
         self.gate = gate
@@ -27,7 +27,7 @@ class Rooms:
         self.clock = clock
         self.buckets = Buckets(clock)
         self.proxied = False  # whether a proxy on this machine is believed
-        self._landing: Landing | None = None
+        self._groups: Groups | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def client(self, peer: tuple[str, int] | None, headers: Mapping[bytes, bytes]) -> str:
@@ -37,32 +37,32 @@ class Rooms:
         return behind_proxy(peer[0], headers) if self.proxied else peer[0]
 
     @property
-    def landing(self) -> Landing:
+    def groups(self) -> Groups:
         """Made on the loop that serves."""
-        if self._landing is None:
-            self._landing = Landing(self.engine.index, asyncio.get_running_loop())
-        return self._landing
+        if self._groups is None:
+            self._groups = Groups(self.engine.index, asyncio.get_running_loop())
+        return self._groups
 
-    def walk(self, request: Request, read: Callable[[int], None], done: Callable[[Reply], None]) -> Walk:
-        """A walk that is not begun. When the gate wants the body, `read` is called with the most bytes it takes, and
+    def drive(self, request: Request, read: Callable[[int], None], done: Callable[[Reply], None]) -> Drive:
+        """A drive that is not begun. When the gate wants the body, `read` is called with the most bytes it takes, and
         `resume` must follow, with the body, or with None where there is more. `done` gets the reply."""
-        return Walk(self, self.gate.answer(request), read, done)
+        return Drive(self, self.gate.answer(request), read, done)
 
-    def later(self, walk: Walk, effect: Effect) -> None:
+    def later(self, drive: Drive, effect: Effect) -> None:
         """Carry out an effect that waits for a thread or for the network."""
-        task = asyncio.get_running_loop().create_task(self._carry_out(walk, effect))
+        task = asyncio.get_running_loop().create_task(self._carry_out(drive, effect))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _carry_out(self, walk: Walk, effect: Effect) -> None:
+    async def _carry_out(self, drive: Drive, effect: Effect) -> None:
         try:
             answer = await self._answer(effect)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the gate decides what it means
             task = asyncio.current_task()
             stopping = task is not None and task.cancelling()
-            walk.fail(Unavailable(retry_after_s=RETRY_AFTER_S) if stopping else error)
+            drive.fail(Unavailable(retry_after_s=RETRY_AFTER_S) if stopping else error)
         else:
-            walk.resume(answer)
+            drive.resume(answer)
 
     async def _answer(self, effect: Effect) -> Any:
         match effect:
@@ -85,13 +85,15 @@ def _called(verifier: Callable[[Request], Any], request: Request) -> Any:
         return verifier(request)
 
 
-class Walk:
-    """Made by `Rooms.walk`. Lives on the event loop alone."""
+class Drive:
+    """One request on its way; made by `Driver.drive`. Lives on the event loop alone."""
 
-    __slots__ = ("_done", "_read", "_rooms", "_steps")
+    __slots__ = ("_done", "_driver", "_read", "_steps")
 
-    def __init__(self, rooms: Rooms, steps: Steps, read: Callable[[int], None], done: Callable[[Reply], None]) -> None:
-        self._rooms = rooms
+    def __init__(
+        self, driver: Driver, steps: Steps, read: Callable[[int], None], done: Callable[[Reply], None]
+    ) -> None:
+        self._driver = driver
         self._steps = steps
         self._read = read
         self._done = done
@@ -112,14 +114,14 @@ class Walk:
                         self._read(limit_bytes)
                         return
                     case Commit(messages, whole):
-                        self._rooms.landing.submit(messages, whole, self.resume)
+                        self._driver.groups.submit(messages, whole, self.resume)
                         return
                     case Admit(channel, throttle):
-                        step, answer = self._steps.send, self._rooms.buckets.take(channel, throttle)
+                        step, answer = self._steps.send, self._driver.buckets.take(channel, throttle)
                     case LookUpKey(id_):
-                        step, answer = self._steps.send, self._rooms.engine.keys.api_key(id_)
+                        step, answer = self._steps.send, self._driver.engine.keys.api_key(id_)
                     case effect:
-                        self._rooms.later(self, effect)
+                        self._driver.later(self, effect)
                         return
         except StopIteration as stop:
             reply: Reply = stop.value
