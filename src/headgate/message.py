@@ -18,9 +18,7 @@ import msgspec
 from headgate import limits
 from headgate.errors import FieldFault, Invalid, Malformed, TooLarge
 
-Json = (
-    Any  # what jiter makes: dict, list, str, int, bool, None, and LosslessFloat for numbers with a fraction
-)
+Json = Any  # what jiter makes: dict, list, str, int, bool, None, and LosslessFloat for numbers with a fraction
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PLACE = re.compile(r" at line (\d+) column (\d+)$")
@@ -187,7 +185,11 @@ def key_fault(key: str) -> str | None:
         return None
     if not key:
         return "A key must not be empty"
-    if len(key.encode("utf-8", "replace")) > limits.KEY.value:
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:  # a lone surrogate
+        return "A key must be valid UTF-8"
+    if size > limits.KEY.value:
         return f"A key is at most {limits.KEY.value} bytes long"
     if _CONTROL.search(key):
         return "A key must not contain control characters"

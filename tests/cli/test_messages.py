@@ -54,6 +54,8 @@ def test_messages_are_listed_shown_and_deleted_beside_a_running_server(desk: Pat
         assert oldest.split()[1] == "n-1"
         assert keys(run(desk, "messages", "list", "notes", "--where", "topic=☂", "--json").out) == ["n-1"]
 
+        assert "traceparent" not in run(desk, "messages", "show", "notes", "n-1").err
+
         shown = run(desk, "messages", "show", "notes", "n-1")
         assert shown.out == body
         assert "key: n-1\n" in shown.err
@@ -63,6 +65,13 @@ def test_messages_are_listed_shown_and_deleted_beside_a_running_server(desk: Pat
         assert run(desk, "messages", "delete", "notes", "n-1", "--yes").code == 0
         assert keys(run(desk, "messages", "list", "--json").out) == ["n-2"]
         assert server.post("/notes", '{"id": "n-1", "topic": "new"}').status == 201
+
+
+def test_the_trace_that_a_message_came_with_is_shown(desk: Path) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    store(desk, message("traced")._replace(traceparent=trace))
+    assert f"traceparent: {trace}\n" in run(desk, "messages", "show", "notes", "traced").err
+    assert json.loads(run(desk, "messages", "show", "notes", "traced", "--json").out)["traceparent"] == trace
 
 
 def test_the_same_without_a_server(desk: Path) -> None:

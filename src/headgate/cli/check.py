@@ -7,13 +7,13 @@ import json
 import click
 
 from headgate.cli.outline import COLUMNS, cells, outline
-from headgate.cli.place import Place, placed
+from headgate.cli.place import Place, json_option, placed
 from headgate.cli.table import print_table
 from headgate.errors import DeclarationError, DeclarationFault
 
 
 @click.command
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @placed
 def check(place: Place, as_json: bool) -> int:
     """Say what the app declares, and what is wrong with it.

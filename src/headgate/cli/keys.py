@@ -6,12 +6,10 @@ import json
 
 import click
 
-from headgate.cli.place import Place, placed, visible
+from headgate.cli.place import Place, json_option, placed, visible
 from headgate.cli.table import print_table
 from headgate.clock import isoformat
 from headgate.errors import Misuse, NotFound
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group(invoke_without_command=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headgate import limits
-from headgate.cli.place import Place, placed, visible
+from headgate.cli.place import Place, json_option, placed, visible
 from headgate.cli.table import print_table
 from headgate.clock import isoformat
 from headgate.errors import Misuse, NotFound
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from headgate.local.index import LocalIndex
     from headgate.message import Message
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 scope_option = click.option(
     "--scope", metavar="PRINCIPAL", help="Whose key it is, where several senders may use the same."
 )
@@ -140,6 +139,7 @@ def about(message: Message) -> dict[str, Any]:
         "size_bytes": len(message.body),
         "principal": message.principal,
         "request_id": message.request_id,
+        "traceparent": message.traceparent,
         "error": message.error,
     }
 

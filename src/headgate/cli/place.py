@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from headgate.declare.channel import Channel
     from headgate.local.index import LocalIndex
     from headgate.local.state import StateFolder
+    from headgate.testing.credentials import Credentials
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 _META = "headgate.place"
 
@@ -62,6 +66,30 @@ class Place:
                 return channel
         known = ", ".join(channel.name for channel in self.app.channels)
         raise Misuse(f"There is no channel {visible(name)}; the app has {known}.")
+
+    def credentials(self, channel: Channel) -> Credentials:
+        """What opens the channel, as a running server knows it: the environment goes first, then what dev made up.
+
+        Raises Misuse, with the way out, where something that the channel asks for is not known.
+        """
+        from headgate.clock import SystemClock
+        from headgate.declare.auth import ApiKey
+        from headgate.declare.settings import Secret
+        from headgate.errors import Misuse
+        from headgate.testing.credentials import Credentials
+
+        made_up = self.state.credentials()
+        settings = {**made_up["secrets"], **{name: value for name, value in os.environ.items() if value}}
+        for asking, setting in self.app.settings():
+            known = setting.name in settings or not (isinstance(setting, Secret) or setting.default is None)
+            if asking is channel and not known:
+                raise Misuse(f"{setting.name} is not known: set it, or start `headgate dev` once, which makes one up.")
+        if isinstance(channel.auth, ApiKey) and channel.name not in made_up["api_keys"]:
+            raise Misuse(
+                f"There is no development key for {channel.path} yet: start `headgate dev` once, which makes one up, "
+                f"or make one with `headgate keys create {channel.name}`."
+            )
+        return Credentials(settings, SystemClock(), made_up["api_keys"])
 
     @contextmanager
     def index(self) -> Iterator[LocalIndex]:

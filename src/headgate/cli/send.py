@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headgate.cli.place import Place, placed, visible
+from headgate.cli.place import Place, json_option, placed, visible
 from headgate.clock import SystemClock
 from headgate.errors import HeadgateError, Misuse
 
@@ -58,7 +58,7 @@ class Headers(click.ParamType[tuple[str, str]]):
     "--patience", type=click.FloatRange(0), default=30.0, show_default=True, metavar="SECONDS",
     help="How long to try again when the server is away or busy.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the answer, or the summary, as JSON.")
+@json_option
 @placed
 def send(
     place: Place,
@@ -142,44 +142,25 @@ class Post:
 
 def _key_header(channel: Channel) -> str:
     """The header that a channel takes the key from, in lower case; empty where the key lies in the body."""
-    from headgate.declare.stores import Field, Header
+    from headgate.declare.stores import Field
+    from headgate.gate.judge import key_header
 
-    match channel.key:
-        case Header(name):
-            return name.lower()
-        case Field():
-            return ""
-        case None:
-            return "idempotency-key"
+    return "" if isinstance(channel.key, Field) else key_header(channel).lower()
 
 
 def _credentials(place: Place, channel: Channel, said: Collection[str]) -> Credentials | None:
     """What fills in credentials; None where the user shows some, or where there is nothing to fill in."""
-    from headgate.cli.token import setting_value
     from headgate.declare.auth import ApiKey, Jwt, Signed
-    from headgate.testing.credentials import Credentials
 
     if not _CREDENTIALS.isdisjoint(said):
         return None
     match channel.auth:
-        case Jwt(secret=secret) as auth if secret is not None:
-            named = [secret, auth.issuer, auth.audience]
-        case Signed() as auth:
-            named = [auth.secrets[0]]
-        case ApiKey():
-            keys = place.state.credentials()["api_keys"]
-            if channel.name not in keys:
-                raise Misuse(
-                    f"There is no development key for {channel.path}: start `headgate dev` once, which makes one up, "
-                    "or say one with -H 'Authorization: Bearer KEY'."
-                )
-            return Credentials({}, SystemClock(), keys)
-        case Jwt():
+        case Jwt(secret=None):
             raise Misuse(f"{channel.path} trusts tokens of another issuer; say -H 'Authorization: Bearer TOKEN'.")
+        case Jwt() | ApiKey() | Signed():
+            return place.credentials(channel)
         case _:
             return None
-    values = {setting.name: setting_value(place, setting) for setting in named if not isinstance(setting, str)}
-    return Credentials(values, SystemClock())
 
 
 def _address(place: Place, channel: Channel, url: str | None) -> Callable[[], str]:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-from typing import TYPE_CHECKING
 
 import click
 
 from headgate.cli.place import Place, placed
-from headgate.clock import SystemClock
 from headgate.errors import Misuse
-
-if TYPE_CHECKING:
-    from headgate.declare.auth import Jwt
-    from headgate.declare.channel import Channel
-    from headgate.declare.settings import Setting
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -55,56 +47,16 @@ def token(place: Place, channel: str, sub: str, expires: int, scopes: tuple[str,
 
     found = place.channel(channel)
     match found.auth:
-        case Jwt(secret=secret) as auth if secret is not None:
-            print(signed_token(place, auth, secret, sub, expires, scopes or auth.scopes))
-        case Jwt():
+        case Jwt(secret=None):
             raise Misuse(f"{found.path} trusts tokens of another issuer; get one there, we do not have its key.")
+        case Jwt() as auth:
+            scope = {"scope": " ".join(scopes)} if scopes else {}
+            print(place.credentials(found).token(found, auth, sub, expires_s=expires, **scope))
         case ApiKey():
-            print(_development_key(place, found))
+            print(place.credentials(found).api_keys[found.name])
         case Public():
             raise Misuse(f"{found.path} is Public: post without a token.")
         case Signed():
             raise Misuse(f"{found.path} wants every body signed, not a token; `headgate send` signs.")
         case _:
             raise Misuse(f"{found.path} asks a function of yours who may post; only you know what it wants.")
-
-
-def signed_token(place: Place, auth: Jwt, secret: Setting, sub: str, expires_s: int, scopes: tuple[str, ...]) -> str:
-    """An HS256 token that `auth` takes."""
-    import jwt
-
-    now_s = SystemClock().now_ms() // 1000
-    claims = {
-        "iss": setting_value(place, auth.issuer),
-        "aud": setting_value(place, auth.audience),
-        "sub": sub,
-        "iat": now_s,
-        "exp": now_s + expires_s,
-    }
-    if scopes:
-        claims["scope"] = " ".join(scopes)
-    return jwt.encode(claims, setting_value(place, secret), algorithm="HS256")
-
-
-def setting_value(place: Place, setting: Setting) -> str:
-    """What a running server takes for a setting: the environment first, then what dev made up."""
-    from headgate.declare.settings import Env
-
-    if isinstance(setting, str):
-        return setting
-    value: str | None = os.environ.get(setting.name)
-    if not value:
-        value = setting.default if isinstance(setting, Env) else place.state.credentials()["secrets"].get(setting.name)
-    if not value:
-        raise Misuse(f"{setting.name} is not known: set it, or start `headgate dev` once, which makes one up.")
-    return value
-
-
-def _development_key(place: Place, channel: Channel) -> str:
-    key: str | None = place.state.credentials()["api_keys"].get(channel.name)
-    if key is None:
-        raise Misuse(
-            f"There is no development key for {channel.path} yet: start `headgate dev` once, which makes one up, "
-            f"or make one with `headgate keys create {channel.name}`."
-        )
-    return key

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
@@ -11,10 +10,9 @@ from headgate.declare.settings import Env, Setting
 from headgate.errors import Forbidden, Misuse, Unauthorized
 from headgate.gate.effects import Effect
 from headgate.http import Request
+from headgate.message import key_fault
 
 Verification = Generator[Effect, Any, str]
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class ChannelVerifier(Protocol):
@@ -70,14 +68,8 @@ class Bearer(NamedTuple):
 
 
 def is_principal(value: object) -> TypeGuard[str]:
-    """Whether `value` can stand for a sender: 1 to 255 bytes of UTF-8 without control characters."""
-    if not isinstance(value, str):
-        return False
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:  # a lone surrogate, which JSON can spell
-        return False
-    return 1 <= size <= limits.KEY.value and not _CONTROL.search(value)
+    """Whether `value` can stand for a sender: what holds for a key holds for it, since keys may count per sender."""
+    return isinstance(value, str) and key_fault(value) is None
 
 
 def resolved(setting: Setting, settings: Mapping[str, str], channel: str) -> str:

@@ -15,6 +15,8 @@ from headgate.gate.plan import Plan
 from headgate.http import Request
 from headgate.message import MISSING, Item, Json, Message, at_path, key_fault, scalar_text
 
+_KEY_HEADER = Header()
+
 
 class Envelope(NamedTuple):
     """What the messages of one request have in common."""
@@ -133,13 +135,18 @@ def _key_in_body(field: Field, tree: Json, place: int | None, faults: list[Field
     return ""
 
 
+def key_header(channel: Channel) -> str:
+    """The header that may bring the key of a message that does not bring it in its body."""
+    return (channel.key if isinstance(channel.key, Header) else _KEY_HEADER).name
+
+
 def _key_beside(plan: Plan, request: Request, place: int | None, faults: list[FieldFault]) -> str:
     """A key that is not in the body: the declared header's, or Idempotency-Key where it is sent, or a new one.
 
     The messages of a batch get the header's value with their place behind it.
     """
     declared = plan.channel.key
-    name = declared.name if isinstance(declared, Header) else "Idempotency-Key"
+    name = key_header(plan.channel)
     if name.lower().encode() not in request.headers:
         if declared is None:
             return plan.new_id()

@@ -7,26 +7,28 @@ configured: a key that a token brings or points at (`jwk`, `jku`, `x5c`, `x5u`) 
 from __future__ import annotations
 
 import base64
-import json
+import binascii
 import re
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from jiter import LosslessFloat
 from jwt.algorithms import HMACAlgorithm
 
 from headgate import limits
 from headgate.clock import Clock
-from headgate.declare.auth import Jwt, jwks_url_fault
-from headgate.declare.channel import Channel, jwt_algorithms
-from headgate.errors import Misuse
+from headgate.declare.auth import Jwt, jwks_url_fault, jwt_algorithms
+from headgate.declare.channel import Channel
+from headgate.errors import Malformed, Misuse
 from headgate.gate.credentials import Bearer, Verification, is_principal, resolved
 from headgate.gate.effects import Effect, LookUpJwks
 from headgate.http import Request
+from headgate.message import load
 
 VerifyingKey = bytes | RSAPublicKey | EllipticCurvePublicKey
 JsonObject = dict[str, Any]
@@ -159,14 +161,17 @@ class JwtVerifier:
 
     def _moment_ms(self, claims: JsonObject, name: str) -> float:
         value = claims.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LAST_SECOND:
+        if isinstance(value, bool) or not isinstance(value, int | LosslessFloat):
             raise self._claim(name)
-        return value * 1000
+        seconds = value if isinstance(value, int) else float(value)
+        if not 0 <= seconds <= _LAST_SECOND:
+            raise self._claim(name)
+        return seconds * 1000
 
     def _object(self, segment: bytes) -> JsonObject:
         try:
-            value = _strictly(base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4)).decode())
-        except (ValueError, RecursionError):  # base64, UTF-8 and JSON errors are all ValueErrors
+            value = load(base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))).tree
+        except (binascii.Error, Malformed):
             value = None
         if not isinstance(value, dict):
             raise self._refused("token_malformed", "The token is not a signed JSON Web Token.")
@@ -272,17 +277,3 @@ def _scopes(claims: JsonObject) -> set[str]:
         if isinstance(words, list):
             granted.update(word for word in words if isinstance(word, str))
     return granted
-
-
-def _no_twins(pairs: list[tuple[str, Any]]) -> JsonObject:
-    tree = dict(pairs)
-    if len(tree) != len(pairs):
-        raise ValueError("a name stands twice in one object")
-    return tree
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-_strictly = json.JSONDecoder(object_pairs_hook=_no_twins, parse_constant=_no_constant).decode

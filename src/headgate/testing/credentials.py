@@ -43,8 +43,8 @@ class Credentials:
             case _:
                 return {}
 
-    def token(self, channel: Channel, auth: Jwt, sender: str, **claims: object) -> str:
-        """A token for a channel that declares a secret. `claims` come on top; one that is None is left out."""
+    def token(self, channel: Channel, auth: Jwt, sender: str, *, expires_s: int = _TOKEN_S, **claims: object) -> str:
+        """An HS256 token for a channel that declares a secret. `claims` come on top; one that is None is left out."""
         import jwt
 
         assert auth.secret is not None, "only a channel with a secret can be opened from here"
@@ -53,7 +53,7 @@ class Credentials:
             "aud": resolved(auth.audience, self.settings, channel.path),
             "sub": sender,
             "iat": self._now_s(),
-            "exp": self._now_s() + _TOKEN_S,
+            "exp": self._now_s() + expires_s,
             "scope": " ".join(auth.scopes) or None,
             **claims,
         }
