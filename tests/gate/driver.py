@@ -1,9 +1,9 @@
-"""Carries out a verifier's effects, plainly."""
+"""Carries out the effects of the gate, plainly: what the embedded server does on its event loop needs none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -12,6 +12,8 @@ from headgate.errors import Refusal
 from headgate.gate.credentials import ChannelVerifier
 from headgate.gate.effects import Call, Effect, LookUpJwks, LookUpKey
 from headgate.http import Request
+
+Result = TypeVar("Result")
 
 
 def request(**headers: str | bytes) -> Request:
@@ -29,19 +31,22 @@ def bearing(token: str | bytes) -> Request:
 
 def principal(verifier: ChannelVerifier, sent: Request, body: bytes | None = None, keys: Keys | None = None) -> str:
     """Who sent it; raises what the verifier raises."""
-    steps = verifier.verify(sent, body)
-    resume: Callable[[], Effect] = lambda: next(steps)  # noqa: E731
+    return driven(verifier.verify(sent, body), lambda effect: _carried_out(effect, keys))
+
+
+def driven(steps: Generator[Effect, Any, Result], carry_out: Callable[[Effect], Any]) -> Result:
+    """What steps come to; each effect is carried out, or fails, before the next: no loop, no thread, no waiting."""
+    step: Callable[[Any], Effect] = steps.send
+    answer: Any = None
     while True:
         try:
-            effect = resume()
+            effect = step(answer)
         except StopIteration as stop:
-            return cast("str", stop.value)
+            return cast("Result", stop.value)
         try:
-            answer = _carried_out(effect, keys)
-        except Exception as error:  # noqa: BLE001 - the verifier decides what it means
-            resume = _throwing(steps, error)
-        else:
-            resume = _sending(steps, answer)
+            step, answer = steps.send, carry_out(effect)
+        except Exception as error:  # noqa: BLE001 - the gate decides what it means
+            step, answer = steps.throw, error
 
 
 def refusal(verifier: ChannelVerifier, sent: Request, body: bytes | None = None, keys: Keys | None = None) -> Refusal:
@@ -67,11 +72,3 @@ def _carried_out(effect: Effect, keys: Keys | None) -> Any:
         case Call(verifier, sent):
             return verifier(sent)
     raise AssertionError(f"a verifier has no use for {effect}")
-
-
-def _throwing(steps: Any, error: Exception) -> Callable[[], Effect]:
-    return lambda: cast("Effect", steps.throw(error))
-
-
-def _sending(steps: Any, answer: Any) -> Callable[[], Effect]:
-    return lambda: cast("Effect", steps.send(answer))
