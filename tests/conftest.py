@@ -1,15 +1,40 @@
-"""Fixtures every test may use."""
+"""Fixtures every test may use, and what tests tell at the end of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.cases import cases_folder
 
+_TOLD = "told"
+
 
 @pytest.fixture(scope="session")
 def cases() -> Path:
     """The folder of recorded cases; see tests/cases.py."""
     return cases_folder()
+
+
+@pytest.fixture
+def told(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Puts a line under the summary of the run, however the test ends. It travels with the report, so that a worker
+    of pytest-xdist is heard too."""
+    return lambda line: record_property(_TOLD, line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = [
+        f"{report.nodeid.rpartition('::')[2]}: {line}"
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, line in report.user_properties
+        if name == _TOLD
+    ]
+    if lines:
+        terminalreporter.section("what was seen")
+        for line in lines:
+            terminalreporter.line(line)

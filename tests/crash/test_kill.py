@@ -9,6 +9,7 @@ import random
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.serving import Served, ask, free_port, kill, start
@@ -70,16 +71,14 @@ class Clients:
                     self.in_flight -= 1
             if answer.status == 201:
                 with self._lock:
-                    self.acknowledged.update(
-                        {str(order["record_id"]): json.dumps(order).encode() for order in orders}
-                    )
+                    self.acknowledged.update({str(order["record_id"]): json.dumps(order).encode() for order in orders})
                 return
             if answer.status != 503:
                 self.surprises.append(f"{answer.status} {answer.body!r}")
                 return
 
 
-def test_no_acknowledged_message_is_lost_and_none_is_stored_twice(tmp_path: Path) -> None:
+def test_no_acknowledged_message_is_lost_and_none_is_stored_twice(tmp_path: Path, told: Callable[[str], None]) -> None:
     port = free_port()
     state = tmp_path / "state"
     dice = random.Random(1)
@@ -97,11 +96,12 @@ def test_no_acknowledged_message_is_lost_and_none_is_stored_twice(tmp_path: Path
             served = start(APP, state, port)
     finally:
         clients.stop()
+        told(
+            f"{kills_in_flight} of {kills} kills had requests in flight; "
+            f"{len(clients.acknowledged)} messages acknowledged"
+        )
         _check(served, clients)
         kill(served)
-    print(
-        f"{kills_in_flight} of {kills} kills had requests in flight; {len(clients.acknowledged)} messages acknowledged"
-    )
     assert kills_in_flight >= KILLS
 
 

@@ -168,7 +168,7 @@ def test_a_megabyte_of_digits_is_decided_at_once(served: Served) -> None:
     assert_polite(served.ask("POST", "/any", b"7" * 1_000_000, JSON), 201, 400)
     assert_polite(served.ask("POST", "/orders", b'{"record_id": "d", "amount": %s}' % (b"7" * 1_000_000), JSON), 400)
     assert_polite(served.ask("POST", "/orders", b'{"record_id": %s, "amount": 1}' % (b"7" * 1_000_000), JSON), 400)
-    assert time.monotonic() - begun_s < 5
+    assert time.monotonic() - begun_s < 30
     still_accepts(served)
 
 
@@ -622,7 +622,7 @@ def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def test_a_sender_that_stops_halfway_gets_408_in_time(hurried: Served, data: bytes) -> None:
     begun_s = time.monotonic()
     assert_polite(throw(hurried, data), 408)
-    assert time.monotonic() - begun_s < 5
+    assert time.monotonic() - begun_s < 9  # without hurried.py's patience: 10 s and more
     still_accepts(hurried)
 
 
