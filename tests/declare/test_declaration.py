@@ -13,15 +13,38 @@ from headgate.errors import DeclarationError, Misuse
 HEAD = """\
 from datetime import timedelta
 from pydantic import BaseModel, Field
-from headgate import ApiKey, App, Cors, Header, Jwt, Public, Secret, Signed, Throttle
+from headgate import ApiKey, App, Cors, Env, Header, Jwt, Public, Secret, Signed, Throttle
 
 class Meta(BaseModel):
     company_id: str
+    tags: list[str]
 
 class Order(BaseModel):
     record_id: str = Field(alias="recordId")
     amount: float
-    meta: Meta
+    paid: bool | None
+    meta: Meta | None
+    lines: dict[str, int]
+
+class Plain:
+    id: str
+
+class Lost(BaseModel):
+    id: "Nope"
+
+class Odd:
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source, handler):
+        raise KeyError("no schema for this")
+
+def nobody(): ...
+def pair(one, two): ...
+async def later(one): ...
+
+LONG = "a literal secret of 32 bytes and more"
+
+def jwt(**options):
+    return Jwt(**({"secret": LONG, "issuer": "a", "audience": "b"} | options))
 
 app = App("shop")
 """
@@ -35,8 +58,8 @@ MISTAKES = [
     ('"/orders/", Order, auth=Public()', "none at the end"),
     ('"/-/mine", Order, auth=Public()', "headgate's own"),
     ('"/orders", Order, auth=Public(), name="a b"', "the name 'a b'"),
-    ('"/orders", Order, key="record_id", auth=Public()', "no field 'record_id'; it has amount, meta, recordId."),
-    ('"/orders", Order, key="meta.company", auth=Public()', "Meta has no field 'company' in meta; it has company_id."),
+    ('"/orders", Order, key="record_id", auth=Public()', "'record_id'; it has amount, lines, meta, paid, recordId."),
+    ('"/orders", Order, key="meta.company", auth=Public()', "no field 'company' in meta; it has company_id, tags."),
     ('"/orders", Order, key=1, auth=Public()', "`key=` must be a field name"),
     ('"/orders", Order, indexes=["colour"], auth=Public()', "Order has no field 'colour'"),
     ('"/orders", indexes=["a.id", "b.id"], auth=Public()', "could not tell them apart"),
@@ -54,13 +77,73 @@ MISTAKES = [
     ('"/orders", Order, problem=1, auth=Public()', "`problem=` must be a function"),
     ('"/orders", Order, delivery="queue", auth=Public()', "this version knows Direct() only"),
     ('"/orders", Order, auth=Jwt(issuer="a", audience="b")', "exactly one of secret, public_key and jwks_url"),
-    ('"/orders", Order, auth=Jwt(secret="s", issuer="", audience="b")', "Jwt needs `issuer=`"),
-    ('"/orders", Order, auth=Jwt(secret="s", issuer="a", audience="b", leeway_s=61)', "`leeway_s=` must be 0 to 60"),
-    ('"/orders", Order, auth=Jwt(secret="s", issuer="a", audience="b", algorithms=("none",))', "none is not"),
+    ('"/orders", Order, auth=jwt(issuer="")', "Jwt needs `issuer=`"),
+    ('"/orders", Order, auth=jwt(leeway_s=61)', "`leeway_s=` must be 0 to 60"),
+    ('"/orders", Order, auth=jwt(algorithms=("none",))', "none is not"),
     ('"/orders", Order, auth=Jwt(public_key="k", issuer="a", audience="b", algorithms=("HS256",))', "HS256 is not"),
     ('"/orders", Order, auth=Signed("s", style="mine")', "Signed `style=` is 'mine'"),
     ('"/orders", Order, auth=Signed("s", window_s=3600)', "`window_s=` must be 1 to 300"),
-    ('"/orders", Order, colour="red", auth=Public()', "there is no channel option `colour=`"),
+    ('"/orders", Order, colour="red", auth=Public()', "there is no channel option `colour=` in this version."),
+    ('"/orders", Order, indices=["amount"], auth=Public()', "did you mean `indexes=`?"),
+    ('"/orders", Order, handler=pair, auth=Public()', "no handlers yet; declare delivery=Direct()"),
+    ('"/orders", Order, "record_id", auth=Public()', "only path and model are positional; name the rest"),
+    ("model=Order, auth=Public()", "say the path first"),
+    # The wrong type, where a value of the right one would be looked at more closely.
+    ("5, auth=Public()", "a path starts with /"),
+    ('"/orders", name=5, auth=Public()', "`name=` must be text, not int."),
+    ('"/orders", description=5, auth=Public()', "`description=` must be text, not int."),
+    ('"/orders", read="yes", auth=Public()', "`read=` must be True or False, not str."),
+    ('"/orders", indexes=[5], auth=Public()', "`indexes=` must be a tuple of texts"),
+    ('"/orders", indexes="customer", auth=Public()', '("a", "b"), not str.'),
+    ('"/orders", body_limit_bytes="1", auth=Public()', "not within 1 and 3000000"),
+    ('"/orders", stamp=5, auth=Public()', "`stamp=` must map"),
+    ('"/orders", keep=60, auth=Public()', "as in timedelta(days=1)."),
+    ('"/orders", throttle=5, auth=Public()', "must be a Throttle(rate_per_s, burst)"),
+    ('"/orders", throttle=Throttle("5", 10), auth=Public()', "Throttle `rate_per_s=` must be a number, not str."),
+    ('"/orders", throttle=Throttle(5, 10.5), auth=Public()', "Throttle `burst=` must be a whole number, not float."),
+    ('"/orders", throttle=Throttle(float("inf"), 1), auth=Public()', "a rate above 0"),
+    ('"/orders", cors="*", auth=Public()', "`cors=` must be Cors("),
+    ('"/orders", cors=Cors("*"), auth=Public()', "Cors `origins=` must be a tuple of texts"),
+    ('"/orders", cors=Cors(("*",), headers="X-A"), auth=Public()', "Cors `headers=` must be a tuple of texts"),
+    ('"/orders", cors=Cors(("*",), headers=("X A",)), auth=Public()', "'X A' cannot be the name of a header"),
+    ('"/orders", cors=Cors(("*",), max_age_s="5"), auth=Public()', "Cors `max_age_s=` must be a whole number"),
+    ('"/orders", cors=Cors(("*",), max_age_s=-1), auth=Public()', "0 seconds or more"),
+    ('"/orders", auth=jwt(leeway_s="60")', "Jwt `leeway_s=` must be a whole number, not str."),
+    ('"/orders", auth=jwt(issuer=5)', "Jwt `issuer=` must be text, Secret("),
+    ('"/orders", auth=jwt(audience=("b", "c"))', "Jwt `audience=` must be text, Secret("),
+    ('"/orders", auth=jwt(secret=Secret(5))', "Jwt `secret=` must be text, Secret("),
+    ('"/orders", auth=jwt(secret=Env(""))', "Jwt `secret=` must be text, Secret("),
+    ('"/orders", auth=jwt(scopes="write")', "Jwt `scopes=` must be a tuple of texts"),
+    ('"/orders", auth=jwt(algorithms="HS256")', "Jwt `algorithms=` must be a tuple of texts"),
+    ('"/orders", auth=Signed(5)', "Signed `secret=` must be text, Secret("),
+    ('"/orders", auth=Signed(("s", 5))', "or a tuple of them, not tuple of int, str."),
+    ('"/orders", auth=Signed(())', "not tuple of nothing."),
+    ('"/orders", auth=Signed(("s", ""))', "a secret that is not empty"),
+    ('"/orders", auth=Signed("s", window_s=timedelta(5))', "Signed `window_s=` must be a whole number, not timedelta."),
+    # What would be found out only when the app is served.
+    ('"/orders", auth=Jwt(secret=LONG, issuer="a")', "Jwt needs `audience=`"),
+    ('"/orders", auth=jwt(secret="short")', "shorter than 32 bytes"),
+    ('"/orders", auth=jwt(secret=None, jwks_url="http://keys.example/")', "must start with https://"),
+    ('"/orders", Lost, auth=Public()', "`Lost` refers to `Nope`, which is not defined."),
+    ('"/orders", list[Lost], auth=Public()', "refers to `Nope`"),
+    ('"/orders", "Order", auth=Public()', "the model is the text 'Order'; pass the class itself."),
+    ('"/orders", Plain, auth=Public()', "`Plain` is not a pydantic model; derive it from BaseModel."),
+    ('"/orders", Meta(company_id="a", tags=[]), auth=Public()', "pass the class Meta, not an instance."),
+    ('"/orders", 5, auth=Public()', "`5` is not a pydantic model"),
+    ('"/orders", Odd, auth=Public()', "this cannot be checked: KeyError: 'no schema for this'"),
+    ('"/orders", Order, key="amount", auth=Public()', "a key is a string or an integer, and amount is a float."),
+    ('"/orders", Order, key="paid", auth=Public()', "and paid is a bool."),
+    ('"/orders", Order, key="meta", auth=Public()', "and meta is a Meta."),
+    ('"/orders", Order, key="meta.tags", auth=Public()', "and meta.tags is a list."),
+    ('"/orders", Order, indexes=["lines"], auth=Public()', "strings, numbers, true and false, and lines is a dict."),
+    ('"/orders", Order, indexes=["meta"], auth=Public()', "and meta is a Meta."),
+    ('"/orders", Order, key=Header("bad name: x"), auth=Public()', "'bad name: x' cannot be the name of a header"),
+    ('"/orders", Order, key=Header(5), auth=Public()', "5 cannot be the name of a header"),
+    ('"/orders", auth=nobody', "`auth=` must be a function of one argument, the request."),
+    ('"/orders", auth=pair', "`auth=` must be a function of one argument, the request."),
+    ('"/orders", accepted=nobody, auth=Public()', "one argument, the receipt, and not async."),
+    ('"/orders", accepted=later, auth=Public()', "and not async."),
+    ('"/orders", problem=pair, auth=Public()', "one argument, the problem, and not async."),
 ]  # fmt: skip
 
 
@@ -78,6 +161,56 @@ def test_a_mistake_is_told_with_its_line(tmp_path: Path, declaration: str, told:
     ((where, sentence),) = faults_of(tmp_path, f"app.channel({declaration})\n")
     assert where == f"{tmp_path / 'app.py'}:{LINE}"
     assert told in sentence
+
+
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        '"/a", auth=later',
+        '"/a", auth=lambda request, *more: "me"',
+        '"/a", auth=type("Mine", (), {"__call__": lambda self, request: "me"})()',
+        '"/a", auth=Public(), accepted=dict, problem=print',
+        '"/a", Order, key="recordId", indexes=["amount", "paid", "meta.company_id"], auth=Public()',
+        '"/a", Order, key=Header("x-key"), many=True, auth=Public()',
+        '"/a", Early, key="late.id", auth=Public()',
+        '"/a", Wrapped, key="id", auth=Public()',
+        '"/a", list[int] | None, auth=Public()',
+        '"/a", auth=Jwt(secret=Secret("S"), issuer=Env("I"), audience="b", scopes=["write"])',
+        '"/a", auth=Signed((Secret("NEW"), Secret("OLD")))',
+        '"/a", auth=Public(), throttle=Throttle(0.5, 1), cors=Cors(("*",), headers=(), max_age_s=0)',
+    ],
+)
+def test_what_can_be_honoured_is(tmp_path: Path, declaration: str) -> None:
+    file = tmp_path / "app.py"
+    file.write_text(
+        HEAD
+        + 'from pydantic import RootModel\n\nclass Early(BaseModel):\n    late: "Late"\n'
+        + "class Wrapped(BaseModel):\n    id: RootModel[str]\n"
+        + f"app.channel({declaration})\n\nclass Late(BaseModel):\n    id: str\n"
+    )
+    assert load_app(str(file)).channels[0].path == "/a"
+
+
+def test_a_secret_is_not_told(tmp_path: Path) -> None:
+    code = 'app.channel("/a", auth=jwt(secret=b"hush"))\napp.channel("/b", auth=jwt(secret="hush"))\n'
+    assert not any("hush" in sentence for _, sentence in faults_of(tmp_path, code))
+
+
+def test_an_app_says_of_itself_what_is_wrong(tmp_path: Path) -> None:
+    ((where, sentence),) = faults_of(tmp_path, 'app = App("shop", title=5)\napp.channel("/a", auth=Public())\n')
+    assert where == f"{tmp_path / 'app.py'}:{LINE}"
+    assert sentence == "app 'shop': `title=` must be text, not int."
+
+
+def test_a_misspelt_name_of_an_app_is_told_with_the_right_one(tmp_path: Path) -> None:
+    ((where, sentence),) = faults_of(tmp_path, 'app.chanel("/a")\n')
+    assert where == f"{tmp_path / 'app.py'}:{LINE}"
+    assert sentence == "AttributeError: an App has no `chanel`; did you mean `channel`?"
+
+
+def test_two_unknown_options_are_told_together(tmp_path: Path) -> None:
+    faults = faults_of(tmp_path, 'app.channel("/a", Order, "id", colour=1, size=2)\n')
+    assert len(faults) == 3
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
@@ -125,12 +258,26 @@ def test_what_comes_later_is_refused_and_not_pretended(tmp_path: Path, code: str
         ("app = App('x'", 1, "not valid Python"),
         ("import nothing_like_that", 0, "No module named"),
         ("def f():\n    raise RuntimeError('no')\nf()", 1, "RuntimeError: no"),
+        ("raise ValueError('one\\ntwo')", 0, "ValueError: one"),
+        ("raise ValueError", 0, "ValueError"),
     ],
 )
 def test_what_goes_wrong_in_the_users_code_is_one_sentence(tmp_path: Path, code: str, line: int, told: str) -> None:
     ((where, sentence),) = faults_of(tmp_path, code + "\n")
     assert where in {f"{tmp_path / 'app.py'}:{LINE + at}" for at in (0, line)}
     assert told in sentence
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("others", [".venv/lib/python3/site-packages", "../{name}-neighbour"])
+def test_the_users_own_line_is_told_and_not_that_of_a_library(tmp_path: Path, others: str) -> None:
+    library = (tmp_path / others.format(name=tmp_path.name)).resolve()
+    library.mkdir(parents=True)
+    module = f"breaking_{len(others)}"
+    (library / f"{module}.py").write_text("def now():\n    raise RuntimeError('no')\n")
+    code = f"import sys\nsys.path.insert(0, {str(library)!r})\nimport {module}\n{module}.now()\n"
+    ((where, _),) = faults_of(tmp_path, code)
+    assert where == f"{tmp_path / 'app.py'}:{LINE + 3}"
 
 
 def test_a_stamp_that_nobody_reads_is_a_warning(tmp_path: Path) -> None:

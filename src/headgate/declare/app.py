@@ -3,38 +3,59 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from datetime import timedelta
-from typing import Any, Concatenate, ParamSpec
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
+from headgate.declare.auth import Jwt, Signed
 from headgate.declare.channel import Channel
 from headgate.declare.later import refuse_name
 from headgate.declare.settings import Env, Secret
+from headgate.declare.shape import TEXT, given, misfits
 from headgate.declare.source import caller
 from headgate.errors import DeclarationError, DeclarationFault
 
 Options = ParamSpec("Options")
 
+_TEXTS = {"title": TEXT, "description": TEXT}
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,62}")
 
 
 def _adding(make: Callable[Options, Channel]) -> Callable[Concatenate[App, Options], Channel]:
     """The method that makes a Channel and adds it to the app; its options are those of `Channel`, stated there."""
+    known = signature(make).parameters
 
     def channel(self: App, /, *args: Options.args, **options: Options.kwargs) -> Channel:
-        """Declare an endpoint; what cannot be honoured is said by `check`."""
-        try:
-            made = make(*args, **options)
-        except TypeError as error:
-            option = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-            if option is None:
-                raise
-            sentence = f"there is no channel option `{option[1]}=` in this version."
-            raise DeclarationError(DeclarationFault(caller(), sentence)) from None
+        """Declare an endpoint, with the options that `help(Channel)` tells; what cannot be honoured `check` says."""
+        _refuse_unknown(known, args, options)
+        made = make(*args, **options)
         self.channels.append(made)
         return made
 
     return channel
+
+
+def _refuse_unknown(known: Collection[str], args: Sequence[object], options: Iterable[str]) -> None:
+    """Raise DeclarationError for arguments that no channel has."""
+    sentences = []
+    if not args and "path" not in options:
+        sentences.append('say the path first, as in app.channel("/orders", ...).')
+    if len(args) > 2:
+        sentences.append('only path and model are positional; name the rest, as in key="id".')
+    for option in options:
+        if option not in known:
+            refuse_name(option)
+            sentences.append(f"there is no channel option `{option}=` in this version{_meant(option, known, '=')}")
+    if sentences:
+        raise DeclarationError(*(DeclarationFault(caller(), sentence) for sentence in sentences))
+
+
+def _meant(name: str, known: Iterable[str], ending: str = "") -> str:
+    """How a sentence about an unknown name ends."""
+    near = get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return f"; did you mean `{near[0]}{ending}`?" if near else "."
 
 
 class App:
@@ -49,7 +70,7 @@ class App:
     def __init__(self, name: str, *, title: str = "", description: str = "") -> None:
         self.where = caller()
         self.name = name
-        self.title = title or name
+        self.title = name if title == "" else title
         self.description = description
         self.channels: list[Channel] = []
 
@@ -62,9 +83,12 @@ class App:
         """Take over every channel of another app, so that one app can be written in several files."""
         self.channels.extend(other.channels)
 
-    def __getattr__(self, name: str) -> Any:
-        refuse_name(name)
-        raise AttributeError(f"an App has no {name!r}")
+    if not TYPE_CHECKING:  # a type checker would take any name for good
+
+        def __getattr__(self, name: str) -> Any:
+            refuse_name(name)
+            public = [known for known in dir(self) if not known.startswith("_")]
+            raise AttributeError(f"an App has no `{name}`{_meant(name, public)}")
 
     def check(self) -> None:
         """Raise DeclarationError with every fault, in the order of the declarations, unless there is none."""
@@ -78,32 +102,30 @@ class App:
     def settings(self) -> Iterator[tuple[Channel, Secret | Env]]:
         """Every setting that a channel's auth refers to."""
         for channel in self.channels:
-            auth = channel.auth
-            for slot in getattr(type(auth), "__slots__", ()):
-                value = getattr(auth, slot)
-                for setting in value if isinstance(value, tuple) else (value,):
-                    if isinstance(setting, Secret | Env):
-                        yield channel, setting
+            match channel.auth:
+                case Jwt() | Signed() as auth:
+                    for value in (getattr(auth, field.name) for field in fields(auth)):
+                        for setting in value if isinstance(value, tuple) else (value,):
+                            if isinstance(setting, Secret | Env):
+                                yield channel, setting
 
     def _faults(self) -> Iterator[DeclarationFault]:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            yield DeclarationFault(
-                self.where, f"app {self.name!r}: a name is 1 to 63 letters, digits and hyphens."
-            )
+            yield DeclarationFault(self.where, f"app {self.name!r}: a name is 1 to 63 letters, digits and hyphens.")
+        for sentence in misfits("", given(self, _TEXTS), _TEXTS):
+            yield DeclarationFault(self.where, f"app {self.name!r}: {sentence}")
         if not self.channels:
-            yield DeclarationFault(
-                self.where, "the app has no channel: declare one with app.channel(path, ...)."
-            )
+            yield DeclarationFault(self.where, "the app has no channel: declare one with app.channel(path, ...).")
         for at, channel in enumerate(self.channels):
             yield from channel.faults()
             for earlier in self.channels[:at]:
-                if sentence := _clash(earlier, channel):
-                    yield DeclarationFault(
-                        channel.where, f"channel {channel.path}: {sentence} ({earlier.where})."
-                    )
+                if clash := _clash(earlier, channel):
+                    yield DeclarationFault(channel.where, f"channel {channel.path}: {clash} ({earlier.where}).")
 
 
 def _clash(one: Channel, two: Channel) -> str | None:
+    if not isinstance(one.path, str) or not isinstance(two.path, str):
+        return None
     if one.path == two.path:
         return "the path is taken by another channel"
     if one.name == two.name:
@@ -113,8 +135,3 @@ def _clash(one: Channel, two: Channel) -> str | None:
         if outer.read and inner.path.startswith(below) and "/" not in inner.path[len(below) :]:
             return f"{inner.path} overlaps with the messages that are read under {below}{{key}}"
     return None
-
-
-def timedelta_ms(span: timedelta) -> int:
-    """A span in whole milliseconds."""
-    return span // timedelta(milliseconds=1)

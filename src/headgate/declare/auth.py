@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Literal, Protocol
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
+from headgate import limits
 from headgate.declare.settings import Setting
+from headgate.declare.shape import MAYBE_SETTING, SETTING, SETTINGS, TEXTS, WHOLE, given, misfits
 from headgate.http import Request
 
+Style = Literal["standard", "stripe", "github"]
+
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
+_ALGORITHMS = {"secret": ("HS256",), "public_key": ("RS256", "ES256"), "jwks_url": ("RS256", "ES256")}
+_JWT = {
+    "issuer": SETTING,
+    "audience": SETTING,
+    "secret": MAYBE_SETTING,
+    "public_key": MAYBE_SETTING,
+    "jwks_url": MAYBE_SETTING,
+    "algorithms": TEXTS,
+    "scopes": TEXTS,
+    "leeway_s": WHOLE,
+}
+_SIGNED = {"secret": SETTINGS, "window_s": WHOLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +54,37 @@ class Jwt:
     (claim `scope`, separated by spaces, or `scp`) is 403. `leeway_s` is at most 60 seconds.
     """
 
-    issuer: Setting
-    audience: Setting
+    issuer: Setting = ""
+    audience: Setting = ""
     secret: Setting | None = None
     public_key: Setting | None = None
     jwks_url: Setting | None = None
     algorithms: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     leeway_s: int = 0
+
+    def sentences(self) -> Iterator[str]:
+        """What of it cannot be honoured."""
+        if wrong := list(misfits("Jwt ", given(self, _JWT), _JWT)):
+            yield from wrong
+            return
+        for name in ("issuer", "audience"):
+            if not getattr(self, name):
+                yield f"Jwt needs `{name}=`: a token made for someone else must not open this channel."
+        if not 0 <= self.leeway_s <= limits.JWT_LEEWAY.value:
+            yield f"Jwt `leeway_s=` must be 0 to {limits.JWT_LEEWAY.value}."
+        kinds = [name for name in _ALGORITHMS if getattr(self, name) is not None]
+        if len(kinds) != 1:
+            yield "Jwt needs exactly one of secret, public_key and jwks_url."
+            return
+        allowed = _ALGORITHMS[kinds[0]]
+        if other := ", ".join(name for name in self.algorithms if name not in allowed):
+            yield f"Jwt with {kinds[0]} takes the algorithms {', '.join(allowed)}; {other} is not among them."
+        least = limits.HS256_SECRET.value
+        if isinstance(self.secret, str) and len(self.secret.encode()) < least:
+            yield f'Jwt: its secret is shorter than {least} bytes; make a longer one, or say secret=Secret("NAME").'
+        if isinstance(self.jwks_url, str) and (fault := jwks_url_fault(self.jwks_url)):
+            yield f"Jwt: {fault}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +101,7 @@ class Signed:
     """
 
     secret: Setting | tuple[Setting, ...]
-    style: Literal["standard", "stripe", "github"] = "standard"
+    style: Style = "standard"
     window_s: int = 300
 
     @property
@@ -70,18 +109,31 @@ class Signed:
         """The secrets, always as a tuple."""
         return self.secret if isinstance(self.secret, tuple) else (self.secret,)
 
-
-class Verifier(Protocol):
-    """A function of your own: returns the principal, or raises `Unauthorized` or `Forbidden`.
-
-    It may be `async def`. It runs outside the event loop, with the request (without its body). Any other
-    exception is answered 500 and lets nobody in.
-    """
-
-    def __call__(self, request: Request, /) -> str | Awaitable[str]: ...
+    def sentences(self) -> Iterator[str]:
+        """What of it cannot be honoured."""
+        if wrong := list(misfits("Signed ", given(self, _SIGNED), _SIGNED)):
+            yield from wrong
+            return
+        if not all(self.secrets):
+            yield "Signed needs a secret that is not empty."
+        if self.style not in get_args(Style):
+            yield f'Signed `style=` is {self.style!r}; say "standard", "stripe" or "github".'
+        if not 0 < self.window_s <= limits.SIGNED_WINDOW.value:
+            yield f"Signed `window_s=` must be 1 to {limits.SIGNED_WINDOW.value} seconds."
 
 
 Auth = Public | ApiKey | Jwt | Signed | Callable[[Request], str | Awaitable[str]]
+"""A function of your own returns the principal, or raises `Unauthorized` or `Forbidden`.
+
+It may be `async def`. It runs outside the event loop, with the request (without its body). Any other exception is
+answered 500 and lets nobody in.
+"""
+
+
+def jwt_algorithms(auth: Jwt) -> tuple[str, ...]:
+    """The algorithms a token may be signed with: the declared ones, else all that fit the kind of key."""
+    fitting = (allowed for name, allowed in _ALGORITHMS.items() if getattr(auth, name) is not None)
+    return auth.algorithms or next(fitting, ())
 
 
 def jwks_url_fault(url: str) -> str | None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from inspect import isroutine
-from typing import Any, Literal, TypeVar, cast, get_args
+from inspect import iscoroutinefunction, signature
+from typing import Any, Literal, TypeVar, cast
 
-from pydantic import AliasChoices, AliasPath, BaseModel, TypeAdapter
-from pydantic.errors import PydanticUserError
-from pydantic_core import SchemaError, SchemaValidator
+from pydantic import TypeAdapter
+from pydantic_core import SchemaValidator
 
 from headgate import limits
 from headgate.declare.auth import ApiKey, Auth, Jwt, Public, Signed
 from headgate.declare.delivery import Delivery, Direct
+from headgate.declare.model import adapter_of, index_fault, key_fault, model_fault
+from headgate.declare.shape import FLAG, NUMBER, TEXT, TEXTS, WHOLE, given, misfits
 from headgate.declare.source import caller
-from headgate.declare.stores import Field, Header
+from headgate.declare.stores import Field, Header, is_header_name
 from headgate.errors import DeclarationFault
 from headgate.http import Problem, Receipt, Reply
 
@@ -27,7 +29,9 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 _PATH = re.compile(r"/|(/[A-Za-z0-9._~-]+)+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.:\[\]-]+")
-_ALGORITHMS = {"secret": ("HS256",), "public_key": ("RS256", "ES256"), "jwks_url": ("RS256", "ES256")}
+_THROTTLE = {"rate_per_s": NUMBER, "burst": WHOLE}
+_CORS = {"origins": TEXTS, "headers": TEXTS, "max_age_s": WHOLE}
+_CHANNEL = {"name": TEXT, "read": FLAG, "description": TEXT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,13 @@ class Throttle:
 
     rate_per_s: float
     burst: int
+
+    def sentences(self) -> Iterator[str]:
+        """What of it cannot be honoured."""
+        if wrong := list(misfits("Throttle ", given(self, _THROTTLE), _THROTTLE)):
+            yield from wrong
+        elif not 0 < self.rate_per_s < math.inf or self.burst < 1:
+            yield "`throttle=` must be a Throttle(rate_per_s, burst) with a rate above 0 and a burst of at least 1."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +63,42 @@ class Cors:
     )
     max_age_s: int = 600
 
+    def sentences(self) -> Iterator[str]:
+        """What of it cannot be honoured."""
+        if wrong := list(misfits("Cors ", given(self, _CORS), _CORS)):
+            yield from wrong
+            return
+        if not self.origins or not all(map(_ORIGIN.fullmatch, self.origins)):
+            yield '`cors=` must be Cors(("https://example.com",)): origins without a path, or "*".'
+        if bad := [name for name in self.headers if not is_header_name(name)]:
+            yield f"Cors `headers=`: {bad[0]!r} cannot be the name of a header."
+        if self.max_age_s < 0:
+            yield "Cors `max_age_s=` must be 0 seconds or more."
+
 
 class Channel:
-    """One endpoint of an app; made by `App.channel`."""
+    """One endpoint of an app; made by `App.channel`. Behind the semicolon stands what an option is if left out.
+
+    - `path`: where to post, as in `/orders`
+    - `model`: a pydantic model, or anything pydantic has a schema for; any JSON
+    - `name`: what commands, metrics and logs call it; the path with `-` for `/`, and `root` for `/`
+    - `key`: the body's field that makes a message the same (`"id"`, `"meta.id"`), or a `Header`; made by headgate
+    - `scope`: `"principal"` if a key from the body counts per sender; `"channel"`
+    - `many`: True or `"each"` for arrays that are judged item by item, `"all"` for all or none; False
+    - `auth`: `ApiKey()`, `Jwt(...)`, `Signed(...)`, a function from a `Request` to the principal, or `Public()`;
+      nothing, it has to be said
+    - `delivery`: `Direct()`, the only one in this version
+    - `indexes`: fields to find messages by, as in `["customer", "meta.company_id"]`; none
+    - `keep`: how long a message stays, as in `timedelta(days=1)`; for ever
+    - `throttle`: `Throttle(rate_per_s, burst)`, more is 429; no limit
+    - `cors`: `Cors(("https://example.com",))`, web pages that may post from a browser; none
+    - `body_limit_bytes`: larger bodies are 413, at most 3,000,000; 1 MiB
+    - `stamp`: field names and their values, or functions that make them, for handlers; none
+    - `accepted`: a function from the `Receipt` to the reply's body or a `Reply`; 201 with the id
+    - `problem`: a function from the `Problem` to the reply's body or a `Reply`; problem+json
+    - `read`: whether messages can be read back over HTTP; True, but False on a `Public` channel
+    - `description`: what the docs page says; the model's docstring
+    """
 
     def __init__(
         self,
@@ -89,7 +133,7 @@ class Channel:
         self._many = many
         self._auth = auth
         self.delivery = delivery if delivery is not None else Direct()
-        self.indexes = tuple(Field(dotted) for dotted in indexes) if isinstance(indexes, list | tuple) else ()
+        self.indexes = tuple(Field(dotted) for dotted in indexes) if TEXTS.fits(indexes) else ()
         self._indexes = indexes
         self.keep = keep
         self.throttle = throttle
@@ -132,7 +176,7 @@ class Channel:
     def adapter(self) -> TypeAdapter[Any] | None:
         """The model as pydantic sees it; None for any JSON."""
         if self._adapter is None and self.model is not None:
-            self._adapter = TypeAdapter(self.model)
+            self._adapter = adapter_of(self.model)
         return self._adapter
 
     @property
@@ -142,7 +186,12 @@ class Channel:
 
     def faults(self) -> Iterator[DeclarationFault]:
         """Everything about this channel alone that cannot be honoured."""
-        for sentence in self._sentences():
+        try:
+            for sentence in self._sentences():
+                yield DeclarationFault(self.where, f"channel {self.path}: {sentence}")
+        except Exception as error:  # noqa: BLE001 - a value may be anything, and so may what it raises when looked at
+            told = next(iter(str(error).splitlines()), "")
+            sentence = f"this cannot be checked: {type(error).__name__}: {told}"
             yield DeclarationFault(self.where, f"channel {self.path}: {sentence}")
         for where in self.handlers:
             yield DeclarationFault(
@@ -160,6 +209,7 @@ class Channel:
             )
 
     def _sentences(self) -> Iterator[str]:
+        yield from misfits("", given(self, _CHANNEL), _CHANNEL)
         yield from self._path_sentences()
         yield from self._model_sentences()
         yield from self._auth_sentences()
@@ -169,12 +219,16 @@ class Channel:
             yield f'`many=` is {self._many!r}; say True (or "each"), "all", or leave it out.'
         if self.scope not in ("channel", "principal"):
             yield f'`scope=` is {self.scope!r}; say "channel" or "principal".'
-        if self.keep is not None and (not isinstance(self.keep, timedelta) or self.keep <= timedelta(0)):
-            yield "`keep=` must be a timedelta longer than nothing."
-        if self.throttle is not None and not (
-            isinstance(self.throttle, Throttle) and self.throttle.rate_per_s > 0 and self.throttle.burst >= 1
-        ):
-            yield "`throttle=` must be a Throttle(rate_per_s, burst) with a rate above 0 and a burst of at least 1."
+        if self.keep is not None and (not isinstance(self.keep, timedelta) or self.keep < timedelta(milliseconds=1)):
+            yield "`keep=` must be a timedelta longer than nothing, as in timedelta(days=1)."
+        if isinstance(self.throttle, Throttle):
+            yield from self.throttle.sentences()
+        elif self.throttle is not None:
+            yield "`throttle=` must be a Throttle(rate_per_s, burst)."
+        if isinstance(self.cors, Cors):
+            yield from self.cors.sentences()
+        elif self.cors is not None:
+            yield '`cors=` must be Cors(("https://example.com",)).'
         yield from self._body_sentences()
 
     def _path_sentences(self) -> Iterator[str]:
@@ -185,28 +239,30 @@ class Channel:
             )
         elif self.path == "/-" or self.path.startswith("/-/"):
             yield "paths under /-/ are headgate's own; choose another."
-        elif not _NAME.fullmatch(self.name):
+        elif isinstance(self.name, str) and not _NAME.fullmatch(self.name):
             yield f"the name {self.name!r} must be 1 to 64 letters, digits and _ . - ; say `name=`."
 
     def _model_sentences(self) -> Iterator[str]:
-        if isroutine(self.model):
-            yield f"`{self.model.__name__}` is a function; the second argument is the model of the messages."
+        """Those of the model; and, where it is good, of the key and the indexes."""
+        if self.model is not None and (fault := model_fault(self.model)):
+            yield fault
             return
-        try:
-            assert self.adapter is None or self.validator is not None  # noqa: S101 - builds the validator
-        except (PydanticUserError, SchemaError, TypeError, ValueError) as error:
-            yield f"`{self.model!r}` is not a model that pydantic can validate: {str(error).splitlines()[0]}"
-            return
-        if self.key is not None and not isinstance(self.key, Field | Header):
-            yield '`key=` must be a field name such as "id" or "meta.id", a Header(...), or left out.'
-        if isinstance(self.key, Field) and (gap := _missing_field(self.model, self.key.path)):
-            yield f"`key={self.key.dotted!r}`: {gap}"
-        if not isinstance(self._indexes, list | tuple):
-            yield "`indexes=` must be a list of field names."
+        match self.key:
+            case None:
+                pass
+            case Field() as field:
+                if fault := key_fault(self.model, field.path):
+                    yield f"`key={field.dotted!r}`: {fault}"
+            case Header(name):
+                if not is_header_name(name):
+                    yield f"`key=`: {name!r} cannot be the name of a header."
+            case _:
+                yield '`key=` must be a field name such as "id" or "meta.id", a Header(...), or left out.'
+        yield from misfits("", {"indexes": self._indexes}, {"indexes": TEXTS})
         names = [index.name for index in self.indexes]
         for index in self.indexes:
-            if gap := _missing_field(self.model, index.path):
-                yield f"`indexes=` {index.dotted!r}: {gap}"
+            if fault := index_fault(self.model, index.path):
+                yield f"`indexes=` {index.dotted!r}: {fault}"
             if names.count(index.name) > 1 and self.indexes.index(index) == names.index(index.name):
                 yield f"`indexes=` has two fields whose last name is {index.name!r}; queries could not tell them apart."
             if index.name in ("limit", "cursor"):
@@ -219,47 +275,31 @@ class Channel:
                     "say who may post: auth=ApiKey(), Jwt(...), Signed(...), a function of yours, "
                     "or Public() for anyone."
                 )
-            case Jwt():
-                yield from _jwt_sentences(self._auth)
-            case Signed():
-                if self._auth.style not in get_args(
-                    Signed.__annotations__["style"]
-                ) and self._auth.style not in (
-                    "standard",
-                    "stripe",
-                    "github",
-                ):
-                    yield f'Signed `style=` is {self._auth.style!r}; say "standard", "stripe" or "github".'
-                if not self._auth.secrets:
-                    yield "Signed needs at least one secret."
-                if not 0 < self._auth.window_s <= limits.SIGNED_WINDOW.value:
-                    yield f"Signed `window_s=` must be 1 to {limits.SIGNED_WINDOW.value} seconds."
+            case Jwt() | Signed() as auth:
+                yield from auth.sentences()
             case Public() | ApiKey():
                 pass
             case type():
                 yield f"`auth={self._auth.__name__}` is a class; say {self._auth.__name__}(...)."
             case other if not callable(other):
                 yield f"`auth=` is {other!r}, which is neither an auth declaration nor a function."
+            case function if not _takes_one(function):
+                yield "`auth=` must be a function of one argument, the request."
         if isinstance(self._auth, Public) and self.scope == "principal":
             yield '`scope="principal"` needs an auth that knows principals; a Public channel has none.'
 
     def _body_sentences(self) -> Iterator[str]:
         most = limits.DIRECT_BODY.value
-        if not isinstance(self.body_limit_bytes, int) or not 1 <= self.body_limit_bytes <= most:
+        if not WHOLE.fits(self.body_limit_bytes) or not 1 <= self.body_limit_bytes <= most:
             yield (
                 f"`body_limit_bytes={self.body_limit_bytes}` is not within 1 and {most}, the most that a Direct "
                 "channel can carry on AWS (docs/limits.md)."
             )
-        if self.cors is not None and not (
-            isinstance(self.cors, Cors)
-            and self.cors.origins
-            and all(map(_ORIGIN.fullmatch, self.cors.origins))
-        ):
-            yield '`cors=` must be Cors(("https://example.com",)): origins without a path, or "*".'
-        if self.accepted is not None and (not callable(self.accepted) or self.many):
-            yield "`accepted=` must be a function, on a channel without `many=`: a batch answers item by item."
-        if self.problem is not None and not callable(self.problem):
-            yield "`problem=` must be a function of the problem."
+        if self.accepted is not None and self.many:
+            yield "`accepted=` must be left out of a channel with `many=`: a batch answers item by item."
+        for name, shape, argument in (("accepted", self.accepted, "receipt"), ("problem", self.problem, "problem")):
+            if shape is not None and not (callable(shape) and _takes_one(shape) and not iscoroutinefunction(shape)):
+                yield f"`{name}=` must be a function of one argument, the {argument}, and not async."
         if not isinstance(self.stamp, Mapping) or not all(isinstance(name, str) for name in self.stamp):
             yield "`stamp=` must map field names to values or to functions that make them."
 
@@ -268,64 +308,14 @@ def _name_of(path: str) -> str:
     return path.strip("/").replace("/", "-") or "root" if isinstance(path, str) else ""
 
 
-def _jwt_sentences(auth: Jwt) -> Iterator[str]:
-    given = [name for name in _ALGORITHMS if getattr(auth, name) is not None]
-    if len(given) != 1:
-        yield "Jwt needs exactly one of secret, public_key and jwks_url."
-        return
-    allowed = _ALGORITHMS[given[0]]
-    if wrong := [name for name in auth.algorithms if name not in allowed]:
-        yield f"Jwt with {given[0]} takes the algorithms {', '.join(allowed)}; {', '.join(wrong)} is not among them."
-    if not 0 <= auth.leeway_s <= limits.JWT_LEEWAY.value:
-        yield f"Jwt `leeway_s=` must be 0 to {limits.JWT_LEEWAY.value}."
-    for name in ("issuer", "audience"):
-        if not getattr(auth, name):
-            yield f"Jwt needs `{name}=`: a token made for someone else must not open this channel."
-
-
-def jwt_algorithms(auth: Jwt) -> tuple[str, ...]:
-    """The algorithms a token may be signed with: the declared ones, else all that fit the kind of key."""
-    return auth.algorithms or next(
-        allowed for name, allowed in _ALGORITHMS.items() if getattr(auth, name) is not None
-    )
-
-
-def _missing_field(model: Any, path: tuple[str, ...]) -> str | None:
-    """Why a body of this model cannot have a value at `path`; None where it can, or where nothing is known."""
-    if not all(path):
-        return "a field is named by its names with dots between them."
-    for depth, name in enumerate(path):
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return None
-        names = {
-            sent: field.annotation
-            for field_name, field in model.model_fields.items()
-            for sent in _sent_names(model, field_name)
-        }
-        if name not in names:
-            if model.model_config.get("extra") == "allow":
-                return None
-            inside = f" in {'.'.join(path[:depth])}" if depth else ""
-            return f"{model.__name__} has no field {name!r}{inside}; it has {', '.join(sorted(names)) or 'none'}."
-        model = names[name]
-    return None
-
-
-def _sent_names(model: type[BaseModel], field_name: str) -> list[str]:
-    """The names under which a field is sent."""
-    field = model.model_fields[field_name]
-    by_name = model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name")
-    match field.validation_alias:
-        case None:
-            return [field_name]
-        case str() as alias:
-            names = [alias]
-        case AliasChoices() as choices:
-            names = [str(_first(choice)) for choice in choices.choices]
-        case AliasPath() as alias_path:
-            names = [str(alias_path.path[0])]
-    return [*names, field_name] if by_name else names
-
-
-def _first(choice: str | AliasPath) -> str | int:
-    return choice if isinstance(choice, str) else choice.path[0]
+def _takes_one(function: Callable[..., object]) -> bool:
+    """Whether a function can be called with one argument; True where nothing is known of it."""
+    try:
+        parameters = signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        parameters.bind(object())
+    except TypeError:
+        return False
+    return True

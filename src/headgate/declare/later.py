@@ -16,6 +16,7 @@ _NAMES = {
     "RetryPolicy": ("handlers", _STORE),
     "Iam": ("IAM signatures", "use Jwt, ApiKey or Signed"),
     "Archive": ("archives", "messages are kept in the index for as long as `keep=` says"),
+    "handler": ("handlers", _STORE),
     "topic": ("topics", "leave it out"),
     "alarm": ("alarms", "scrape /-/metrics"),
     "workflow": ("workflows", "leave it out"),

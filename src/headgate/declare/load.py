@@ -52,9 +52,9 @@ def _located(target: str) -> tuple[Path | None, str, str | None]:
 
 
 def _loaded(file: Path | None, name: str, target: str) -> ModuleType:
-    folder = str(file.parent if file is not None else Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    folder = file.parent if file is not None else Path.cwd()
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
     try:
         if file is None:
             return importlib.import_module(name)
@@ -74,11 +74,17 @@ def _loaded(file: Path | None, name: str, target: str) -> ModuleType:
     return module
 
 
-def _fault_of(error: Exception, folder: str, fallback: str) -> DeclarationFault:
+def _fault_of(error: Exception, folder: Path, fallback: str) -> DeclarationFault:
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if frame.filename.startswith(folder)]
+    theirs = [frame for frame in frames if _is_in(folder, Path(frame.filename))]
     where = f"{shown(theirs[-1].filename)}:{theirs[-1].lineno}" if theirs else f"{shown(fallback)}:1"
-    return DeclarationFault(where, f"{type(error).__name__}: {error}")
+    message = next(iter(str(error).splitlines()), "")
+    return DeclarationFault(where, ": ".join(filter(None, (type(error).__name__, message))))
+
+
+def _is_in(folder: Path, file: Path) -> bool:
+    """Whether a file is the user's own: a virtual environment below the folder holds what others wrote."""
+    return file.is_relative_to(folder) and not {"site-packages", "dist-packages"} & {*file.relative_to(folder).parts}
 
 
 def _app_in(module: ModuleType, attribute: str | None, target: str) -> App:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def is_header_name(name: object) -> bool:
+    """Whether a header can be called so: a token, as RFC 9110 has it."""
+    return isinstance(name, str) and _TOKEN.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

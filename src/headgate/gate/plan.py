@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from pydantic_core import SchemaValidator
 
 from headgate.clock import Clock
-from headgate.declare.app import timedelta_ms
 from headgate.declare.channel import Channel
 from headgate.gate.verify import ChannelVerifier, verifier_for
 
@@ -31,7 +31,7 @@ def plan_for(channel: Channel, settings: Mapping[str, str], clock: Clock, new_id
         channel=channel,
         verifier=verifier_for(channel, settings, clock),
         validator=channel.validator,
-        keep_ms=None if channel.keep is None else timedelta_ms(channel.keep),
+        keep_ms=None if channel.keep is None else channel.keep // timedelta(milliseconds=1),
         per_principal=channel.per_principal,
         new_id=new_id,
     )
