@@ -59,15 +59,17 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        value = getattr(import_module(f"headgate.{_HOMES[name]}"), name)
-        globals()[name] = value
-        return value
-    from headgate.declare.later import refuse_name
+if not TYPE_CHECKING:  # a type checker would take any name for good
 
-    refuse_name(name)
-    raise AttributeError(f"module 'headgate' has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name in _HOMES:
+            value = getattr(import_module(f"headgate.{_HOMES[name]}"), name)
+            globals()[name] = value
+            return value
+        from headgate.declare.later import refuse_name
+
+        refuse_name(name)
+        raise AttributeError(f"module 'headgate' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
