@@ -85,6 +85,13 @@ def test_a_bad_item_is_told_and_the_others_are_read() -> None:
     ]
 
 
+def test_many_flat_items_do_not_hide_a_deep_one() -> None:
+    deep = b'{"x":' + b"[" * 150 + b"]" * 150 + b"}"
+    items = load_many(b"[" + b"1," * 200 + deep + b"]", 1000)
+    assert isinstance(items[-1], FieldFault)
+    assert items[-1].type == "too_deep"
+
+
 @pytest.mark.parametrize("body", [b"{}", b"1", b'"[1]"', b"null", b"[]", b" [ ] "])
 def test_a_batch_is_an_array_with_something_in_it(body: bytes) -> None:
     with pytest.raises(Invalid):

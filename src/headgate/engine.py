@@ -21,6 +21,7 @@ class Outcome(NamedTuple):
     - `stored`: it is durable, as it was handed in
     - `replayed`: the same body was stored under this key before; `message` is that earlier one
     - `conflict`: another body holds the key; `message` is that other one
+      (of both, the body may be left out: it can be large, and who asks has it or must not see it)
     - `in_progress`: a twin is being stored, and was not done in time; nothing is known yet
     - `unavailable`: not stored, and may be sent again
     - `untouched`: not stored, because another message of a `whole` commit could not be
@@ -80,7 +81,7 @@ class Index(Protocol):
         limit: int,
         after: str | None,
     ) -> Page:
-        """Messages of a channel, newest first: all of them, or those whose declared index `field` has `value`.
+        """At most `limit` messages of a channel, and so many as fit a page (limits.PAGE_BYTES), newest first: all of them, or those whose declared index `field` has `value`.
 
         `scope=None` means every scope. `after` is a `next` of an earlier page; a page starts behind it whatever was
         stored or removed since. Raises ValueError for an `after` that no page gave, Unavailable when the store cannot

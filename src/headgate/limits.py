@@ -65,7 +65,23 @@ BATCH_ALL = Limit(
     "batch, all or none", 100, "items", "one DynamoDB transaction; more are 413", _AWS_DYNAMODB, "2026-11-20"
 )
 FAULTS = Limit("faults in one reply", 100, "faults", "further ones are left out of the reply", _OURS, "2026-11-20")
+BATCH_FAULTS = Limit(
+    "faults in one batch reply",
+    1_000,
+    "faults",
+    "items behind are told to be invalid without saying why",
+    _OURS,
+    "2026-11-21",
+)
 PAGE = Limit("page", 100, "messages", "largest `limit=` of a list; a larger one is 400", _OURS, "2026-11-20")
+PAGE_BYTES = Limit(
+    "page size",
+    4 * 1024 * 1024,
+    "bytes of bodies",
+    "a page ends behind the message that reaches it, with a cursor; a Lambda reply has at most 6 MB",
+    _AWS_LAMBDA,
+    "2026-11-21",
+)
 HEADERS = Limit("request headers", 10_240, "bytes", "API Gateway's total; larger is 431", _AWS_APIGW, "2026-11-20")
 URL = Limit("request target", 8_192, "bytes", "longer is 414", _OURS, "2026-11-20")
 TOKEN = Limit("credentials", 8_192, "bytes", "a longer token is 401 without being read", _OURS, "2026-11-20")

@@ -85,9 +85,11 @@ def load_many(body: bytes, at_most: int) -> list[Item | FieldFault]:
         trees = _parse(body)
     except ValueError:
         return [_read(bytes(part)) for part in parts]
-    if _brackets(body) - len(parts) > limits.DEPTH.value:
-        return [_read(bytes(part)) for part in parts]
-    return [Item(bytes(part), tree) for part, tree in zip(parts, trees, strict=True)]
+    raws = [bytes(part) for part in parts]
+    within = _brackets(body) - 1 - sum(raw[0] in b"[{" for raw in raws)
+    if within >= limits.DEPTH.value:
+        return [_read(raw) for raw in raws]
+    return [Item(raw, tree) for raw, tree in zip(raws, trees, strict=True)]
 
 
 _cut = msgspec.json.Decoder(list[msgspec.Raw]).decode

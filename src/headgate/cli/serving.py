@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
@@ -61,10 +62,11 @@ def serve_app(
     """
     state.hold()
     try:
-        kept: list[socket.socket] = []
+        broken = threading.Event()
+        spare = sock.dup()  # the server closes the one it was given; made now, when descriptors are to be had
 
         def broke() -> None:
-            kept.append(sock.dup())  # the server closes the one it was given
+            broken.set()
             running.stop()
 
         engine = LocalEngine(state.store, [channel.name for channel in app.channels], clock, broke)
@@ -75,7 +77,10 @@ def serve_app(
             running.run()
         finally:
             engine.close()
-        return kept[0] if kept else None
+        if broken.is_set():
+            return spare
+        spare.close()
+        return None
     finally:
         state.release()
 

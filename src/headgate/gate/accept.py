@@ -36,7 +36,6 @@ Steps = Generator[Effect, Any, Reply]
 
 def accept(plan: Plan, request: Request, observer: Observer) -> Steps:
     """Store what a POST brings. Raises a Refusal or a Fault for what is not stored."""
-    yield from _admit(plan.channel)
     principal, body = yield from _who_and_what(plan, request)
     if plan.channel.many:
         return (yield from accept_many(plan, Envelope.of(plan, request, principal), body, observer))
@@ -55,19 +54,25 @@ def _admit(channel: Channel) -> Generator[Effect, Any, None]:
 
 
 def _who_and_what(plan: Plan, request: Request) -> Generator[Effect, Any, tuple[str, bytes]]:
-    """The principal and the body. Credentials are looked at before the body is read, unless they sign it."""
+    """The principal and the body. Credentials are looked at before the body is read, unless they sign it; and before
+    the throttle, so that who has none cannot use up what is there for those who have."""
     if plan.verifier.needs_body:
         body = yield from _body(plan.channel)
         principal = yield from plan.verifier.verify(request, body)
+        yield from _admit(plan.channel)
         _check_media(request)
         return principal, body
     principal = yield from plan.verifier.verify(request, None)
+    yield from _admit(plan.channel)
     _check_media(request)
     return principal, (yield from _body(plan.channel))
 
 
 def _check_media(request: Request) -> None:
     media = request.headers.get(b"content-type")
+    if not media and b"origin" in request.headers:
+        # A web page of somebody else's can make its visitor post without a type, but not with one of ours.
+        raise UnsupportedMedia
     if media and media != b"application/json" and not _JSON_MEDIA.fullmatch(media.decode("latin-1").strip()):
         raise UnsupportedMedia
     if request.headers.get(b"content-encoding", b"identity") not in (b"identity", b""):

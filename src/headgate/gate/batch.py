@@ -8,14 +8,15 @@ from collections.abc import Generator
 from json.encoder import encode_basestring
 from typing import Any
 
+from headgate import limits
 from headgate.declare.channel import Channel
 from headgate.declare.stores import Field
 from headgate.engine import Outcome
-from headgate.errors import Answerable, Conflict, FieldFault, Invalid, Unavailable
-from headgate.events import Accepted, Refused
+from headgate.errors import Answerable, Broken, Conflict, FieldFault, Invalid, Unavailable
+from headgate.events import Accepted, Faulted, Refused
 from headgate.gate.effects import Commit, Effect
 from headgate.gate.judge import Envelope, judge
-from headgate.gate.observe import Observer
+from headgate.gate.observe import Observer, site
 from headgate.gate.plan import Plan
 from headgate.http import MADE, RETRY_AFTER_S, Reply, Request
 from headgate.message import Item, Message, at_path, load_many, scalar_text
@@ -27,7 +28,7 @@ def accept_many(plan: Plan, envelope: Envelope, body: bytes, observer: Observer)
     """Store the messages of an array, and answer each for itself; with `many="all"`, all or none."""
     channel = plan.channel
     items = load_many(body, channel.most_items)
-    verdicts = [_judged(plan, envelope, item, place) for place, item in enumerate(items)]
+    verdicts = [_judged(plan, envelope, item, place, observer) for place, item in enumerate(items)]
     messages = [verdict for verdict in verdicts if isinstance(verdict, Message)]
     if channel.whole and len(messages) < len(items):
         raise _whole_refused([verdict for verdict in verdicts if isinstance(verdict, dict)])
@@ -35,7 +36,9 @@ def accept_many(plan: Plan, envelope: Envelope, body: bytes, observer: Observer)
     return _answer(channel, envelope.request, verdicts, outcomes, observer)
 
 
-def _judged(plan: Plan, envelope: Envelope, item: Item | FieldFault, place: int) -> Message | dict[str, object]:
+def _judged(
+    plan: Plan, envelope: Envelope, item: Item | FieldFault, place: int, observer: Observer
+) -> Message | dict[str, object]:
     """The item as a message, or the verdict that says why it is none."""
     if isinstance(item, FieldFault):
         return _invalid(place, None, [item._replace(pointer=f"/{place}")])
@@ -44,6 +47,12 @@ def _judged(plan: Plan, envelope: Envelope, item: Item | FieldFault, place: int)
     except Invalid as error:
         key = scalar_text(at_path(item.tree, plan.channel.key.path)) if isinstance(plan.channel.key, Field) else None
         return _invalid(place, key, list(error.faults))
+    except (Exception, SystemExit) as error:
+        if plan.channel.whole:
+            raise
+        # The model broke on this one item: that is ours, and the other items are none the worse for it.
+        observer.told(Faulted(plan.channel.name, Broken.reason, Broken.status, envelope.request_id, site(error)))
+        return {"index": place, "key": None, "status": "unavailable", "errors": []}
 
 
 def _invalid(place: int, key: str | None, faults: list[FieldFault]) -> dict[str, object]:
@@ -63,12 +72,14 @@ def _answer(
     observer: Observer,
 ) -> Reply:
     remaining = iter(outcomes)
+    bad = [verdict for verdict in verdicts if isinstance(verdict, dict)]
+    _keep_to(limits.BATCH_FAULTS.value, bad)
     items = [
         _encoded(verdict) if isinstance(verdict, dict) else _item(place, verdict, next(remaining))
         for place, verdict in enumerate(verdicts)
     ]
     counts: Counter[str] = Counter(outcome.kind if outcome.kind in _ANSWERED else "unavailable" for outcome in outcomes)
-    counts["invalid"] += len(verdicts) - len(outcomes)
+    counts.update(str(verdict["status"]) for verdict in bad)
     if channel.whole and counts["stored"] + counts["replayed"] < len(verdicts):
         raise _whole_failed(verdicts, outcomes)
     observer.told(Accepted(channel.name, counts["stored"], counts["replayed"]))
@@ -80,6 +91,13 @@ def _answer(
         b'{"items":[%b]}' % ",".join(items).encode(),
         (("Retry-After", str(RETRY_AFTER_S)),) if counts["unavailable"] else (),
     )
+
+
+def _keep_to(budget: int, bad: list[dict[str, Any]]) -> None:
+    """Leave out the faults that are beyond what one reply tells."""
+    for verdict in bad:
+        verdict["errors"] = verdict["errors"][:budget]
+        budget -= len(verdict["errors"])
 
 
 _ANSWERED = ("stored", "replayed", "conflict")

@@ -18,6 +18,10 @@ from headgate.message import MISSING, Item, Json, Message, at_path, key_fault, s
 _KEY_HEADER = Header()
 
 
+# Above, making them takes longer than everything else that is done for a request.
+_MOST_FAULTS = 10 * limits.FAULTS.value
+
+
 class Envelope(NamedTuple):
     """What the messages of one request have in common."""
 
@@ -87,7 +91,10 @@ def _model_faults(plan: Plan, item: Item, place: int | None) -> list[FieldFault]
         plan.validator.validate_json(item.raw, strict=True)
     except ValidationError as error:
         prefix = "" if place is None else f"/{place}"
-        found = error.errors(include_url=False, include_context=False, include_input=False)
+        if error.error_count() > _MOST_FAULTS:
+            detail = f"There are {error.error_count()} faults, too many to tell"
+            return [FieldFault(prefix, detail, "too_many_faults")]
+        found = error.errors(include_url=False, include_context=False, include_input=False)[: limits.FAULTS.value]
         return [
             FieldFault(
                 _pointer(fault["loc"], item.tree, prefix, missing=fault["type"] == "missing"),

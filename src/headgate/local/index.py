@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from headgate import limits
 from headgate.clock import Clock
 from headgate.engine import Index, Outcome, Page
 from headgate.errors import Unavailable
@@ -17,11 +19,14 @@ from headgate.local.writer import ITS_OWN, Change, Job, Writer
 from headgate.message import Message, digest
 
 _COLUMNS = "seq, channel, scope, key, body, received_ms, principal, request_id, traceparent, status, expires_ms, error"
+_WITHOUT_BODY = _COLUMNS.replace("body", "x''")
 _COLUMNS_OF_MESSAGE = ", ".join(f"message.{column}" for column in _COLUMNS.split(", "))
 _WIDTH = 12
 _READ = f"SELECT {_COLUMNS} FROM message"
 _ROWS_AT_ONCE = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)  # of few sizes, so that statements stay prepared
 _SWEEP_ROWS = 1_000
+_SWEEP_BYTES = 16 * 1024 * 1024  # of one transaction, for as long as which everybody waits
+_DIGESTS = 10_000
 _STORED = Outcome("stored")
 
 
@@ -56,6 +61,7 @@ class LocalIndex(Index):
         self._opened: list[sqlite3.Connection] = []
         self._channels: dict[str, int] = {}
         self._names: dict[int, str] = {}
+        self._digests: dict[int, bytes] = {}
         self._fresh: dict[bytes, int] = {}
         self._gone: dict[bytes, int] = {}
         reader = self._reader()
@@ -182,6 +188,7 @@ class LocalIndex(Index):
         marks = [self._mark(message) for batch in batches for message in batch.messages]
         twins = self._twins(connection, marks, self._fresh)
         held = {mark: twin.message for mark, twin in twins.items()}
+        compare = _Comparison(connection, {mark: twin.seq for mark, twin in twins.items()}, self._digests)
         new: dict[bytes, Message] = {}
         stale: list[Twin] = []
         results = []
@@ -193,10 +200,11 @@ class LocalIndex(Index):
                 mark = next(unread)
                 twin = held.get(mark)
                 if twin is not None and (twin.expires_ms is None or twin.expires_ms > now_ms):
-                    outcomes.append(_compared(twin, message))
+                    outcomes.append(Outcome("replayed" if compare.same(mark, twin, message) else "conflict", twin))
                     continue
                 if mark in twins:
                     stale.append(twins[mark])
+                    compare.forget(mark)
                 held[mark] = claimed[mark] = message
                 outcomes.append(_STORED)
             if batch.whole and any(outcome.kind == "conflict" for outcome in outcomes):
@@ -215,7 +223,8 @@ class LocalIndex(Index):
     def _twins(
         self, connection: sqlite3.Connection, marks: list[bytes], fresh: Mapping[bytes, int]
     ) -> dict[bytes, Twin]:
-        """The rows that hold `marks`. `fresh` are the claims of the transaction itself; a reader has none."""
+        """The rows that hold `marks`, without their bodies. `fresh` are the claims of the transaction itself, which a
+        reader has none of."""
         unknown = marks
         held: dict[bytes, int] = {}
         if fresh:
@@ -224,7 +233,7 @@ class LocalIndex(Index):
         held.update(self._claims.holders(connection, unknown))
         found = {}
         for mark, seq in held.items():
-            row = connection.execute(f"{_READ} WHERE seq = ?", (seq,)).fetchone()
+            row = connection.execute(f"SELECT {_WITHOUT_BODY} FROM message WHERE seq = ?", (seq,)).fetchone()
             # A claim may outlive its row, and the row's number may be in use again.
             if row is not None and self._mark(message := self._message(row)) == mark:
                 found[mark] = Twin(seq, message)
@@ -278,14 +287,17 @@ class LocalIndex(Index):
             self._claims.merged()
 
     def sweep(self) -> int:
-        """Remove up to a thousand expired messages; how many there were."""
+        """Remove some of the expired messages, as many as may be removed at once; how many that were."""
 
         def sweep(connection: sqlite3.Connection) -> int:
             rows = connection.execute(
-                f"{_READ} WHERE expires_ms <= ? ORDER BY expires_ms LIMIT {_SWEEP_ROWS}", (self._clock.now_ms(),)
+                f"SELECT length(body), {_WITHOUT_BODY} FROM message WHERE expires_ms <= ?"
+                f" ORDER BY expires_ms LIMIT {_SWEEP_ROWS}",
+                (self._clock.now_ms(),),
             ).fetchall()
-            self._remove(connection, [Twin(row[0], self._message(row)) for row in rows])
-            return len(rows)
+            some = list(_while_below(_SWEEP_BYTES, rows))
+            self._remove(connection, [Twin(row[1], self._message(row[1:])) for row in some])
+            return len(some)
 
         return int(self._writing.change(sweep))
 
@@ -304,7 +316,10 @@ class LocalIndex(Index):
 
     def _get(self, reader: sqlite3.Connection, channel: str, scope: str, key: str) -> Message | None:
         twin = self._held(reader, channel, scope, key, {})
-        return None if twin is None or self._expired(twin.message) else twin.message
+        if twin is None or self._expired(twin.message):
+            return None
+        body = _body(reader, twin.seq)
+        return None if body is None else twin.message._replace(body=body)
 
     def _find(
         self,
@@ -328,8 +343,8 @@ class LocalIndex(Index):
             where[0] = "field.seq < :before"
             where.append("field.channel = :channel AND name = :field AND value = :value")
         order = table.split()[0]
-        rows = reader.execute(
-            f"SELECT {_COLUMNS_OF_MESSAGE} FROM {table} WHERE {' AND '.join(where)}"
+        found = reader.execute(
+            f"SELECT length(body), {_COLUMNS_OF_MESSAGE} FROM {table} WHERE {' AND '.join(where)}"
             f" ORDER BY {order}.seq DESC LIMIT :limit",
             {
                 "channel": None if channel is None else self._channels.get(channel, -1),
@@ -340,9 +355,11 @@ class LocalIndex(Index):
                 "value": value,
                 "limit": limit + 1,
             },
-        ).fetchall()
-        more = len(rows) > limit
-        return Page([self._message(row) for row in rows[:limit]], str(rows[limit - 1][0]) if more else None)
+        )
+        rows = list(islice(_while_below(limits.PAGE_BYTES.value, found), limit + 1))
+        more = len(rows) > limit or found.fetchone() is not None
+        rows = rows[:limit]
+        return Page([self._message(row[1:]) for row in rows], str(rows[-1][1]) if more else None)
 
     def _read(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
         try:
@@ -363,19 +380,61 @@ class LocalIndex(Index):
             name, scope, key, body, received_ms, principal, request_id, traceparent, status, expires_ms, (), error
         )
 
-    def _expired(self, message: Message, now_ms: int | None = None) -> bool:
-        return message.expires_ms is not None and message.expires_ms <= (
-            self._clock.now_ms() if now_ms is None else now_ms
-        )
+    def _expired(self, message: Message) -> bool:
+        return message.expires_ms is not None and message.expires_ms <= self._clock.now_ms()
 
 
 _ROW = "(" + ",".join("?" * _WIDTH) + ")"
 _INSERTS = {rows: f"INSERT INTO message ({_COLUMNS}) VALUES " + ",".join([_ROW] * rows) for rows in _ROWS_AT_ONCE}
 
 
-def _compared(held: Message, sent: Message) -> Outcome:
-    same = held.body == sent.body or digest(held.body) == digest(sent.body)
-    return Outcome("replayed" if same else "conflict", held)
+class _Comparison:
+    """Of what is sent with what holds its key. A held body is read one at a time, and digested once: what a sender
+    costs us depends on what it sends, not on what lies under the keys that it names."""
+
+    def __init__(self, connection: sqlite3.Connection, rows: dict[bytes, int], known: dict[int, bytes]) -> None:
+        self._connection = connection
+        self._rows = rows
+        self._known = known
+        self._new: dict[bytes, bytes] = {}
+
+    def same(self, mark: bytes, held: Message, sent: Message) -> bool:
+        """Whether `sent` has the body of `held`, the message that `mark` stands for."""
+        seq = self._rows.get(mark)
+        if seq is None:
+            return held.body == sent.body or self._digest_of_new(mark, held) == digest(sent.body)
+        if seq in self._known:
+            return self._known[seq] == digest(sent.body)
+        body = _body(self._connection, seq)
+        if body is None or body == sent.body:
+            return body is not None
+        while len(self._known) >= _DIGESTS:
+            del self._known[next(iter(self._known))]
+        self._known[seq] = digest(body)
+        return self._known[seq] == digest(sent.body)
+
+    def forget(self, mark: bytes) -> None:
+        """Its row expired: from here on a new message holds the key."""
+        self._rows.pop(mark, None)
+
+    def _digest_of_new(self, mark: bytes, held: Message) -> bytes:
+        if mark not in self._new:
+            self._new[mark] = digest(held.body)
+        return self._new[mark]
+
+
+def _body(connection: sqlite3.Connection, seq: int) -> bytes | None:
+    row = connection.execute("SELECT body FROM message WHERE seq = ?", (seq,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def _while_below(size: int, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """The rows whose first columns add up to less than `size`; one at least, if there is one."""
+    for row in rows:
+        yield row
+        size -= row[0]
+        if size <= 0:
+            return
 
 
 def _withheld(outcome: Outcome) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import sqlite3
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ SYNCHRONOUS = "FULL"
 _WRITER_CACHE_KIB = 64 * 1024
 _READER_CACHE_KIB = 4 * 1024  # for each thread that reads
 _BUSY_TIMEOUT_MS = 5_000
+_LOG_BYTES = 64 * 1024 * 1024  # what is kept of the log's file after a checkpoint
 
 # `message` only ever grows at its end. `claim` says which row holds a key, by fingerprint; it is merged in sorted
 # order by claims.py and may lag behind: rows above `meta.claimed_to` are not in it yet.
@@ -67,6 +69,9 @@ def open_writing(file: Path) -> sqlite3.Connection:
     _configure(connection, file, _WRITER_CACHE_KIB)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
+    connection.execute("PRAGMA temp_store = MEMORY")  # a full /var/tmp is not our full disk
+    connection.execute("PRAGMA secure_delete = FAST")
+    connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
     connection.execute("PRAGMA wal_autocheckpoint = 0")  # upkeep.py does it, beside the writer
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
         _create(connection)
@@ -133,3 +138,17 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO meta VALUES ('fingerprint_key', ?), ('claimed_to', 0)", (secrets.token_bytes(32),))
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
+
+
+def is_store(connection: sqlite3.Connection) -> bool:
+    """Whether the file has the tables and indexes of a store, and nothing else: a trigger would change what is kept.
+
+    What SQLite itself counted for its query planner does not matter.
+    """
+    layout = (
+        "SELECT type, name, tbl_name, sql FROM sqlite_master"
+        " WHERE NOT (type = 'table' AND name IN ('sqlite_stat1', 'sqlite_stat4')) ORDER BY type, name"
+    )
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        _create(fresh)
+        return connection.execute(layout).fetchall() == fresh.execute(layout).fetchall()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from headgate.errors import Unavailable
+from headgate.gate.observe import site
 
 log = logging.getLogger("headgate.local")
 
@@ -122,7 +123,10 @@ class Writer:
         results = self._attempt([change for job in jobs for change in job.changes])
         at = 0
         for job in jobs:
-            job.landed(results[at : at + len(job.changes)])
+            try:
+                job.landed(results[at : at + len(job.changes)])
+            except Exception as error:  # noqa: BLE001 - one that cannot be told must not keep it from the others
+                log.error("an outcome was not told where=%s", site(error))
             at += len(job.changes)
 
     def _attempt(self, changes: list[Change]) -> list[Any]:
@@ -135,6 +139,10 @@ class Writer:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._failed(error)
+            return [Unavailable(retry_after_s=1)] * len(changes)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours; who waits must hear of it all the same
+            log.critical("the writer failed where=%s: nothing more is acknowledged", site(error))
+            self._break()
             return [Unavailable(retry_after_s=1)] * len(changes)
         self._after_commit(True)
         return results
@@ -163,10 +171,16 @@ class Writer:
             log.error("the disk is full: nothing is stored until there is room")
         elif error.sqlite_errorcode & 0xFF in _LASTING:
             log.critical("the store failed (%s): nothing more is acknowledged", error.sqlite_errorname)
-            self._broken = True
-            self._on_broken()
+            self._break()
         else:
             log.error("a commit failed (%s)", error.sqlite_errorname)
+
+    def _break(self) -> None:
+        self._broken = True
+        try:
+            self._on_broken()
+        except Exception as error:  # noqa: BLE001 - the thread must live to tell every later change
+            log.critical("nothing restarts the process where=%s: stop it and start it again", site(error))
 
     def _no_room(self, code: int) -> bool:
         """Whether nothing but space is missing. A failed sync is never that: what it left on disk is unknown."""
