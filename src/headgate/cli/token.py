@@ -51,7 +51,7 @@ def token(place: Place, channel: str, sub: str, expires: int, scopes: tuple[str,
             raise Misuse(f"{found.path} trusts tokens of another issuer; get one there, we do not have its key.")
         case Jwt() as auth:
             scope = {"scope": " ".join(scopes)} if scopes else {}
-            print(place.credentials(found).token(found, auth, sub, expires_s=expires, **scope))
+            print(place.credentials(found).token(found, auth, sub, expires, **scope))
         case ApiKey():
             print(place.credentials(found).api_keys[found.name])
         case Public():

@@ -43,7 +43,7 @@ class Credentials:
             case _:
                 return {}
 
-    def token(self, channel: Channel, auth: Jwt, sender: str, *, expires_s: int = _TOKEN_S, **claims: object) -> str:
+    def token(self, channel: Channel, auth: Jwt, sender: str, expires_s: int = _TOKEN_S, /, **claims: object) -> str:
         """An HS256 token for a channel that declares a secret. `claims` come on top; one that is None is left out."""
         import jwt
 
