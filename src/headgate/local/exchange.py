@@ -90,6 +90,7 @@ class Exchange:
             return
         if self.disconnected:
             self._limit_bytes = self._drive = None  # never complete, and nobody to tell
+            self.body = bytearray()
         elif not self.more_body or len(self.body) > self._limit_bytes:
             # Not from within the parser, which would take what follows for the next request before the reply to this
             # one has ended the connection.
