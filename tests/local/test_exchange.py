@@ -253,6 +253,7 @@ def test_an_idle_connection_holds_no_body(line: Line) -> None:
     for status, data in (
         (201, post("/any", item("1", MIB))),
         (400, post("/any", b"x" * MIB)),
+        (401, post("/shut", b"x" * MIB)),
         (413, chunked("/small", [b"x" * 10 * KIB] * 30)),
     ):
         before = len(replies(line.pipe.out))
@@ -305,6 +306,16 @@ def test_a_request_that_is_stopped_while_draining_says_503(
         task.cancel()
     assert line.statuses(503) == [503]
     assert line.pipe.end == "closed"
+
+
+def test_a_reader_that_is_stopped_while_draining_is_told_503_too(line: Line, loop: Clockwork) -> None:
+    line.protocol.data_received(get("/any/1"))
+    for _ in range(2):  # its turn, and its first step, which leaves for a thread
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+    (reading,) = asyncio.all_tasks(loop)
+    reading.cancel()
+    assert line.statuses(503) == [503]
 
 
 def test_two_thousand_requests_leave_nothing_that_has_to_be_collected(line: Line, loop: Clockwork, site: Site) -> None:

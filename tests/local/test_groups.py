@@ -151,7 +151,7 @@ def test_one_whose_answer_fails_keeps_neither_its_group_nor_the_next_waiting(
         held.release()
         return [await beside, await behind, await senders.send([message("4")])]
 
-    assert [kinds(outcomes) for outcomes in asyncio.run(post())] == [["stored"]] * 3
+    assert [kinds(outcomes) for outcomes in asyncio.run(asyncio.wait_for(post(), 10))] == [["stored"]] * 3
     assert kinds(store.index.commit([message("1")])) == ["replayed"]
     assert "test_groups.py" in caplog.text
     assert "4711" not in caplog.text

@@ -181,7 +181,6 @@ class GateProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.timer.cancel()
         self.pipeline.clear()
-        self.drained = None
         if self.running is not None:
             _abandon(self.running)
         super().connection_lost(exc)
