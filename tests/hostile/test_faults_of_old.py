@@ -59,7 +59,6 @@ def test_no_reply_shows_the_text_of_an_exception(clumsy: Served) -> None:
     bad = {"id": "1", "text": MARKER}
     failing = [
         clumsy.post("/validator", bad),
-        clumsy.post("/validators", [bad]),
         clumsy.post("/verifier", bad, {"Authorization": f"Bearer {MARKER}"}),
         clumsy.post("/problem", bad),
     ]
@@ -69,6 +68,9 @@ def test_no_reply_shows_the_text_of_an_exception(clumsy: Served) -> None:
         assert answer.json()["request_id"] == answer.headers["x-request-id"]
         for text in (MARKER, "KeyError", "LookupError", "Traceback", "clumsy.py"):
             assert text not in answer.body.decode()
+    one_by_one = clumsy.post("/validators", [bad])
+    assert one_by_one.status == 503
+    assert one_by_one.json() == {"items": [{"index": 0, "key": None, "status": "unavailable", "errors": []}]}
     still_accepts(clumsy)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -62,11 +63,12 @@ def serve_app(
     """
     state.hold()
     try:
-        broken = threading.Event()
-        spare = sock.dup()  # the server closes the one it was given; made now, when descriptors are to be had
+        kept: list[socket.socket] = []
+        reserve = Path(os.devnull).open("rb")  # a descriptor for the day when there are no more
 
         def broke() -> None:
-            broken.set()
+            reserve.close()
+            kept.append(sock.dup())  # the server closes the one it was given
             running.stop()
 
         engine = LocalEngine(state.store, [channel.name for channel in app.channels], clock, broke)
@@ -77,10 +79,8 @@ def serve_app(
             running.run()
         finally:
             engine.close()
-        if broken.is_set():
-            return spare
-        spare.close()
-        return None
+        reserve.close()
+        return kept[0] if kept else None
     finally:
         state.release()
 
