@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import json
 import os
 import secrets
+import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +21,9 @@ from headgate.errors import Misuse
 from headgate.local.schema import FILE_NAME
 
 FOLDER_NAME = ".headgate"
+
+_LOCK, _CREDENTIALS = "lock", "credentials.json"
+_OURS = (_LOCK, _CREDENTIALS, FILE_NAME)
 
 _TRIES = 60
 _PAUSE_S = 0.05
@@ -55,7 +60,7 @@ class StateFolder:
         A command that changes something beside us has it for a moment only; that is waited for.
         """
         self._make()
-        lock = (self.path / "lock").open("a+", encoding="utf-8")
+        lock = (self.path / _LOCK).open("a+", encoding="utf-8")
         for tries_left in reversed(range(_TRIES)):
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,13 +95,14 @@ class StateFolder:
         if not self._is_locked():
             return None
         try:
-            return Holder(**json.loads((self.path / "holder.json").read_text()))
-        except (OSError, ValueError, TypeError):
+            holder = Holder(**json.loads((self.path / "holder.json").read_text()))
+        except (OSError, ValueError, TypeError, RecursionError):
             return Holder(0, "", "")
+        return holder if [*map(type, holder)] == [int, str, str] else Holder(0, "", "")
 
     def _is_locked(self) -> bool:
         try:
-            with (self.path / "lock").open("r", encoding="utf-8") as lock:
+            with (self.path / _LOCK).open("r", encoding="utf-8") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
@@ -106,33 +112,43 @@ class StateFolder:
 
     def _make(self) -> None:
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(0o700, parents=True, exist_ok=True)
+            self._check_ours()
             self.path.chmod(0o700)
             sync_folder(self.path.parent)
-            (self.path / ".gitignore").write_text("*\n")
+            _write_new(self.path / _LOCK, b"")  # first: from now on the folder is known for ours
+            _write_new(self.path / ".gitignore", b"*\n")
         except OSError as error:
             raise Misuse(
                 f"The state folder {self.path} cannot be made: {error.strerror}. Say another --state."
             ) from None
 
+    def _check_ours(self) -> None:
+        """Raise Misuse for a folder that somebody else has, or that something else is in: it is not ours to close."""
+        if self.path.stat().st_uid != os.geteuid():
+            raise Misuse(f"The folder {self.path} belongs to another user; say a --state folder of your own.")
+        if any(self.path.iterdir()) and not any(_is_own_file(self.path / name) for name in _OURS):
+            inside = self.path / FOLDER_NAME
+            raise Misuse(f"{self.path} has other things in it; say a folder for the state alone: --state {inside}.")
+
     # ------------------------------------------------------------------------------------------------------ secrets
 
     def credentials(self) -> dict[str, Any]:
         """What `dev` invented: `{"secrets": {name: value}, "api_keys": {channel: key}}`."""
-        file = self.path / "credentials.json"
+        file = self.path / _CREDENTIALS
         try:
             kept = json.loads(file.read_bytes())
-            secrets_, api_keys = dict(kept["secrets"]), dict(kept["api_keys"])
+            secrets_, api_keys = _texts(kept["secrets"]), _texts(kept["api_keys"])
         except FileNotFoundError:
             return {"secrets": {}, "api_keys": {}}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise Misuse(f"{file} is damaged; remove it, and dev makes a new one.") from None
         return {"secrets": secrets_, "api_keys": api_keys}
 
     def keep_credentials(self, credentials: Mapping[str, Any]) -> None:
         """Keep them, readable for the owner alone."""
         self._make()
-        write_private(self.path / "credentials.json", json.dumps(credentials, indent=2))
+        write_private(self.path / _CREDENTIALS, json.dumps(credentials, indent=2))
 
     def settings(self, app: App, environ: Mapping[str, str], *, invent: bool) -> dict[str, str]:
         """Every Secret and Env of the app, resolved. Raises Misuse, naming all that are missing.
@@ -170,6 +186,29 @@ def _otherwise(setting: Secret | Env, auth: Auth, credentials: dict[str, Any], *
             case _:
                 credentials["secrets"][setting.name] = secrets.token_urlsafe(32)
     return str(credentials["secrets"][setting.name])
+
+
+def _texts(kept: Any) -> dict[str, str]:
+    """Text by name. Raises TypeError for anything else, ValueError for text with half a character in it."""
+    if not isinstance(kept, dict):
+        raise TypeError
+    "".join(kept.values()).encode()
+    return kept
+
+
+def _is_own_file(path: Path) -> bool:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Write a file where there is none; what is there, a link too, stays as it is."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with contextlib.suppress(FileExistsError), os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write(content)
 
 
 def write_private(path: Path, text: str) -> None:
