@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from pathlib import Path
 
+import pytest
+
+from headgate.local.schema import VERSION
 from tests.cli.shell import SECRETS, run, running
 
 
@@ -112,6 +116,52 @@ def test_what_is_no_good_backup_is_not_restored(desk: Path) -> None:
         assert (done.code, done.out) == (2, ""), (name, done)
     assert "n-1" in run(desk, "messages", "list").out
     assert not list((desk / ".headgate").glob("*restor*"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE TRIGGER gone AFTER INSERT ON message BEGIN DELETE FROM message WHERE seq = new.seq; END",
+        "CREATE VIEW seen AS SELECT * FROM message",
+        "CREATE TABLE more (a)",
+        "DROP TABLE claim",
+        "ALTER TABLE message ADD COLUMN more",
+        "DROP INDEX message_channel",
+    ],
+)
+def test_what_is_no_store_of_ours_is_not_restored(desk: Path, change: str) -> None:
+    with running(desk, "serve", env=SECRETS) as server:
+        assert server.post("/notes", '{"id": "n-1"}').status == 201
+    assert run(desk, "backup", "copy").code == 0
+    execute(desk / "copy", change)
+    done = run(desk, "restore", "copy", "--force")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("copy has other tables, indexes or triggers than a headgate store")
+    assert "n-1" in run(desk, "messages", "list").out
+    left = {path.name for path in (desk / ".headgate").iterdir()}
+    assert not [name for name in left if "restoring" in name or "replaced" in name]
+
+
+def test_another_database_with_our_version_is_not_restored(desk: Path) -> None:
+    execute(desk / "other", "CREATE TABLE message (a)", f"PRAGMA user_version = {VERSION}")
+    done = run(desk, "restore", "other")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("other has other tables")
+    assert not (desk / ".headgate" / "messages.sqlite3").exists()
+
+
+def test_a_store_that_sqlite_has_counted_is_restored(desk: Path) -> None:
+    with running(desk, "serve", env=SECRETS) as server:
+        assert server.post("/notes", '{"id": "n-1"}').status == 201
+    assert run(desk, "backup", "copy").code == 0
+    execute(desk / "copy", "ANALYZE")
+    assert run(desk, "restore", "copy", "--force").code == 0
+
+
+def execute(file: Path, *statements: str) -> None:
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
 
 
 def test_a_store_is_restored_where_there_was_none(desk: Path) -> None:

@@ -29,6 +29,7 @@ def restore(place: Place, file: Path, force: bool) -> None:
         restored = put_back(file, place.state.store, replaced=f"replaced-{suffix}" if force else None)
     finally:
         place.state.release()
-    click.echo(f"{place.state.store} is back, with {restored.messages} message{'' if restored.messages == 1 else 's'}.", err=True)
+    messages = f"{restored.messages} message{'' if restored.messages == 1 else 's'}"
+    click.echo(f"{place.state.store} is back, with {messages}.", err=True)
     if restored.kept is not None:
         click.echo(f"The store that was there is now {restored.kept}.", err=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headgate.errors import Misuse
-from headgate.local.schema import open_reading
+from headgate.local.schema import is_store, open_reading
 from headgate.local.state import sync_folder
 
 _PAGES_AT_ONCE = 4_096
@@ -37,7 +37,7 @@ def back_up(store: Path, file: Path) -> int:
         raise Misuse(f"{file} exists already; a backup never replaces a file. Say another name.") from None
     try:
         with _reading(store) as source:
-            count = _copy(source, file)
+            count = _copy(source, store, file)
     except BaseException:
         file.unlink()
         raise
@@ -57,7 +57,7 @@ def put_back(file: Path, store: Path, *, replaced: str | None) -> Restored:
     with _reading(file) as source:
         copied = store.with_name(f"{store.name}.restoring")
         try:
-            count = _copy(source, copied)
+            count = _copy(source, file, copied)
             kept = _set_aside(store, replaced) if store.exists() else None
             copied.replace(store)
         except BaseException:
@@ -79,8 +79,8 @@ def _reading(file: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def _copy(source: sqlite3.Connection, file: Path) -> int:
-    """Copy into a file beside `file`, check it, sync it, then give it the name."""
+def _copy(source: sqlite3.Connection, origin: Path, file: Path) -> int:
+    """Copy into a file beside `file`, check it, sync it, then give it the name. `origin` is where `source` reads."""
     part = file.with_name(f".{file.name}.{os.getpid()}")
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
@@ -90,7 +90,7 @@ def _copy(source: sqlite3.Connection, file: Path) -> int:
             source.backup(copy, pages=_PAGES_AT_ONCE)
             source.execute("COMMIT")
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, that needs no other beside it
-            _check(copy, file)
+            _check(copy, origin)
             (count,) = copy.execute("SELECT count(*) FROM message").fetchone()
         finally:
             copy.close()
@@ -104,13 +104,15 @@ def _copy(source: sqlite3.Connection, file: Path) -> int:
     return int(count)
 
 
-def _check(copy: sqlite3.Connection, file: Path) -> None:
+def _check(copy: sqlite3.Connection, origin: Path) -> None:
     try:
         (found,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
     except sqlite3.DatabaseError as error:
         found = str(error)
     if found != "ok":
-        raise Misuse(f"The copy for {file} is damaged, and so is what it was made from: {found}")
+        raise Misuse(f"The copy of {origin} is damaged, and so is what it was made from: {found}")
+    if not is_store(copy):
+        raise Misuse(f"{origin} has other tables, indexes or triggers than a headgate store; use a backup without.")
 
 
 def _set_aside(store: Path, suffix: str | None) -> Path:
