@@ -44,6 +44,26 @@ def test_what_is_refused_under_our_own_paths_is_logged_and_counted(served: Serve
     assert 'headgate_refused_total{channel="-/",reason="unauthorized",status="401"} 1.0' in metrics
 
 
+@pytest.mark.parametrize("path", ["/-/health/", "/-/docs/", "/-/control/keys/"])
+def test_nobody_is_sent_to_where_the_host_header_says(served: Served, path: str) -> None:
+    answer = served.ask("GET", path, headers={"Host": "evil.example"})
+    assert answer.status == 404
+    assert "location" not in answer.headers
+
+
+def test_the_way_to_the_docs_stays_on_this_server(served: Served) -> None:
+    answer = served.ask("GET", "/-/", headers={"Host": "evil.example"})
+    assert (answer.status, answer.headers["location"]) == (307, "/-/docs")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/-/", 307), ("/-/health", 200), ("/-/docs", 200), ("/-/control/keys", 405), ("/-/no", 404)]
+)
+def test_a_browser_takes_what_it_is_given_for_what_it_is(served: Served, path: str, status: int) -> None:
+    answer = served.ask("GET", path)
+    assert (answer.status, answer.headers["x-content-type-options"]) == (status, "nosniff")
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"channel": "orders"}', b'{"channel": 1, "name": "x"}', b"\xff"])
 def test_a_control_request_that_makes_no_sense_is_400(served: Served, body: bytes) -> None:
     assert control(served, body)[0] == 400

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from headgate import http
 from headgate.clock import Clock
@@ -23,6 +24,8 @@ from headgate.local.docs import CSP, asset, docs_page
 from headgate.local.engine import LocalEngine
 from headgate.local.metrics import CONTENT_TYPE, Metrics
 
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+
 
 class Service:
     """`asgi` is the ASGI app for everything under /-/."""
@@ -32,7 +35,7 @@ class Service:
         self._engine = engine
         self._observer = observer
         self._metrics = Metrics(observer)
-        self.asgi = Starlette(
+        self._routes = Starlette(
             routes=[
                 Route("/-/", self._home),
                 Route("/-/health", self._health),
@@ -45,6 +48,17 @@ class Service:
             ],
             exception_handlers={HTTPException: self._not_there, Answerable: self._told, Exception: self._broken},
         )
+        self._routes.router.redirect_slashes = False  # it would send people to whatever the Host header names
+
+    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; a browser takes nothing of it for another type than we say."""
+
+        async def send_plainly(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], _NOSNIFF]
+            await send(message)
+
+        await self._routes(scope, receive, send_plainly)
 
     @cached_property
     def _document(self) -> dict[str, Any]:
