@@ -113,9 +113,7 @@ def fetched_uv() -> str:
     say(f"Fetching uv {package['version']} ...")
     wheel = fitting_wheel(package["wheels"], system(), platform.machine())
     if wheel is None:
-        sys.exit(
-            f"There is no ready-made uv for {system()} on {platform.machine()}: install uv, then try again."
-        )
+        sys.exit(f"There is no ready-made uv for {system()} on {platform.machine()}: install uv, then try again.")
     content = fetch(wheel["url"])
     if f"sha256:{hashlib.sha256(content).hexdigest()}" != wheel["hash"]:
         sys.exit(f"{wheel['url']} is not the file that uv.lock names: its digest differs.")

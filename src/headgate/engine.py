@@ -81,8 +81,9 @@ class Index(Protocol):
         limit: int,
         after: str | None,
     ) -> Page:
-        """At most `limit` messages of a channel, and so many as fit a page (limits.PAGE_BYTES), newest first: all of them, or those whose declared index `field` has `value`.
+        """Messages of a channel, newest first: all of them, or those whose declared index `field` has `value`.
 
+        A page has at most `limit` of them, and ends behind the one that makes it larger than limits.PAGE_BYTES.
         `scope=None` means every scope. `after` is a `next` of an earlier page; a page starts behind it whatever was
         stored or removed since. Raises ValueError for an `after` that no page gave, Unavailable when the store cannot
         be read.

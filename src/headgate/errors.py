@@ -1,27 +1,27 @@
 """Everything that can go wrong, as one tree. Each leaf has one plain sentence and one HTTP status or exit code.
 
-    HeadgateError
-    ├── DeclarationError        the app says something that cannot be done      exit 2
-    ├── Misuse                  a command cannot do what was asked              exit 2
-    ├── Refusal                 turned away at the gate                         4xx
-    │   ├── MalformedHttp       the request is not HTTP as we read it           400
-    │   ├── Malformed           the body is not the JSON we accept              400
-    │   ├── Invalid             the body is not what the channel accepts        400
-    │   ├── Unauthorized        no credentials, or bad ones                     401
-    │   ├── Forbidden           good credentials, not allowed here              403
-    │   ├── NotFound            nothing here under that name                    404
-    │   ├── MethodNotAllowed    something is here, but not for that verb        405
-    │   ├── RequestTimeout      the request did not arrive in time              408
-    │   ├── Conflict            the key is taken by another body                409
-    │   ├── InProgress          a twin is being stored at this moment           409
-    │   ├── TooLarge            more bytes or items than the channel takes      413
-    │   ├── UriTooLong          the request target is too long                  414
-    │   ├── UnsupportedMedia    the body is not declared as JSON                415
-    │   ├── TooManyRequests     faster than the channel's throttle              429
-    │   └── HeadersTooLarge     more headers than we read                       431
-    └── Fault                   ours                                            5xx
-        ├── Broken              a mistake in the app or in headgate             500
-        └── Unavailable         the store cannot take it now                    503
+HeadgateError
+├── DeclarationError        the app says something that cannot be done      exit 2
+├── Misuse                  a command cannot do what was asked              exit 2
+├── Refusal                 turned away at the gate                         4xx
+│   ├── MalformedHttp       the request is not HTTP as we read it           400
+│   ├── Malformed           the body is not the JSON we accept              400
+│   ├── Invalid             the body is not what the channel accepts        400
+│   ├── Unauthorized        no credentials, or bad ones                     401
+│   ├── Forbidden           good credentials, not allowed here              403
+│   ├── NotFound            nothing here under that name                    404
+│   ├── MethodNotAllowed    something is here, but not for that verb        405
+│   ├── RequestTimeout      the request did not arrive in time              408
+│   ├── Conflict            the key is taken by another body                409
+│   ├── InProgress          a twin is being stored at this moment           409
+│   ├── TooLarge            more bytes or items than the channel takes      413
+│   ├── UriTooLong          the request target is too long                  414
+│   ├── UnsupportedMedia    the body is not declared as JSON                415
+│   ├── TooManyRequests     faster than the channel's throttle              429
+│   └── HeadersTooLarge     more headers than we read                       431
+└── Fault                   ours                                            5xx
+    ├── Broken              a mistake in the app or in headgate             500
+    └── Unavailable         the store cannot take it now                    503
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ class Accepted(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A request, or items of one, turned away. `channel` is empty where none was found, `client` where it is not known."""
+    """A request, or items of one, turned away. `channel` and `client` are empty where they are not known."""
 
     channel: str
     reason: str

@@ -79,8 +79,7 @@ def test_a_mistake_of_ours_is_one_sentence_and_details_only_when_asked_for(desk:
     done = subprocess.run(mistake, cwd=desk, capture_output=True, text=True)
     assert done.returncode == 70
     assert done.stderr == (
-        "headgate made a mistake: KeyError. "
-        "Run it again with HEADGATE_DEBUG=1 for details, and please report them.\n"
+        "headgate made a mistake: KeyError. Run it again with HEADGATE_DEBUG=1 for details, and please report them.\n"
     )
     told = subprocess.run(mistake, cwd=desk, env={**os.environ, "HEADGATE_DEBUG": "1"}, capture_output=True, text=True)
     assert "Traceback" in told.stderr

@@ -12,6 +12,7 @@ from pydantic import BaseModel, field_validator
 from headgate import ApiKey, App, Public, Throttle, limits
 from headgate.clock import ManualClock
 from headgate.local import index
+from headgate.message import digest
 from headgate.testing import AppUnderTest
 from headgate.testing.contract.index import kinds, message
 from tests.local.store import opened
@@ -79,7 +80,6 @@ def test_a_large_body_is_digested_once_however_often_its_key_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digested: list[int] = []
-    digest = index.digest
 
     def counting(body: bytes) -> bytes:
         digested.append(len(body))

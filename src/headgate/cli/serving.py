@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
-from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -64,10 +63,10 @@ def serve_app(
     state.hold()
     try:
         kept: list[socket.socket] = []
-        reserve = Path(os.devnull).open("rb")  # a descriptor for the day when there are no more
+        reserve = os.open(os.devnull, os.O_RDONLY)  # a descriptor for the day when there are no more
 
         def broke() -> None:
-            reserve.close()
+            os.close(reserve)
             kept.append(sock.dup())  # the server closes the one it was given
             running.stop()
 
@@ -79,8 +78,10 @@ def serve_app(
             running.run()
         finally:
             engine.close()
-        reserve.close()
-        return kept[0] if kept else None
+        if kept:
+            return kept[0]
+        os.close(reserve)
+        return None
     finally:
         state.release()
 

@@ -367,7 +367,7 @@ def _security(channel: Channel) -> list[Node]:
 def _used(components: dict[str, Node], paths: dict[str, Node]) -> dict[str, Node]:
     """Those components that something refers to."""
     text = json.dumps([paths, list(components.values())])
-    return {name: component for name, component in components.items() if f"/{name}\"" in text}
+    return {name: component for name, component in components.items() if f'/{name}"' in text}
 
 
 def _given(**values: object) -> Node:
