@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from headgate.errors import Misuse
@@ -66,18 +66,19 @@ def open_writing(file: Path) -> sqlite3.Connection:
         cached_statements=256,
         timeout=_BUSY_TIMEOUT_MS / 1000,
     )
-    _configure(connection, file, _WRITER_CACHE_KIB)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
-    connection.execute("PRAGMA temp_store = MEMORY")  # a full /var/tmp is not our full disk
-    connection.execute("PRAGMA secure_delete = FAST")
-    connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
-    connection.execute("PRAGMA wal_autocheckpoint = 0")  # upkeep.py does it, beside the writer
-    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-        _create(connection)
-    check_version(connection, file)
-    # What an earlier process wrote but could not sync is in this machine's memory only: write and sync it now.
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with _closed_when_refused(connection):
+        _configure(connection, file, _WRITER_CACHE_KIB)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
+        connection.execute("PRAGMA temp_store = MEMORY")  # a full /var/tmp is not our full disk
+        connection.execute("PRAGMA secure_delete = FAST")
+        connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # upkeep.py does it, beside the writer
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+            _create(connection)
+        check_version(connection, file)
+        # What an earlier process wrote but could not sync is in this machine's memory only: write and sync it now.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return connection
 
 
@@ -90,10 +91,23 @@ def open_reading(file: Path) -> sqlite3.Connection:
         check_same_thread=False,
         timeout=_BUSY_TIMEOUT_MS / 1000,
     )
-    _configure(connection, file, _READER_CACHE_KIB)
-    connection.execute("PRAGMA query_only = ON")
-    check_version(connection, file)
+    with _closed_when_refused(connection):
+        _configure(connection, file, _READER_CACHE_KIB)
+        connection.execute("PRAGMA query_only = ON")
+        check_version(connection, file)
     return connection
+
+
+@contextlib.contextmanager
+def _closed_when_refused(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        # A file that is refused is left as it is: no checkpoint on the way out, where Python can say so (3.12).
+        if configure := getattr(connection, "setconfig", None):
+            configure(1006, True)  # SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE
+            connection.close()
+        raise
 
 
 def know_channels(connection: sqlite3.Connection, names: Iterable[str]) -> None:
