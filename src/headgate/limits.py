@@ -137,6 +137,14 @@ DRAIN = Limit(
     _OURS,
     "2026-11-20",
 )
+LAMBDA_UNZIPPED = Limit(
+    "Lambda function, unpacked",
+    262_144_000,
+    "bytes",
+    "code and layer together; a layer that is larger is refused when it is packed",
+    _AWS_LAMBDA,
+    "2026-11-21",
+)
 
 
 def all_limits() -> list[Limit]:
