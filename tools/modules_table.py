@@ -29,7 +29,7 @@ def rooms() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = project["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
-    return [room.strip() for layer in reversed(layers) for room in layer.split("|")]
+    return [room.strip(" ()") for layer in reversed(layers) for room in layer.split("|")]
 
 
 def modules(room: str) -> list[Path]:
