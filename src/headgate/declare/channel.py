@@ -19,7 +19,7 @@ from headgate.declare.delivery import Delivery, Direct
 from headgate.declare.model import adapter_of, index_fault, key_fault, model_fault
 from headgate.declare.shape import FLAG, NUMBER, TEXT, TEXTS, WHOLE, given, misfits
 from headgate.declare.source import caller
-from headgate.declare.stores import Field, Header, is_header_name
+from headgate.declare.stores import ID, OWN_NAMES, Field, Header, is_header_name
 from headgate.errors import DeclarationFault
 from headgate.http import Problem, Receipt, Reply
 
@@ -253,6 +253,8 @@ class Channel:
             case Field() as field:
                 if fault := key_fault(self.model, field.path):
                     yield f"`key={field.dotted!r}`: {fault}"
+                elif field.name in OWN_NAMES:
+                    yield f"`key={field.dotted!r}`: {_taken(field.name)}"
             case Header(name):
                 if not is_header_name(name):
                     yield f"`key=`: {name!r} cannot be the name of a header."
@@ -267,6 +269,16 @@ class Channel:
                 yield f"`indexes=` has two fields whose last name is {index.name!r}; queries could not tell them apart."
             if index.name in ("limit", "cursor"):
                 yield f"`indexes=` {index.dotted!r}: {index.name} is the name of a query parameter of every list."
+            if index.name in OWN_NAMES:
+                yield f"`indexes=` {index.dotted!r}: {_taken(index.name)}"
+            elif names.count(index.name) == 1 and self._names_the_key(index):
+                yield f"`indexes=` {index.dotted!r}: the key is called {index.name} too; they could not be told apart."
+
+    def _names_the_key(self, index: Field) -> bool:
+        """Whether an index would lie under the name of a key that is something else."""
+        if isinstance(self.key, Field):
+            return index.name == self.key.name and index.dotted != self.key.dotted
+        return self.key is None and index.name == ID
 
     def _auth_sentences(self) -> Iterator[str]:
         match self._auth:
@@ -306,6 +318,10 @@ class Channel:
 
 def _name_of(path: str) -> str:
     return path.strip("/").replace("/", "-") or "root" if isinstance(path, str) else ""
+
+
+def _taken(name: str) -> str:
+    return f"{name} is what headgate itself calls something in the table on AWS; give the field another name."
 
 
 def _takes_one(function: Callable[..., object]) -> bool:

@@ -6,6 +6,17 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
+ID = "id"
+"""What the key of a message is called that brings none."""
+
+OWN_NAMES = frozenset(
+    {
+        "scope", "body", "body_at", "digest", "received_at", "principal", "request_id", "traceparent", "status",
+        "error", "expires_at", "expires_ms", "due_at", "shard",
+    }
+)  # fmt: skip
+"""What else a table on AWS holds of a message, beside its key and its declared fields; `aws/layout.py` tells what."""
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 

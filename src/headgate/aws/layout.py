@@ -1,0 +1,131 @@
+"""How a channel lies in DynamoDB: pure data, for the stacks that make the tables and for the index that uses them.
+
+    partition key   the key, under its own name: `record_id` for key="metadata.record_id"
+    sort key        `scope`, the sender, only where a key counts per principal
+    body            the bytes as they came, as text; from 32 KB on in the bucket, under `body_at`
+    received_at     `<ISO time> <UUIDv7>`: when it came, unique, and in the order of time
+    expires_at      for DynamoDB's own expiry, in seconds; `expires_ms` is exact, and what readers go by
+    shard           0 to f, by chance: what lists of a whole channel are spread over
+
+A key or an index that is empty, or begins with a NUL, is stored behind a NUL: DynamoDB takes no empty keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Literal, NamedTuple
+
+from headgate.declare.channel import Channel
+from headgate.declare.stores import ID, Field, Header
+
+Kind = Literal["S", "N"]
+
+SCOPE = "scope"
+BODY = "body"
+BODY_AT = "body_at"
+DIGEST = "digest"
+RECEIVED_AT = "received_at"
+PRINCIPAL = "principal"
+REQUEST_ID = "request_id"
+TRACEPARENT = "traceparent"
+STATUS = "status"
+ERROR = "error"
+EXPIRES_AT = "expires_at"
+EXPIRES_MS = "expires_ms"
+DUE_AT = "due_at"
+SHARD = "shard"
+
+SHARDS = "0123456789abcdef"
+"""The values of `shard`."""
+
+NEWEST = "headgate.newest"
+"""The index of all messages; no field can be called so, since a dot separates the names of fields."""
+DUE = "headgate.due"
+"""The index of unfinished messages: only those have `due_at`."""
+
+_INDEX_NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
+
+
+class Attribute(NamedTuple):
+    """An attribute that is part of a key."""
+
+    name: str
+    kind: Kind = "S"
+
+
+class SecondaryIndex(NamedTuple):
+    """A global secondary index. It projects keys alone, so that a write costs one unit whatever the body weighs."""
+
+    name: str
+    partition: Attribute
+    sort: Attribute
+
+
+class Layout(NamedTuple):
+    """The table of one channel. TTL is on EXPIRES_AT; everything else is settled by whoever makes it.
+
+    Of the indexes the first two are ours, the rest are the declared ones.
+    """
+
+    channel: str
+    partition: Attribute
+    sort: Attribute | None
+    indexes: tuple[SecondaryIndex, ...]
+
+    def index_of(self, field: str) -> SecondaryIndex | None:
+        """The index that finds messages by a declared field; None where none does."""
+        return next((index for index in self.indexes[2:] if index.partition.name == field), None)
+
+
+API_KEYS = Attribute("id")
+"""The partition key of the table of API keys; it has no other key and no index."""
+
+
+def layout_of(channel: Channel) -> Layout:
+    """The layout of a checked channel's table."""
+    received = Attribute(RECEIVED_AT)
+    found = (SecondaryIndex(_index_name(field.name), Attribute(field.name), received) for field in channel.indexes)
+    return Layout(
+        channel.name,
+        Attribute(_key_name(channel)),
+        Attribute(SCOPE) if channel.per_principal else None,
+        (
+            SecondaryIndex(NEWEST, Attribute(SHARD), received),
+            SecondaryIndex(DUE, Attribute(SHARD), Attribute(DUE_AT, "N")),
+            *found,
+        ),
+    )
+
+
+def body_prefix(channel: str, keep_days: int | None) -> str:
+    """Where a channel's large bodies lie in the bucket. With `keep_days` they may be removed from the bucket so many
+    days (and one to spare) after they came; with None they stay until their message is deleted."""
+    return f"{channel}/{'kept' if keep_days is None else f'{keep_days}d'}/"
+
+
+def key_text(value: str) -> str:
+    """A value as it is stored where it is part of a key."""
+    return f"\0{value}" if not value or value[0] == "\0" else value
+
+
+def value_of(text: str) -> str:
+    """What `key_text` was given."""
+    return text.removeprefix("\0")
+
+
+def _key_name(channel: Channel) -> str:
+    match channel.key:
+        case Field() as field:
+            return field.name
+        case Header(name):
+            return name.lower().replace("-", "_")
+        case None:
+            return ID
+
+
+def _index_name(field: str) -> str:
+    """The field's name; for one that DynamoDB takes for no index, one made of it."""
+    if _INDEX_NAME.fullmatch(field):
+        return field
+    return f"by-{field}" if _INDEX_NAME.fullmatch(f"by-{field}") else f"by-{hashlib.sha256(field.encode()).hexdigest()}"
