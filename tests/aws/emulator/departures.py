@@ -1,0 +1,146 @@
+"""Where the emulator departs from AWS: the one table. Each line names the page of AWS that says otherwise.
+
+What has a `patch` is mended in the strict emulator, and tests/aws/test_departures.py shows both: stock misses it,
+strict does not. What has none is missed by both; `covered` says where it is looked at instead.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_DOCS = "https://docs.aws.amazon.com"
+
+
+class Departure(NamedTuple):
+    """`patch` is the module below `patches` that mends it."""
+
+    name: str
+    emulator: str
+    aws: str
+    page: str
+    patch: str = ""
+    covered: str = ""
+
+
+DEPARTURES = (
+    Departure(
+        "zips run under AWS's own runtime client",
+        "Python functions are imported by a script of the emulator, with all of its own site-packages in reach",
+        "the runtime interface client runs them; a zip sees its layers and the runtime's own packages",
+        f"{_DOCS}/lambda/latest/dg/python-package.html#python-package-searchpath",
+        patch="runtime",
+    ),
+    Departure(
+        "headers arrive as they were sent",
+        "names are lower-cased, and repeated headers are joined by commas",
+        "names keep their case; `headers` has the last value, `multiValueHeaders` all of them",
+        f"{_DOCS}/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html"
+        "#api-gateway-simple-proxy-for-lambda-input-format",
+        patch="requests",
+    ),
+    Departure(
+        "of a repeated query parameter the last value counts",
+        "`queryStringParameters` has the first value",
+        "it has the last one; `multiValueQueryStringParameters` has all of them",
+        f"{_DOCS}/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html"
+        "#api-gateway-simple-proxy-for-lambda-input-format",
+        patch="requests",
+    ),
+    Departure(
+        "a body without a media type is JSON, and so binary under */*",
+        "a request without Content-Type is handed over as text, and an answer without Accept stays base64",
+        "a missing media type counts as application/json, which */* takes in",
+        f"{_DOCS}/apigateway/latest/developerguide/api-gateway-payload-encodings-workflow.html",
+        patch="media",
+    ),
+    Departure(
+        "a method is throttled under the path its stage names",
+        "`/~1orders` in MethodSettings is taken as it stands, and never found",
+        "`~1` stands for a slash",
+        f"{_DOCS}/AWSCloudFormation/latest/UserGuide/aws-properties-apigateway-stage-methodsetting.html",
+        patch="throttling",
+    ),
+    Departure(
+        "the attribute that says when an item expires is set by the template",
+        "TimeToLiveSpecification is dropped",
+        "the table has it, and DescribeTimeToLive says so",
+        f"{_DOCS}/AWSCloudFormation/latest/TemplateReference/aws-resource-dynamodb-table.html",
+        patch="expiry",
+    ),
+    Departure(
+        "what has expired may be there for days",
+        "expired items are gone within a minute",
+        "they are deleted within a few days, and until then are read, found and counted",
+        f"{_DOCS}/amazondynamodb/latest/developerguide/TTL.html",
+        patch="expiry",
+    ),
+    Departure(
+        "a function is invoked by whom its policy names",
+        "API Gateway invokes any function, as integration and as authorizer",
+        "without a resource policy that lets it, the caller gets 500",
+        f"{_DOCS}/lambda/latest/dg/access-control-resource-based.html",
+        patch="invoking",
+    ),
+    Departure(
+        "an exception of a function stays inside",
+        "the caller reads its type and its text",
+        "502 with `Internal server error`, in the shape of the API's gateway response",
+        f"{_DOCS}/apigateway/latest/developerguide/handle-errors-in-lambda-integration.html",
+        patch="failures",
+    ),
+    Departure(
+        "a gateway response tells what the authorizer said",
+        "`$context.authorizer.<name>` stays as it stands, and so do the other variables of the request",
+        "an authorizer that denies may hand a context over, and the response may show it",
+        f"{_DOCS}/apigateway/latest/developerguide/api-gateway-mapping-template-reference.html"
+        "#context-variable-reference",
+        patch="denials",
+    ),
+    Departure(
+        "property values are checked",
+        "26 of 29 templates that AWS refuses are accepted",
+        "a value out of range fails the deployment",
+        f"{_DOCS}/AWSCloudFormation/latest/TemplateReference/aws-template-resource-type-ref.html",
+        covered="cfn-lint, cdk-nag and the template's own assertions",
+    ),
+    Departure(
+        "arm64",
+        "zips run on the machine's own architecture and a Python minor that is at hand",
+        "zips run on the architecture and the runtime the template names",
+        f"{_DOCS}/lambda/latest/dg/foundation-arch.html",
+        covered="tests of the packaging",
+    ),
+    Departure(
+        "memory and size of a function's answer",
+        "neither the function's memory nor the 6 MB of an answer are limits",
+        "a function beyond its memory is killed; a larger answer is an error",
+        f"{_DOCS}/lambda/latest/dg/gettingstarted-limits.html",
+        covered="limits.py refuses what could not be carried",
+    ),
+    Departure(
+        "a deployment is a snapshot",
+        "a changed method is live at once",
+        "a stage serves the deployment it names",
+        f"{_DOCS}/apigateway/latest/developerguide/how-to-deploy-api.html",
+        covered="the template's own assertions",
+    ),
+    Departure(
+        "access logs",
+        "the stage's access log stays empty",
+        "each request is a line in it",
+        f"{_DOCS}/apigateway/latest/developerguide/set-up-logging.html",
+        covered="the template's own assertions",
+    ),
+    Departure(
+        "eventual consistency",
+        "an index shows an item at once",
+        "a global secondary index follows within fractions of a second, reads of it are never consistent",
+        f"{_DOCS}/amazondynamodb/latest/developerguide/GSI.html",
+        covered="decisions are made by conditional writes on the table, never by reading an index",
+    ),
+)
+
+
+def patches() -> list[str]:
+    """The modules that mend the emulator, each once."""
+    return list(dict.fromkeys(departure.patch for departure in DEPARTURES if departure.patch))

@@ -1,0 +1,67 @@
+"""The process of the emulator: ministack, mended or as it is, on loopback, over TLS and plainly.
+
+Started by tests/aws/emulator/process.py; it ends with the process OWNER names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+from tests.aws.emulator.departures import patches
+
+_WATCH_S = 0.5
+
+
+def main() -> None:
+    """Run until the owner is gone. Everything the emulator starts is of its process group, and ends with it."""
+    ready = Path(os.environ.pop("EMULATOR_READY"))
+    owner = int(os.environ.pop("EMULATOR_OWNER"))
+    stock = os.environ.pop("EMULATOR_MODE") == "stock"
+    threading.Thread(target=_end_with, args=(owner,), daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: _end())
+    if not stock:
+        for patch in patches():
+            importlib.import_module(f"tests.aws.emulator.patches.{patch}").install()
+    asyncio.run(_serve(ready))
+
+
+async def _serve(ready: Path) -> None:
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+    from ministack.app import app
+    from ministack.core import tls
+
+    from tests.aws.emulator.sent import remembering
+
+    config = Config()
+    config.bind = [f"127.0.0.1:{os.environ['GATEWAY_PORT']}"]
+    config.insecure_bind = [f"127.0.0.1:{os.environ['EMULATOR_PLAIN_PORT']}"]
+    config.certfile, config.keyfile = tls.resolve_tls_material()
+    config.keep_alive_timeout = 75
+    config.h11_pass_raw_headers = True
+    config.h11_max_incomplete_size = 64 * 1024
+    ready.touch()
+    await serve(remembering(app), config)
+
+
+def _end_with(owner: int) -> None:
+    while True:
+        try:
+            os.kill(owner, 0)
+        except ProcessLookupError:
+            _end()
+        time.sleep(_WATCH_S)
+
+
+def _end() -> None:
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""An emulator that is up: started, asked, and what a client needs to reach it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.cases import ROOT
+
+ACCOUNT, REGION = "111122223333", "eu-west-1"
+_START_S = 60.0
+_KEY = "test"
+"""The root user's key, and its secret."""
+_started: dict[int, subprocess.Popen[bytes]] = {}
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """Where an emulator is, and the folder in which it keeps everything."""
+
+    pid: int
+    port: int
+    plain_port: int
+    folder: str
+    mode: str
+
+    @property
+    def url(self) -> str:
+        """The endpoint of every service."""
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def certificate(self) -> str:
+        return f"{self.folder}/tmp/ministack-tls/server.crt"
+
+    @property
+    def log(self) -> Path:
+        return Path(self.folder, "log")
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """What a program needs in its environment to speak with this emulator as the root user of the account."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": _KEY,
+            "AWS_SECRET_ACCESS_KEY": _KEY,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_CA_BUNDLE": self.certificate,
+            "REQUESTS_CA_BUNDLE": self.certificate,
+            "NODE_EXTRA_CA_CERTS": self.certificate,
+            "CDK_DEFAULT_ACCOUNT": ACCOUNT,
+            "CDK_DEFAULT_REGION": REGION,
+        }
+
+    def client(self, service: str) -> Any:
+        """A client of boto3, as the root user."""
+        import boto3
+
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id=_KEY,
+            aws_secret_access_key=_KEY,
+            verify=self.certificate,
+        )
+
+    def plain_url(self, api_url: str) -> str:
+        """Where the API that AWS would serve at `api_url` is served: plain HTTP, so that any client gets there."""
+        parts = urlsplit(api_url)
+        stage, _, rest = parts.path.strip("/").partition("/")
+        api = (parts.hostname or "").partition(".")[0]
+        return f"http://127.0.0.1:{self.plain_port}/restapis/{api}/{stage}/_user_request_/{rest}".rstrip("/")
+
+    def reset(self) -> None:
+        """Forget everything. Not for an emulator that is shared."""
+        self.ask("POST", "/_ministack/reset")
+
+    def ask(self, method: str, path: str, timeout_s: float = 30) -> bytes:
+        """One of the emulator's own addresses."""
+        request = urllib.request.Request(self.url + path, method=method)
+        trust = ssl.create_default_context(cafile=self.certificate)
+        with urllib.request.urlopen(request, timeout=timeout_s, context=trust) as reply:
+            body: bytes = reply.read()
+            return body
+
+    def told(self, lines: int = 60) -> str:
+        """The end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def start(folder: Path, owner: int, mode: str = "strict") -> Emulator:
+    """Start one that ends with the process `owner`, and wait until it answers."""
+    (folder / "tmp").mkdir(parents=True)
+    port, plain_port = _free_ports(2)
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "TMPDIR": str(folder / "tmp"),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "MINISTACK_REGION": REGION,
+        "MINISTACK_ACCOUNT_ID": ACCOUNT,
+        "MINISTACK_HOST": "localhost",
+        "AWS_ENDPOINT_URL": f"https://127.0.0.1:{port}",
+        "AUTH": "true",
+        "USE_SSL": "1",
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "SFN_WAIT_SCALE": "0.02",
+        "LAMBDA_WARM_TTL_SECONDS": "30",
+        "S3_DATA_DIR": str(folder / "s3"),
+        "EMULATOR_MODE": mode,
+        "EMULATOR_OWNER": str(owner),
+        "EMULATOR_READY": str(folder / "ready"),
+        "EMULATOR_PLAIN_PORT": str(plain_port),
+        "EMULATOR_ENDPOINT": f"https://127.0.0.1:{port}",
+    }
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.aws.emulator.launch"],
+            cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    _started[process.pid] = process
+    emulator = Emulator(process.pid, port, plain_port, str(folder), mode)
+    until = time.monotonic() + _START_S
+    while not _answers(emulator):
+        if process.poll() is not None or time.monotonic() > until:
+            stop(emulator)
+            raise AssertionError(f"the emulator did not come up:\n{emulator.told()}")
+        time.sleep(0.05)
+    return emulator
+
+
+def stop(emulator: Emulator) -> None:
+    """End it, with every process it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(emulator.pid, signal.SIGKILL)
+    if process := _started.pop(emulator.pid, None):
+        process.wait()
+
+
+def shared(folder: Path, owner: int, mode: str) -> Emulator:
+    """The emulator of this run: whoever comes first starts it, under a lock, and the others find it."""
+    import fcntl
+
+    folder.mkdir(exist_ok=True)
+    record = folder / "emulator.json"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not record.exists():
+            record.write_text(json.dumps(asdict(start(folder / "emulator", owner, mode))))
+        return Emulator(**json.loads(record.read_text()))
+
+
+def _answers(emulator: Emulator) -> bool:
+    if not Path(emulator.certificate).exists():
+        return False
+    try:
+        return bool(emulator.ask("GET", "/_ministack/health", timeout_s=5))
+    except OSError:
+        return False
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()

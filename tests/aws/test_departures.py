@@ -1,0 +1,173 @@
+"""Where the emulator departs from AWS, and that the strict one does not: each line of the table, on both.
+
+A stock emulator that no longer misses what the table says is as red as a strict one that does.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.aws.emulator import process
+from tests.aws.emulator.departures import DEPARTURES
+from tests.aws.emulator.process import Emulator
+from tests.aws.emulator.specimen import TTL_ATTRIBUTE, template
+
+pytestmark = pytest.mark.xdist_group("departures")
+
+_STACK = "specimen"
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """A stack made to be looked at, deployed without the CDK."""
+
+    emulator: Emulator
+    url: str
+    table: str
+
+    def send(
+        self,
+        path: str,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+        method: str = "POST",
+    ) -> tuple[int, bytes]:
+        """One request with exactly these headers, and Host and Content-Length."""
+        place = urlsplit(self.url)
+        connection = http.client.HTTPConnection(place.netloc, timeout=30)
+        connection.putrequest(method, place.path + path, skip_accept_encoding=True)
+        for name, value in [*headers, ("Content-Length", str(len(body)))]:
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        reply = connection.getresponse()
+        answer = reply.status, reply.read()
+        connection.close()
+        return answer
+
+    def event(self, path: str, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> Any:
+        """The event the function got."""
+        status, answer = self.send(path, headers, body)
+        assert status == 200, answer
+        return json.loads(answer)
+
+
+def _deployed(emulator: Emulator) -> Specimen:
+    stacks = emulator.client("cloudformation")
+    stacks.create_stack(StackName=_STACK, TemplateBody=json.dumps(template()), Capabilities=["CAPABILITY_IAM"])
+    stacks.get_waiter("stack_create_complete").wait(StackName=_STACK, WaiterConfig={"Delay": 0.2, "MaxAttempts": 100})
+    outputs = {
+        output["OutputKey"]: output["OutputValue"]
+        for output in stacks.describe_stacks(StackName=_STACK)["Stacks"][0]["Outputs"]
+    }
+    return Specimen(emulator, emulator.plain_url(outputs["Url"]), outputs["Table"])
+
+
+@pytest.fixture(scope="module", params=["stock", "strict"])
+def specimen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Specimen]:
+    emulator = process.start(tmp_path_factory.mktemp(request.param) / "emulator", os.getpid(), request.param)
+    try:
+        yield _deployed(emulator)
+    finally:
+        process.stop(emulator)
+
+
+def own_runtime(specimen: Specimen) -> None:
+    seen = specimen.event("/echo")["seen"]
+    assert seen["client"] == "awslambdaric"
+    assert not seen["pydantic"]
+
+
+def headers_as_sent(specimen: Specimen) -> None:
+    event = specimen.event("/echo", [("X-One", "a, b"), ("X-One", "c")])
+    assert event["headers"]["X-One"] == "c"
+    assert event["multiValueHeaders"]["X-One"] == ["a, b", "c"]
+
+
+def last_parameter(specimen: Specimen) -> None:
+    event = specimen.event("/echo?a=1&a=2")
+    assert event["queryStringParameters"] == {"a": "2"}
+    assert event["multiValueQueryStringParameters"] == {"a": ["1", "2"]}
+
+
+def no_media_type(specimen: Specimen) -> None:
+    event = specimen.event("/echo", body=b"\xff\x00")
+    assert event["isBase64Encoded"]
+    assert base64.b64decode(event["body"]) == b"\xff\x00"
+
+
+def throttled_method(specimen: Specimen) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        statuses = set(threads.map(lambda _: specimen.send("/narrow")[0], range(8)))
+    assert 429 in statuses
+
+
+def expiry_set(specimen: Specimen) -> None:
+    told = specimen.emulator.client("dynamodb").describe_time_to_live(TableName=specimen.table)
+    assert told["TimeToLiveDescription"].get("AttributeName") == TTL_ATTRIBUTE
+
+
+def unasked_functions(specimen: Specimen) -> None:
+    status, answer = specimen.send("/unasked")
+    assert status == 500, answer
+    status, answer = specimen.send("/misguarded", [("Authorization", "allow")])
+    assert status == 500, answer
+
+
+def hidden_exceptions(specimen: Specimen) -> None:
+    status, answer = specimen.send("/echo?raise=1")
+    assert (status, json.loads(answer)) == (502, {"shaped": "Internal server error"})
+
+
+def told_denials(specimen: Specimen) -> None:
+    for _ in range(2):  # the second one comes from the cache
+        status, answer = specimen.send("/guarded", [("Authorization", "deny")])
+        assert (status, json.loads(answer)) == (403, {"why": "because"})
+
+
+PROBES: dict[str, Callable[[Specimen], None]] = {
+    "zips run under AWS's own runtime client": own_runtime,
+    "headers arrive as they were sent": headers_as_sent,
+    "of a repeated query parameter the last value counts": last_parameter,
+    "a body without a media type is JSON, and so binary under */*": no_media_type,
+    "a method is throttled under the path its stage names": throttled_method,
+    "the attribute that says when an item expires is set by the template": expiry_set,
+    "a function is invoked by whom its policy names": unasked_functions,
+    "an exception of a function stays inside": hidden_exceptions,
+    "a gateway response tells what the authorizer said": told_denials,
+}
+TOO_SLOW = "what has expired may be there for days"  # the stock emulator takes a minute to show it
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_stock_misses_what_the_table_says_and_strict_does_not(specimen: Specimen, name: str) -> None:
+    probe = PROBES[name]
+    if specimen.emulator.mode == "strict":
+        probe(specimen)
+    else:
+        with pytest.raises((AssertionError, KeyError, UnicodeDecodeError)):
+            probe(specimen)
+
+
+def test_both_emulators_do_what_the_table_does_not_name(specimen: Specimen) -> None:
+    assert specimen.send("/echo")[0] == 200
+    assert specimen.send("/nothing")[0] == 403
+    assert specimen.send("/guarded", [("Authorization", "allow")])[0] == 200
+    assert specimen.send("/guarded", [("Authorization", "unknown")])[0] == 401
+    assert specimen.send("/guarded")[0] == 401
+
+
+def test_every_line_of_the_table_is_probed_or_says_where_it_is_looked_at() -> None:
+    for departure in DEPARTURES:
+        assert bool(departure.patch) != bool(departure.covered), departure
+        assert departure.page.startswith("https://docs.aws.amazon.com/")
+    assert {departure.name for departure in DEPARTURES if departure.patch} == PROBES.keys() | {TOO_SLOW}
