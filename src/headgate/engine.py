@@ -48,6 +48,21 @@ class ApiKeyRow(NamedTuple):
     created_ms: int
 
 
+class ArchiveObject(NamedTuple):
+    """What is to be kept in an archive under `name` (parts between slashes, each percent-encoded).
+
+    `mark` tells this message from every other of the channel; `replaces` are the bytes that the message had before a
+    person edited it.
+    """
+
+    channel: str
+    name: str
+    body: bytes
+    content_type: str
+    mark: str
+    replaces: bytes | None = None
+
+
 class Index(Protocol):
     """Where messages are found.
 
@@ -121,3 +136,25 @@ class Keys(Protocol):
         most once per interval. When they cannot be had the last good ones are used; Unavailable is raised only where
         there never were any.
         """
+
+
+class Archive(Protocol):
+    """Where the bytes of messages rest."""
+
+    @abstractmethod
+    def put(self, objects: Sequence[ArchiveObject]) -> list[str | None]:
+        """Keep objects durably, and return the name of each; None for one that could not be kept, and may be tried
+        again.
+
+        Nothing that is not ours is written over. Where the name holds other bytes (two senders with one key), the
+        object is kept under the name with `~` and its `mark` behind it. Repeating a call is safe, and gives the same
+        names.
+        """
+
+    @abstractmethod
+    def get(self, channel: str, name: str) -> bytes | None:
+        """The bytes of an object, or None. Raises Unavailable when the archive cannot be read."""
+
+    @abstractmethod
+    def delete(self, channel: str, name: str) -> bool:
+        """Remove an object for good. False where there was none."""

@@ -145,6 +145,22 @@ LAMBDA_UNZIPPED = Limit(
     _AWS_LAMBDA,
     "2026-11-21",
 )
+OBJECT_NAME_PART = Limit(
+    "part of an object's name",
+    240,
+    "bytes",
+    "a longer one is cut and ends in its SHA-256; file systems take 255, and headgate needs a few for itself",
+    _OURS,
+    "2026-11-21",
+)
+OBJECT_NAME = Limit(
+    "name of an object",
+    1_024,
+    "bytes",
+    "a template that can make a longer one is refused when the app loads",
+    "https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html",
+    "2026-11-21",
+)
 
 
 def all_limits() -> list[Limit]:
