@@ -13,19 +13,29 @@ when the store is opened.
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _TURN = 100_000
 _SLICE = 2_000
-_VALUES_AT_ONCE = 500
+_MARK_BYTES = 16
+
+# Marks come as one value, end to end: one statement for any number of them, and nothing but its result to wait for.
+_HOLDERS = f"""
+WITH RECURSIVE place (at) AS (SELECT 1 UNION ALL SELECT at + {_MARK_BYTES} FROM place WHERE at + {_MARK_BYTES} < ?2)
+SELECT fingerprint, seq FROM place CROSS JOIN claim ON fingerprint = substr(?1, at, {_MARK_BYTES})
+"""
+_MERGE = f"""
+INSERT OR REPLACE INTO claim SELECT substr(?1, key * {_MARK_BYTES} + 1, {_MARK_BYTES}), value FROM json_each(?2)
+"""
 
 
 class Claims:
     """Owned by the writer; `holders` may be called from any thread, with a connection of its own."""
 
     def __init__(self, secret: bytes, *, turn: int = _TURN, slice_: int = _SLICE) -> None:
-        self._hash = hashlib.blake2b(digest_size=16, key=secret)
+        self._hash = hashlib.blake2b(digest_size=_MARK_BYTES, key=secret)
         self._turn = turn
         self._slice = slice_
         self._live: dict[bytes, int] = {}
@@ -35,9 +45,18 @@ class Claims:
 
     def mark(self, channel: int, scope: str, key: str) -> bytes:
         """128 keyed bits that stand for a key; without the store's secret nobody can make two keys meet."""
-        state = self._hash.copy()
-        state.update(f"{channel}:{len(scope)}:{scope}{key}".encode())
-        return state.digest()
+        return self.marks(channel, scope, [key])[0]
+
+    def marks(self, channel: int, scope: str, keys: Iterable[str]) -> list[bytes]:
+        """The marks of several keys of one channel and scope."""
+        place = self._hash.copy()
+        place.update(f"{channel}:{len(scope)}:{scope}".encode())
+        marks = []
+        for key in keys:
+            state = place.copy()
+            state.update(key.encode())
+            marks.append(state.digest())
+        return marks
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Make the newest claims anew from the rows that the table does not know yet."""
@@ -53,10 +72,8 @@ class Claims:
         held = {mark: seq for mark in marks if (seq := live.get(mark)) is not None}
         held.update({mark: seq for mark in marks if mark not in held and (seq := merging.get(mark)) is not None})
         unknown = [mark for mark in marks if mark not in held] if held else marks
-        for at in range(0, len(unknown), _VALUES_AT_ONCE):
-            part = unknown[at : at + _VALUES_AT_ONCE]
-            places = ",".join("?" * len(part))
-            held.update(connection.execute(f"SELECT fingerprint, seq FROM claim WHERE fingerprint IN ({places})", part))
+        if unknown:
+            held.update(connection.execute(_HOLDERS, (b"".join(unknown), len(unknown) * _MARK_BYTES)))
         return held
 
     def add(self, claimed: dict[bytes, int]) -> None:
@@ -80,11 +97,7 @@ class Claims:
         if not self._slices:
             return
         part = [mark for mark in self._slices[-1] if mark in self._merging]
-        for at in range(0, len(part), _VALUES_AT_ONCE):
-            marks = part[at : at + _VALUES_AT_ONCE]
-            places = ",".join(["(?,?)"] * len(marks))
-            values = [value for mark in marks for value in (mark, self._merging[mark])]
-            connection.execute(f"INSERT OR REPLACE INTO claim VALUES {places}", values)
+        connection.execute(_MERGE, (b"".join(part), json.dumps([self._merging[mark] for mark in part])))
         if len(self._slices) == 1:
             connection.execute("UPDATE meta SET value = ? WHERE name = 'claimed_to'", (self._merging_to,))
 

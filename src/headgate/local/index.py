@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,6 +14,7 @@ from headgate import limits
 from headgate.clock import Clock
 from headgate.engine import Index, Outcome, Page
 from headgate.errors import Unavailable
+from headgate.local.append import append
 from headgate.local.claims import Claims
 from headgate.local.schema import open_reading
 from headgate.local.writer import ITS_OWN, Change, Job, Writer
@@ -21,9 +23,7 @@ from headgate.message import Message, digest
 _COLUMNS = "seq, channel, scope, key, body, received_ms, principal, request_id, traceparent, status, expires_ms, error"
 _WITHOUT_BODY = _COLUMNS.replace("body", "x''")
 _COLUMNS_OF_MESSAGE = ", ".join(f"message.{column}" for column in _COLUMNS.split(", "))
-_WIDTH = 12
 _READ = f"SELECT {_COLUMNS} FROM message"
-_ROWS_AT_ONCE = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)  # of few sizes, so that statements stay prepared
 _SWEEP_ROWS = 1_000
 _SWEEP_BYTES = 16 * 1024 * 1024  # of one transaction, for as long as which everybody waits
 _DIGESTS = 10_000
@@ -184,9 +184,29 @@ class LocalIndex(Index):
 
     def _store(self, connection: sqlite3.Connection, batches: Sequence[Batch]) -> list[list[Outcome]]:
         """Decide everything first, from what the store holds; then write what is new in a few statements."""
-        now_ms = self._clock.now_ms()
-        marks = [self._mark(message) for batch in batches for message in batch.messages]
+        marks = [mark for batch in batches for mark in self._marks(batch.messages)]
         twins = self._twins(connection, marks, self._fresh)
+        messages = [message for batch in batches for message in batch.messages]
+        new = dict(zip(marks, messages, strict=True))
+        if twins or len(new) < len(marks):
+            new, stale, results = self._decide(connection, batches, marks, twins)
+            self._remove(connection, stale)
+        else:
+            results = [[_STORED] * len(batch.messages) for batch in batches]
+        append(connection, self._channels, new.values(), self._last_seq + 1)
+        self._fresh.update(zip(new, range(self._last_seq + 1, self._last_seq + 1 + len(new)), strict=True))
+        self._last_seq += len(new)
+        return results
+
+    def _decide(
+        self,
+        connection: sqlite3.Connection,
+        batches: Sequence[Batch],
+        marks: list[bytes],
+        twins: dict[bytes, Twin],
+    ) -> tuple[dict[bytes, Message], list[Twin], list[list[Outcome]]]:
+        """What is new, which rows have to go, and the outcomes of each batch."""
+        now_ms = self._clock.now_ms()
         held = {mark: twin.message for mark, twin in twins.items()}
         compare = _Comparison(connection, {mark: twin.seq for mark, twin in twins.items()}, self._digests)
         new: dict[bytes, Message] = {}
@@ -214,11 +234,7 @@ class LocalIndex(Index):
             else:
                 new.update(claimed)
             results.append(outcomes)
-        self._remove(connection, stale)
-        self._insert(connection, new.values())
-        self._fresh.update(zip(new, range(self._last_seq + 1, self._last_seq + 1 + len(new)), strict=True))
-        self._last_seq += len(new)
-        return results
+        return new, stale, results
 
     def _twins(
         self, connection: sqlite3.Connection, marks: list[bytes], fresh: Mapping[bytes, int]
@@ -238,27 +254,6 @@ class LocalIndex(Index):
             if row is not None and self._mark(message := self._message(row)) == mark:
                 found[mark] = Twin(seq, message)
         return found
-
-    def _insert(self, connection: sqlite3.Connection, messages: Collection[Message]) -> None:
-        """Under the numbers that come next, in order."""
-        channels = self._channels
-        values: list[Any] = []
-        fields = []
-        for seq, m in enumerate(messages, self._last_seq + 1):
-            name, scope, key, body, received_ms, principal, request_id, trace, status, expires_ms, indexed, error = m
-            channel = channels[name]
-            values += (
-                seq, channel, scope, key, body, received_ms, principal, request_id, trace, status, expires_ms, error
-            )  # fmt: skip
-            for index, value in indexed:
-                fields.append((channel, index, value, seq))
-        at = 0
-        for rows in _ROWS_AT_ONCE:
-            while len(values) - at >= rows * _WIDTH:
-                connection.execute(_INSERTS[rows], values[at : at + rows * _WIDTH])
-                at += rows * _WIDTH
-        if fields:
-            connection.executemany("INSERT OR IGNORE INTO field VALUES (?,?,?,?)", fields)
 
     def _remove(self, connection: sqlite3.Connection, twins: Sequence[Twin]) -> None:
         if not twins:
@@ -303,6 +298,12 @@ class LocalIndex(Index):
 
     def _mark(self, message: Message) -> bytes:
         return self._claims.mark(self._channels[message.channel], message.scope, message.key)
+
+    def _marks(self, messages: Sequence[Message]) -> list[bytes]:
+        marks: list[bytes] = []
+        for (channel, scope), alike in groupby(messages, key=itemgetter(0, 1)):
+            marks += self._claims.marks(self._channels[channel], scope, [message.key for message in alike])
+        return marks
 
     def _held(
         self, connection: sqlite3.Connection, channel: str, scope: str, key: str, fresh: Mapping[bytes, int]
@@ -382,10 +383,6 @@ class LocalIndex(Index):
 
     def _expired(self, message: Message) -> bool:
         return message.expires_ms is not None and message.expires_ms <= self._clock.now_ms()
-
-
-_ROW = "(" + ",".join("?" * _WIDTH) + ")"
-_INSERTS = {rows: f"INSERT INTO message ({_COLUMNS}) VALUES " + ",".join([_ROW] * rows) for rows in _ROWS_AT_ONCE}
 
 
 class _Comparison:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from headgate.errors import Misuse
+from headgate.local.append import ENVELOPES
 from headgate.local.keys import SCHEMA as KEYS_SCHEMA
 
 FILE_NAME = "messages.sqlite3"
@@ -77,6 +78,7 @@ def open_writing(file: Path) -> sqlite3.Connection:
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
             _create(connection)
         check_version(connection, file)
+        connection.execute(ENVELOPES)
         # What an earlier process wrote but could not sync is in this machine's memory only: write and sync it now.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return connection

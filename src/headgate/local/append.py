@@ -1,0 +1,76 @@
+"""New rows at the end of `message`, in few statements.
+
+To bind a value costs more than to store it, and holds up the event loop (the GIL); every statement that begins or ends
+waits for its turn. So what the messages of one request share is bound once, in the temporary table `envelope`, and
+statements are long: of few sizes, so that they stay prepared, and filled up with rows of NULL, which join no envelope.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from headgate.message import Message
+
+_SHARED = "channel, scope, received_ms, principal, request_id, traceparent, status, expires_ms, error"
+_MOST_ROWS = 1024  # of one statement
+_SIZES = [2**power for power in range(_MOST_ROWS.bit_length())]
+
+# Rows of earlier groups are overwritten when their number comes up again.
+ENVELOPES = f"CREATE TEMP TABLE envelope (id INTEGER PRIMARY KEY, {_SHARED})"
+
+
+def append(
+    connection: sqlite3.Connection, channels: Mapping[str, int], messages: Collection[Message], first_seq: int
+) -> None:
+    """Insert `messages` under the numbers that begin with `first_seq`, in order. Only for the writing connection."""
+    envelopes: list[Any] = []
+    rows: list[Any] = []
+    fields = []
+    last: tuple[Any, ...] | None = None
+    number = 0
+    for m in messages:
+        name, scope, key, body, received_ms, principal, request_id, trace, status, expires_ms, indexed, error = m
+        shared = (name, scope, received_ms, principal, request_id, trace, status, expires_ms, error)
+        if shared != last:
+            last = shared
+            number += 1
+            envelopes += (number, channels[name], *shared[1:])
+        rows += (number, key, body)
+        if indexed:
+            seq = first_seq + len(rows) // 3 - 1
+            fields += [(channels[name], index, value, seq) for index, value in indexed]
+    for size, values in _slices(envelopes, 10):
+        connection.execute(_INSERT_ENVELOPES[size], values)
+    for size, values in _slices(rows, 3):
+        connection.execute(_INSERT_ROWS[size], [*values, first_seq])
+        first_seq += size
+    if fields:
+        connection.executemany("INSERT OR IGNORE INTO field VALUES (?,?,?,?)", fields)
+
+
+def _slices(values: list[Any], width: int) -> Iterator[tuple[int, list[Any]]]:
+    """The values of at most `_MOST_ROWS` rows at a time, filled up to one of the sizes."""
+    for at in range(0, len(values), _MOST_ROWS * width):
+        part = values[at : at + _MOST_ROWS * width]
+        size = next(size for size in _SIZES if size * width >= len(part))
+        yield size, part + [None] * (size * width - len(part))
+
+
+def _envelopes(size: int) -> str:
+    values = ",".join(["(?,?,?,?,?,?,?,?,?,?)"] * size)
+    return f"INSERT OR REPLACE INTO envelope SELECT * FROM (VALUES {values}) WHERE column1 IS NOT NULL"
+
+
+def _rows(size: int) -> str:
+    values = ",".join(f"({place},?,?,?)" for place in range(size))
+    return (
+        f"WITH new (place, envelope, key, body) AS (VALUES {values})"
+        f" INSERT INTO message (seq, key, body, {_SHARED}) SELECT ? + place, key, body, {_SHARED}"
+        " FROM new CROSS JOIN envelope ON envelope.id = new.envelope"
+    )
+
+
+_INSERT_ENVELOPES = {size: _envelopes(size) for size in _SIZES}
+_INSERT_ROWS = {size: _rows(size) for size in _SIZES}
