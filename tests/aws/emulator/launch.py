@@ -28,7 +28,18 @@ def main() -> None:
     if not stock:
         for patch in patches():
             importlib.import_module(f"tests.aws.emulator.patches.{patch}").install()
+        _start_wire(int(os.environ["EMULATOR_WIRE_PORT"]))
     asyncio.run(_serve(ready))
+
+
+def _start_wire(port: int) -> None:
+    from ministack.core import tls
+
+    from tests.aws.emulator import ledger
+    from tests.aws.emulator.wire import Wire
+
+    ledger.install()
+    Wire(int(os.environ["GATEWAY_PORT"]), tls.resolve_tls_material(), ledger.function_of, ledger.asked_by).start(port)
 
 
 async def _serve(ready: Path) -> None:

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.aws.emulator.wire import Fault, Kind
 from tests.cases import ROOT
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
@@ -34,6 +35,7 @@ class Emulator:
     pid: int
     port: int
     plain_port: int
+    wire_port: int
     folder: str
     mode: str
 
@@ -93,13 +95,36 @@ class Emulator:
         """Forget everything. Not for an emulator that is shared."""
         self.ask("POST", "/_ministack/reset")
 
-    def ask(self, method: str, path: str, timeout_s: float = 30) -> bytes:
+    @contextmanager
+    def fault(self, function: str, kind: Kind, **where: Any) -> Iterator[None]:
+        """Calls of a function go wrong so, for the length of a `with`; see wire.py."""
+        asked = asdict(Fault(function, kind, **where))
+        self._wire("POST", "faults", json.dumps(asked).encode())
+        try:
+            yield
+        finally:
+            self._wire("DELETE", f"faults/{asked['id']}")
+
+    def calls(self, function: str) -> list[tuple[str, str]]:
+        """(service, action) of every call a function has made, in their order."""
+        return [(call["service"], call["action"]) for call in self._wire("GET", f"calls/{function}")]
+
+    def actions(self, function: str) -> set[tuple[str, str]]:
+        """(IAM action, resource) of everything that a function has asked for."""
+        return {(action, resource) for action, resource in self._wire("GET", f"actions/{function}")}
+
+    def _wire(self, method: str, path: str, body: bytes | None = None) -> Any:
+        return json.loads(self.ask(method, f"/_wire/{path}", body=body, port=self.wire_port))
+
+    def ask(
+        self, method: str, path: str, timeout_s: float = 30, body: bytes | None = None, port: int | None = None
+    ) -> bytes:
         """One of the emulator's own addresses."""
-        request = urllib.request.Request(self.url + path, method=method)
+        request = urllib.request.Request(f"https://127.0.0.1:{port or self.port}{path}", body, method=method)
         trust = ssl.create_default_context(cafile=self.certificate)
         with urllib.request.urlopen(request, timeout=timeout_s, context=trust) as reply:
-            body: bytes = reply.read()
-            return body
+            answer: bytes = reply.read()
+            return answer
 
     def told(self, lines: int = 60) -> str:
         """The end of its log."""
@@ -109,7 +134,7 @@ class Emulator:
 def start(folder: Path, owner: int, mode: str = "strict") -> Emulator:
     """Start one that ends with the process `owner`, and wait until it answers."""
     (folder / "tmp").mkdir(parents=True)
-    port, plain_port = _free_ports(2)
+    port, plain_port, wire_port = _free_ports(3)
     env = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
@@ -133,7 +158,8 @@ def start(folder: Path, owner: int, mode: str = "strict") -> Emulator:
         "EMULATOR_OWNER": str(owner),
         "EMULATOR_READY": str(folder / "ready"),
         "EMULATOR_PLAIN_PORT": str(plain_port),
-        "EMULATOR_ENDPOINT": f"https://127.0.0.1:{port}",
+        "EMULATOR_WIRE_PORT": str(wire_port),
+        "EMULATOR_ENDPOINT": f"https://127.0.0.1:{wire_port}",
     }
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -141,7 +167,7 @@ def start(folder: Path, owner: int, mode: str = "strict") -> Emulator:
             cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     _started[process.pid] = process
-    emulator = Emulator(process.pid, port, plain_port, str(folder), mode)
+    emulator = Emulator(process.pid, port, plain_port, wire_port, str(folder), mode)
     until = time.monotonic() + _START_S
     while not _answers(emulator):
         if process.poll() is not None or time.monotonic() > until:
