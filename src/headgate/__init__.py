@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from headgate.declare.app import App as App
     from headgate.declare.auth import ApiKey as ApiKey
+    from headgate.declare.auth import Iam as Iam
     from headgate.declare.auth import Jwt as Jwt
     from headgate.declare.auth import Public as Public
     from headgate.declare.auth import Signed as Signed
@@ -37,6 +38,7 @@ __version__ = "0.1.0.dev0"
 _HOMES = {
     "App": "declare.app",
     "ApiKey": "declare.auth",
+    "Iam": "declare.auth",
     "Jwt": "declare.auth",
     "Public": "declare.auth",
     "Signed": "declare.auth",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -30,8 +30,8 @@ class Request(NamedTuple):
     """What came in, without its body: the gate asks for that once it knows how much it may read.
 
     `path` and `query` are as sent, percent-encoding and all. `headers` has lower-case names; of a repeated header it
-    holds the last. `id` is the sender's X-Request-Id where that is a plain word, else one of ours. `client` is an IP
-    address, empty where it is not known; it is for the log alone.
+    holds the last, `fields` has all of them in the order they came. `id` is the sender's X-Request-Id where that is a
+    plain word, else one of ours. `client` is an IP address, empty where it is not known; it is for the log alone.
     """
 
     method: str
@@ -41,6 +41,7 @@ class Request(NamedTuple):
     id: str
     received_ms: int
     client: str = ""
+    fields: Sequence[tuple[bytes, bytes]] = ()
 
     def header(self, name: bytes) -> str | None:
         """The value of a header (name in lower case), read as UTF-8; None where absent or not UTF-8."""

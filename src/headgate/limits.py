@@ -86,6 +86,14 @@ HEADERS = Limit("request headers", 10_240, "bytes", "API Gateway's total; larger
 URL = Limit("request target", 8_192, "bytes", "longer is 414", _OURS, "2026-11-20")
 TOKEN = Limit("credentials", 8_192, "bytes", "a longer token is 401 without being read", _OURS, "2026-11-20")
 JWT_LEEWAY = Limit("JWT leeway", 60, "seconds", "largest clock difference that may be declared", _OURS, "2026-11-20")
+IAM_SKEW = Limit(
+    "IAM clock skew",
+    300,
+    "seconds",
+    "an AWS signature is good for so long before and after its time; else 403",
+    "https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html",
+    "2026-11-21",
+)
 HS256_SECRET = Limit(
     "HS256 secret",
     32,

@@ -30,7 +30,7 @@ def test_a_key_opens_a_running_server_at_once_and_revoked_it_closes_it(desk: Pat
         again = run(desk, "keys", "revoke", listed["id"])
         assert (again.code, again.err) == (
             1,
-            f"There is no API key with the id {listed['id']}; `headgate keys list` shows them.\n",
+            f"There is no key with the id {listed['id']}; `headgate keys list` shows them.\n",
         )
 
 

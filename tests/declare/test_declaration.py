@@ -242,7 +242,6 @@ def test_a_channel_below_one_that_is_read_is_refused(tmp_path: Path) -> None:
     [
         ("from headgate import Queued", "queues"),
         ("from headgate import Stream", "streams"),
-        ("from headgate import Iam", "IAM signatures"),
         ("from headgate import Permanent", "handlers"),
         ('alerts = app.topic("alerts")', "topics"),
         ("app.workflow()", "workflows"),

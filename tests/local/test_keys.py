@@ -26,7 +26,7 @@ OTHER = ApiKeyRow("lkjihgfedcba", "events", "till 2", b"\1" * 32, 500)
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     made = sqlite3.connect(tmp_path / "keys.sqlite3")
-    made.execute(SCHEMA)
+    made.executescript(SCHEMA)
     yield made
     made.close()
 

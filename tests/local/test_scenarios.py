@@ -12,6 +12,7 @@ import pytest
 from headgate.clock import SystemClock
 from headgate.gate.verify import new_api_key
 from headgate.local.engine import LocalEngine
+from headgate.local.keys import new_iam_key
 from headgate.local.state import StateFolder
 from headgate.testing import app as conformance
 from headgate.testing.scenarios import HttpScenarios, Site
@@ -26,8 +27,9 @@ def served_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     }
     state = tmp_path_factory.mktemp("conformance") / "state"
     api_keys = {name: _new_key(state, name) for name in ("alice", "bob")}
+    iam = _new_access_key(state)
     with serving(Path(conformance.__file__), state, env=settings) as served:
-        yield Site(served.url, settings, api_keys)
+        yield Site(served.url, settings, api_keys, iam)
 
 
 def _new_key(path: Path, name: str) -> str:
@@ -40,6 +42,18 @@ def _new_key(path: Path, name: str) -> str:
     engine.close()
     state.release()
     return key
+
+
+def _new_access_key(path: Path) -> dict[str, str]:
+    state = StateFolder(path)
+    state.hold()
+    engine = LocalEngine(state.store, ["iam"], SystemClock())
+    row = new_iam_key("iam", "tester", SystemClock().now_ms())
+    engine.keys.add_iam_key(row)
+    engine.close()
+    state.release()
+    scope = {"region": "us-east-1", "service": "execute-api"}
+    return {"access_key_id": row.id, "secret_access_key": row.secret, **scope}
 
 
 class TestLocalServer(HttpScenarios):

@@ -28,9 +28,10 @@ from headgate.cli.place import Place
 from headgate.cli.serving import check_settings, greet, leave_on_sigterm, serve_app, set_up_logging
 from headgate.clock import Clock, SystemClock
 from headgate.declare.app import App
-from headgate.declare.auth import ApiKey
+from headgate.declare.auth import ApiKey, Iam
 from headgate.gate.verify import new_api_key
 from headgate.local.engine import LocalEngine
+from headgate.local.keys import new_iam_key
 from headgate.local.server import Running
 from headgate.local.state import StateFolder
 
@@ -66,7 +67,7 @@ def serve_candidate(order: Order) -> int:
         return 0
 
     def opened(engine: LocalEngine, running: Running) -> None:
-        invent_api_keys(place.app, engine, place.state, clock)
+        invent_keys(place.app, engine, place.state, clock)
         threading.Thread(target=_follow, args=(line, running), daemon=True).start()
         if order.greets:
             greet(place.app, sock, place.state)
@@ -84,8 +85,9 @@ def _follow(line: socket.socket, running: Running) -> None:
     running.stop()
 
 
-def invent_api_keys(app: App, engine: LocalEngine, state: StateFolder, clock: Clock) -> None:
-    """See to it that every ApiKey channel has a key whose text is kept in the state folder."""
+def invent_keys(app: App, engine: LocalEngine, state: StateFolder, clock: Clock) -> None:
+    """See to it that every ApiKey channel has a key whose text is kept in the state folder; and Iam channels one
+    access key for all."""
     credentials: dict[str, Any] = state.credentials()
     known = {row.digest for row in engine.keys.api_keys()}
     for channel in app.channels:
@@ -94,6 +96,17 @@ def invent_api_keys(app: App, engine: LocalEngine, state: StateFolder, clock: Cl
             key, row = new_api_key(channel.name, KEY_NAME, clock.now_ms())
             engine.keys.add_api_key(row)
             credentials["api_keys"][channel.name] = key
+    if regions := {channel.auth.region for channel in app.channels if isinstance(channel.auth, Iam)}:
+        access = engine.keys.iam_key(credentials.get("iam", {}).get("access_key_id", ""))
+        if access is None:
+            access = new_iam_key("", KEY_NAME, clock.now_ms())
+            engine.keys.add_iam_key(access)
+        credentials["iam"] = {
+            "access_key_id": access.id,
+            "secret_access_key": access.secret,
+            "region": regions.pop(),
+            "service": Iam.service,
+        }
     if credentials != state.credentials():
         state.keep_credentials(credentials)
 

@@ -15,6 +15,7 @@ from headgate.clock import SystemClock
 from headgate.errors import Misuse, Unavailable
 from headgate.gate.verify import new_api_key
 from headgate.local.engine import LocalEngine
+from headgate.local.keys import IamKeyRow, new_iam_key
 from headgate.local.state import Holder
 
 Answer = TypeVar("Answer")
@@ -29,6 +30,9 @@ class Changes(Protocol):
 
     def create_key(self, channel: str, name: str) -> str:
         """The text of a new API key."""
+
+    def create_iam_key(self, channel: str, name: str, session_s: int) -> IamKeyRow:
+        """A new access key; with `session_s` a temporary one."""
 
     def revoke_key(self, id: str) -> bool:
         """False where there was none."""
@@ -79,8 +83,13 @@ class Alone(Changes):
         self._engine.keys.add_api_key(row)
         return key
 
+    def create_iam_key(self, channel: str, name: str, session_s: int) -> IamKeyRow:
+        row = new_iam_key(channel, name, SystemClock().now_ms(), session_s)
+        self._engine.keys.add_iam_key(row)
+        return row
+
     def revoke_key(self, id: str) -> bool:
-        return self._engine.keys.remove_api_key(id)
+        return self._engine.keys.remove_api_key(id) or self._engine.keys.remove_iam_key(id)
 
     def delete_message(self, channel: str, scope: str, key: str) -> bool:
         return self._engine.index.delete(channel, scope, key)
@@ -95,6 +104,10 @@ class Beside(Changes):
     def create_key(self, channel: str, name: str) -> str:
         created = self._ask("POST", "keys", {"channel": channel, "name": name})
         return str(created["key"])
+
+    def create_iam_key(self, channel: str, name: str, session_s: int) -> IamKeyRow:
+        asked = {"channel": channel, "name": name, "session_s": str(session_s)}
+        return IamKeyRow(**self._ask("POST", "iam-keys", asked))
 
     def revoke_key(self, id: str) -> bool:
         return self._ask("DELETE", f"keys/{id}") is not None

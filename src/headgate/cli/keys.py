@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from headgate.cli.place import Place, json_option, placed, visible
 from headgate.cli.table import print_table
+from headgate.cli.token import Span
 from headgate.clock import isoformat
 from headgate.errors import Misuse, NotFound
+
+if TYPE_CHECKING:
+    from headgate.engine import ApiKeyRow
+    from headgate.local.keys import IamKeyRow
 
 
 @click.group(invoke_without_command=True)
@@ -17,9 +23,9 @@ from headgate.errors import Misuse, NotFound
 @placed
 @click.pass_context
 def keys(context: click.Context, place: Place, as_json: bool) -> None:
-    """Show the development credentials; create, list and revoke API keys.
+    """Show the development credentials; create, list and revoke API keys and access keys.
 
-    What dev made up is shown in full. Keys made by `keys create` are shown once, and kept as a hash.
+    What dev made up is shown in full. Keys made by `keys create` are shown once.
 
     \b
     Example:
@@ -33,6 +39,9 @@ def keys(context: click.Context, place: Place, as_json: bool) -> None:
         return
     rows = [("secret", name, value) for name, value in credentials["secrets"].items()]
     rows += [("API key", channel, key) for channel, key in credentials["api_keys"].items()]
+    if iam := credentials.get("iam"):
+        rows.append(("access key", f"{iam['region']}, {iam['service']}", iam["access_key_id"]))
+        rows.append(("its secret", "", iam["secret_access_key"]))
     if rows:
         print_table(("KIND", "FOR", "VALUE"), rows)
     else:
@@ -42,46 +51,64 @@ def keys(context: click.Context, place: Place, as_json: bool) -> None:
 @keys.command
 @click.argument("channel")
 @click.option("--name", default="", help="What to call it in lists.")
+@click.option("--session", type=Span(), metavar="SPAN", help="Iam: a temporary key with a session token, good so long.")
+@json_option
 @placed
-def create(place: Place, channel: str, name: str) -> None:
-    """Create an API key for CHANNEL and print it, once, alone on stdout.
+def create(place: Place, channel: str, name: str, session: int | None, as_json: bool) -> None:
+    """Create a key for CHANNEL and print it, once, alone on stdout.
 
-    A running server takes it at once.
+    For an Iam channel that is an access key, as environment variables that the tools of AWS read. A running server
+    takes it at once.
 
     \b
-    Example:
+    Examples:
       headgate keys create orders --name "Acme Ltd"
+      headgate keys create requests --session 12h > acme.env
     """
     from headgate.cli.changes import change
-    from headgate.declare.auth import ApiKey
+    from headgate.declare.auth import ApiKey, Iam
 
     found = place.channel(channel)
-    if not isinstance(found.auth, ApiKey):
-        raise Misuse(f"{found.path} does not take API keys; declare it with auth=ApiKey().")
-    print(change(place, lambda changes: changes.create_key(found.name, name)))
-    click.echo("Keep it now: it is stored as a hash and cannot be shown again.", err=True)
+    match found.auth:
+        case ApiKey() if session is None:
+            key = change(place, lambda changes: changes.create_key(found.name, name))
+            print(json.dumps({"key": key}) if as_json else key)
+            click.echo("Keep it now: it is stored as a hash and cannot be shown again.", err=True)
+        case Iam() as iam:
+            row = change(place, lambda changes: changes.create_iam_key(found.name, name, session or 0))
+            said = row.environment()
+            if as_json:
+                print(json.dumps({**said, "AWS_REGION": iam.region}))
+            else:
+                print("\n".join(f"{variable}={value}" for variable, value in said.items()))
+            click.echo(f"Keep it now, it is not shown again. Sign for {iam.region} and {iam.service}.", err=True)
+        case ApiKey():
+            raise Misuse(f"{found.path} takes API keys, which do not expire; leave --session out.")
+        case _:
+            raise Misuse(f"{found.path} does not take API keys; declare it with auth=ApiKey().")
 
 
 @keys.command(name="list")
 @json_option
 @placed
 def list_(place: Place, as_json: bool) -> None:
-    """List the API keys; never the keys themselves.
+    """List the API keys and access keys; never the keys themselves.
 
     \b
     Example:
       headgate keys list --json
     """
-    from headgate.local.keys import load_keys
+    from headgate.local.keys import load_iam_keys, load_keys
     from headgate.local.schema import open_reading
 
-    rows = []
+    rows: list[ApiKeyRow | IamKeyRow] = []
     if place.state.store.exists():
         connection = open_reading(place.state.store)
         try:
-            rows = sorted(load_keys(connection), key=lambda row: (row.created_ms, row.id))
+            rows = [*load_keys(connection), *load_iam_keys(connection)]
         finally:
             connection.close()
+    rows.sort(key=lambda row: (row.created_ms, row.id))
     listed = [
         {"id": row.id, "channel": row.channel, "name": row.name, "created_at": isoformat(row.created_ms)}
         for row in rows
@@ -91,14 +118,14 @@ def list_(place: Place, as_json: bool) -> None:
     elif listed:
         print_table(("ID", "CHANNEL", "NAME", "CREATED"), [tuple(row.values()) for row in listed])
     else:
-        click.echo("There is no API key yet; `headgate keys create CHANNEL` makes one.", err=True)
+        click.echo("There is no key yet; `headgate keys create CHANNEL` makes one.", err=True)
 
 
 @keys.command
 @click.argument("id")
 @placed
 def revoke(place: Place, id: str) -> None:
-    """Revoke the API key with this ID: from now on it opens nothing.
+    """Revoke the key with this ID: from now on it opens nothing.
 
     \b
     Example:
@@ -110,5 +137,5 @@ def revoke(place: Place, id: str) -> None:
     if not (id.isascii() and id.isalnum() and place.state.store.exists()) or not change(
         place, lambda changes: changes.revoke_key(id)
     ):
-        raise NotFound(f"There is no API key with the id {visible(id)}; `headgate keys list` shows them.")
+        raise NotFound(f"There is no key with the id {visible(id)}; `headgate keys list` shows them.")
     click.echo(f"The key {id} is revoked.", err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from headgate.declare.auth import ApiKey, Auth, Jwt, Public, Signed
+from headgate.declare.auth import ApiKey, Auth, Iam, Jwt, Public, Signed
 from headgate.declare.channel import Channel
 from headgate.declare.stores import Field, Header
 
@@ -69,6 +69,8 @@ def auth_words(auth: Auth) -> str:
             return "JWT"
         case Signed(style=style):
             return f"signed ({style})"
+        case Iam():
+            return "IAM signature"
         case function:
             return getattr(function, "__name__", type(function).__name__)
 

@@ -73,7 +73,7 @@ class Place:
         Raises Misuse, with the way out, where something that the channel asks for is not known.
         """
         from headgate.clock import SystemClock
-        from headgate.declare.auth import ApiKey
+        from headgate.declare.auth import ApiKey, Iam
         from headgate.declare.settings import Secret
         from headgate.errors import Misuse
         from headgate.testing.credentials import Credentials
@@ -89,7 +89,12 @@ class Place:
                 f"There is no development key for {channel.path} yet: start `headgate dev` once, which makes one up, "
                 f"or make one with `headgate keys create {channel.name}`."
             )
-        return Credentials(settings, SystemClock(), made_up["api_keys"])
+        if isinstance(channel.auth, Iam) and "iam" not in made_up:
+            raise Misuse(
+                f"There is no development access key yet: start `headgate dev` once, which makes one up, or make one "
+                f"with `headgate keys create {channel.name}` and sign with it."
+            )
+        return Credentials(settings, SystemClock(), made_up["api_keys"], made_up.get("iam", {}))
 
     @contextmanager
     def index(self) -> Iterator[LocalIndex]:

@@ -125,17 +125,21 @@ class Post:
         if name := _key_header(self._channel):
             id_ = self._said.get(name, id_)
             headers[name] = id_
-        return Parcel(body, lambda: {**headers, **self._shown_for(body, id_), **self._said}, good, self._channel.many)
 
-    def _shown_for(self, body: bytes, id_: str) -> dict[str, str]:
+        def shown(url: str) -> dict[str, str]:
+            return {**headers, **self._shown_for(url, body, id_), **self._said}
+
+        return Parcel(body, shown, good, self._channel.many)
+
+    def _shown_for(self, url: str, body: bytes, id_: str) -> dict[str, str]:
         """Credentials that are fresh; those that do not depend on the body are kept for a while."""
-        from headgate.declare.auth import Signed
+        from headgate.declare.auth import Iam, Signed
 
         if self._credentials is None:
             return {}
         minute = SystemClock().now_ms() // 60_000
-        if isinstance(self._channel.auth, Signed) or self._shown[0] != minute:
-            made = self._credentials.headers(self._channel, body, sender=self._sender, id_=id_)
+        if isinstance(self._channel.auth, Signed | Iam) or self._shown[0] != minute:
+            made = self._credentials.headers(self._channel, body, sender=self._sender, id_=id_, url=url)
             self._shown = (minute, {name.lower(): value for name, value in made.items()})
         return self._shown[1]
 
@@ -150,14 +154,14 @@ def _key_header(channel: Channel) -> str:
 
 def _credentials(place: Place, channel: Channel, said: Collection[str]) -> Credentials | None:
     """What fills in credentials; None where the user shows some, or where there is nothing to fill in."""
-    from headgate.declare.auth import ApiKey, Jwt, Signed
+    from headgate.declare.auth import ApiKey, Iam, Jwt, Signed
 
     if not _CREDENTIALS.isdisjoint(said):
         return None
     match channel.auth:
         case Jwt(secret=None):
             raise Misuse(f"{channel.path} trusts tokens of another issuer; say -H 'Authorization: Bearer TOKEN'.")
-        case Jwt() | ApiKey() | Signed():
+        case Jwt() | ApiKey() | Signed() | Iam():
             return place.credentials(channel)
         case _:
             return None

@@ -43,7 +43,7 @@ def token(place: Place, channel: str, sub: str, expires: int, scopes: tuple[str,
     Example:
       curl -H "Authorization: Bearer $(headgate token orders)" --json @order.json localhost:8000/orders
     """
-    from headgate.declare.auth import ApiKey, Jwt, Public, Signed
+    from headgate.declare.auth import ApiKey, Iam, Jwt, Public, Signed
 
     found = place.channel(channel)
     match found.auth:
@@ -56,7 +56,7 @@ def token(place: Place, channel: str, sub: str, expires: int, scopes: tuple[str,
             print(place.credentials(found).api_keys[found.name])
         case Public():
             raise Misuse(f"{found.path} is Public: post without a token.")
-        case Signed():
-            raise Misuse(f"{found.path} wants every body signed, not a token; `headgate send` signs.")
+        case Signed() | Iam():
+            raise Misuse(f"{found.path} wants every request signed, not a token; `headgate send` signs.")
         case _:
             raise Misuse(f"{found.path} asks a function of yours who may post; only you know what it wants.")

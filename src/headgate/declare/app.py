@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
-from headgate.declare.auth import Jwt, Signed
+from headgate.declare.auth import Iam, Jwt, Signed
 from headgate.declare.channel import Channel
 from headgate.declare.later import refuse_name
 from headgate.declare.settings import Env, Secret
@@ -124,6 +124,8 @@ class App:
 
 
 def _clash(one: Channel, two: Channel) -> str | None:
+    if isinstance(one.auth, Iam) and isinstance(two.auth, Iam) and one.auth.region != two.auth.region:
+        return "an app is in one region, and another channel says auth=Iam() with another"
     if not isinstance(one.path, str) or not isinstance(two.path, str):
         return None
     if one.path == two.path:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from ipaddress import ip_address
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 from urllib.parse import urlsplit
 
 from headgate import limits
 from headgate.declare.settings import Setting
-from headgate.declare.shape import MAYBE_SETTING, SETTING, SETTINGS, TEXTS, WHOLE, given, misfits
+from headgate.declare.shape import MAYBE_SETTING, SETTING, SETTINGS, TEXT, TEXTS, WHOLE, given, misfits
 from headgate.http import Request
 
 Style = Literal["standard", "stripe", "github"]
@@ -28,6 +29,8 @@ _JWT = {
     "scopes": TEXTS,
     "leeway_s": WHOLE,
 }
+_IAM = {"region": TEXT}
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
 _SIGNED = {"secret": SETTINGS, "window_s": WHOLE}
 
 
@@ -122,7 +125,31 @@ class Signed:
             yield f"Signed `window_s=` must be 1 to {limits.SIGNED_WINDOW.value} seconds."
 
 
-Auth = Public | ApiKey | Jwt | Signed | Callable[[Request], str | Awaitable[str]]
+@dataclass(frozen=True, slots=True)
+class Iam:
+    """AWS Signature Version 4, as `aws` tools and SDKs sign. On AWS, API Gateway and IAM decide who may post.
+
+    Here the access keys are those that `headgate dev` or `headgate keys create CHANNEL` made. A request must sign its
+    headers host and x-amz-*, its body, `region` and the service execute-api, at most 5 minutes ago. Whatever is
+    wrong is 403. The principal is the access key's id; on AWS the ARN of the caller. Needs the extra `iam`.
+    """
+
+    region: str = "us-east-1"
+
+    service: ClassVar[str] = "execute-api"
+
+    def sentences(self) -> Iterator[str]:
+        """What of it cannot be honoured."""
+        if wrong := list(misfits("Iam ", given(self, _IAM), _IAM)):
+            yield from wrong
+            return
+        if not _REGION.fullmatch(self.region):
+            yield f'Iam `region=` is {self.region!r}; say the name of an AWS region, as in "eu-west-1".'
+        if find_spec("botocore") is None:
+            yield "Iam needs botocore to check signatures; add it with `pip install 'headgate[iam]'`."
+
+
+Auth = Public | ApiKey | Jwt | Signed | Iam | Callable[[Request], str | Awaitable[str]]
 """A function of your own returns the principal, or raises `Unauthorized` or `Forbidden`.
 
 It may be `async def`. It runs outside the event loop, with the request (without its body). Any other exception is

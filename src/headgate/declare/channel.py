@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from pydantic_core import SchemaValidator
 
 from headgate import limits
-from headgate.declare.auth import ApiKey, Auth, Jwt, Public, Signed
+from headgate.declare.auth import ApiKey, Auth, Iam, Jwt, Public, Signed
 from headgate.declare.delivery import Delivery, Direct
 from headgate.declare.model import adapter_of, index_fault, key_fault, model_fault
 from headgate.declare.shape import FLAG, NUMBER, TEXT, TEXTS, WHOLE, given, misfits
@@ -85,8 +85,8 @@ class Channel:
     - `key`: the body's field that makes a message the same (`"id"`, `"meta.id"`), or a `Header`; made by headgate
     - `scope`: `"principal"` if a key from the body counts per sender; `"channel"`
     - `many`: True or `"each"` for arrays that are judged item by item, `"all"` for all or none; False
-    - `auth`: `ApiKey()`, `Jwt(...)`, `Signed(...)`, a function from a `Request` to the principal, or `Public()`;
-      nothing, it has to be said
+    - `auth`: `ApiKey()`, `Jwt(...)`, `Signed(...)`, `Iam()`, a function from a `Request` to the principal, or
+      `Public()`; nothing, it has to be said
     - `delivery`: `Direct()`, the only one in this version
     - `indexes`: fields to find messages by, as in `["customer", "meta.company_id"]`; none
     - `keep`: how long a message stays, as in `timedelta(days=1)`; for ever
@@ -284,10 +284,10 @@ class Channel:
         match self._auth:
             case None:
                 yield (
-                    "say who may post: auth=ApiKey(), Jwt(...), Signed(...), a function of yours, "
+                    "say who may post: auth=ApiKey(), Jwt(...), Signed(...), Iam(), a function of yours, "
                     "or Public() for anyone."
                 )
-            case Jwt() | Signed() as auth:
+            case Jwt() | Signed() | Iam() as auth:
                 yield from auth.sentences()
             case Public() | ApiKey():
                 pass

@@ -14,7 +14,6 @@ _NAMES = {
     "Done": ("handlers", _STORE),
     "Failed": ("handlers", _STORE),
     "RetryPolicy": ("handlers", _STORE),
-    "Iam": ("IAM signatures", "use Jwt, ApiKey or Signed"),
     "Archive": ("archives", "messages are kept in the index for as long as `keep=` says"),
     "handler": ("handlers", _STORE),
     "topic": ("topics", "leave it out"),

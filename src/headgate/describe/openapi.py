@@ -14,7 +14,7 @@ from typing import Any
 from headgate import limits
 from headgate.clock import isoformat
 from headgate.declare.app import App
-from headgate.declare.auth import ApiKey, Jwt, Public, Signed
+from headgate.declare.auth import ApiKey, Iam, Jwt, Public, Signed
 from headgate.declare.channel import Channel
 from headgate.declare.stores import Field, Header
 from headgate.describe.schemas import REF, SCHEMAS, Node, about, models, narrowed, stored
@@ -240,7 +240,9 @@ def _post_errors(channel: Channel) -> Iterator[Answerable]:
 
 def _read_errors(channel: Channel) -> Iterator[Answerable]:
     """What any request to a channel may be answered."""
-    if not isinstance(channel.auth, Public):
+    if isinstance(channel.auth, Iam):
+        yield Forbidden()
+    elif not isinstance(channel.auth, Public):
         yield Unauthorized(headers=_CHALLENGE)
         yield Forbidden(headers=_CHALLENGE if isinstance(channel.auth, Jwt) else ())
     yield Broken()
@@ -355,6 +357,10 @@ def _schemes(channel: Channel) -> dict[str, Node]:
             header, about_it = _SIGNATURES[style]
             signature = {"type": "apiKey", "in": "header", "name": header, "description": about_it}
             return {f"{channel.name}.signature": signature}
+        case Iam():
+            scheme = f"AWS Signature Version 4, for {channel.auth.region} and {channel.auth.service}."
+            sigv4 = {"type": "apiKey", "in": "header", "name": "Authorization", "description": scheme}
+            return {f"{channel.name}.iam": {**sigv4, "x-amazon-apigateway-authtype": "awsSigv4"}}
         case _:
             return {}
 

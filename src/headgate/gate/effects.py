@@ -36,6 +36,34 @@ class LookUpJwks(NamedTuple):
     missing: bool
 
 
+class Resign(NamedTuple):
+    """Sign the request anew, as AWS Signature Version 4 has it, with the secret of an access key.
+
+    `signed` names the headers that are signed, `digest` is the SHA-256 of the body in hexadecimal, `stamp` the time of
+    signing. Answer: a Resigned, or None where there is no such access key, after as much work.
+    """
+
+    access_key_id: str
+    request: Request
+    signed: tuple[str, ...]
+    digest: str
+    stamp: str
+    region: str
+    service: str
+
+
+class Resigned(NamedTuple):
+    """The signature that the access key's owner would have made, and what the key is good for.
+
+    `session_token` is empty for a lasting key; `channel` is empty where it opens every Iam channel.
+    """
+
+    signature: str
+    session_token: str
+    channel: str
+    expired: bool
+
+
 class Call(NamedTuple):
     """Run the user's verifier off the event loop. Answer: what it returns; what it raises is thrown in."""
 
@@ -69,4 +97,4 @@ class Find(NamedTuple):
     after: str | None
 
 
-Effect = Admit | ReadBody | LookUpKey | LookUpJwks | Call | Commit | Get | Find
+Effect = Admit | ReadBody | LookUpKey | LookUpJwks | Resign | Call | Commit | Get | Find

@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from headgate import limits
 from headgate.clock import Clock
-from headgate.declare.auth import ApiKey, Jwt, Public, Signed
+from headgate.declare.auth import ApiKey, Iam, Jwt, Public, Signed
 from headgate.declare.channel import Channel
 from headgate.engine import ApiKeyRow
 from headgate.errors import Broken, Forbidden, Refusal, Unauthorized
 from headgate.gate.credentials import Bearer, Verification, is_principal, resolved
 from headgate.gate.credentials import ChannelVerifier as ChannelVerifier
 from headgate.gate.effects import Call, LookUpKey
+from headgate.gate.iam import IamVerifier
 from headgate.gate.signed import SignedVerifier
 from headgate.http import Problem, Request
 
@@ -46,6 +47,8 @@ def verifier_for(channel: Channel, settings: Mapping[str, str], clock: Clock) ->
         case Signed() as auth:
             found = [resolved(secret, settings, channel.path) for secret in auth.secrets]
             return SignedVerifier(auth, found, channel.path, channel.name, clock)
+        case Iam() as auth:
+            return IamVerifier(channel.name, auth.region, auth.service, clock)
         case verifier:
             return OwnVerifier(verifier, channel.name)
 

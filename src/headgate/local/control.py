@@ -19,6 +19,7 @@ from headgate.declare.app import App
 from headgate.errors import Invalid, NotFound, Unauthorized
 from headgate.gate.verify import new_api_key
 from headgate.local.engine import LocalEngine
+from headgate.local.keys import new_iam_key
 
 
 class Control:
@@ -34,6 +35,7 @@ class Control:
         """For Starlette."""
         return [
             Route("/-/control/keys", self._create_key, methods=["POST"]),
+            Route("/-/control/iam-keys", self._create_iam_key, methods=["POST"]),
             Route("/-/control/keys/{id}", self._revoke_key, methods=["DELETE"]),
             Route("/-/control/messages/delete", self._delete_message, methods=["POST"]),
         ]
@@ -46,9 +48,20 @@ class Control:
         await asyncio.to_thread(self._engine.keys.add_api_key, row)
         return JSONResponse({"id": row.id, "key": key}, 201)
 
+    async def _create_iam_key(self, request: Request) -> Response:
+        channel, name, session_s = await self._asked(request, "channel", "name", "session_s")
+        if channel not in self._channels:
+            raise NotFound("There is no such channel.")
+        if not (session_s.isascii() and session_s.isdigit() and len(session_s) < 10):
+            raise Invalid("Send session_s as a number of seconds.")
+        row = new_iam_key(channel, name, self._clock.now_ms(), int(session_s))
+        await asyncio.to_thread(self._engine.keys.add_iam_key, row)
+        return JSONResponse(row._asdict(), 201)
+
     async def _revoke_key(self, request: Request) -> Response:
         self._check(request)
-        if not await asyncio.to_thread(self._engine.keys.remove_api_key, request.path_params["id"]):
+        keys, id_ = self._engine.keys, request.path_params["id"]
+        if not await asyncio.to_thread(lambda: keys.remove_api_key(id_) or keys.remove_iam_key(id_)):
             raise NotFound
         return Response(status_code=204)
 

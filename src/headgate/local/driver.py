@@ -10,7 +10,19 @@ from typing import Any
 from headgate.clock import Clock
 from headgate.errors import Unavailable
 from headgate.gate.answer import Gate, Steps
-from headgate.gate.effects import Admit, Call, Commit, Effect, Find, Get, LookUpJwks, LookUpKey, ReadBody
+from headgate.gate.effects import (
+    Admit,
+    Call,
+    Commit,
+    Effect,
+    Find,
+    Get,
+    LookUpJwks,
+    LookUpKey,
+    ReadBody,
+    Resign,
+    Resigned,
+)
 from headgate.gate.observe import contained
 from headgate.http import RETRY_AFTER_S, Reply, Request, behind_proxy
 from headgate.local.engine import LocalEngine
@@ -42,6 +54,12 @@ class Driver:
         if self._groups is None:
             self._groups = Groups(self.engine.index, asyncio.get_running_loop())
         return self._groups
+
+    def resigned(self, asked: Resign) -> Resigned | None:
+        """The answer to `Resign`. botocore is loaded by whoever serves an Iam channel alone."""
+        from headgate.local.sigv4 import resigned
+
+        return resigned(asked, self.engine.keys.iam_key(asked.access_key_id), self.clock.now_ms())
 
     def drive(self, request: Request, read: Callable[[int], None], done: Callable[[Reply], None]) -> Drive:
         """A drive that is not begun. When the gate wants the body, `read` is called with the most bytes it takes, and
@@ -120,6 +138,8 @@ class Drive:
                         step, answer = self._steps.send, self._driver.buckets.take(channel, throttle)
                     case LookUpKey(id_):
                         step, answer = self._steps.send, self._driver.engine.keys.api_key(id_)
+                    case Resign() as asked:
+                        step, answer = self._steps.send, self._driver.resigned(asked)
                     case effect:
                         self._driver.later(self, effect)
                         return

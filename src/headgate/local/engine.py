@@ -9,7 +9,7 @@ from headgate.clock import Clock
 from headgate.errors import Misuse
 from headgate.local.claims import Claims
 from headgate.local.index import LocalIndex
-from headgate.local.keys import LocalKeys, load_keys
+from headgate.local.keys import LocalKeys, load_iam_keys, load_keys
 from headgate.local.schema import fingerprint_key, know_channels, open_reading, open_writing
 from headgate.local.state import sync_folder
 from headgate.local.upkeep import Upkeep
@@ -30,7 +30,7 @@ class LocalEngine:
         know_channels(connection, channels)
         claims = Claims(fingerprint_key(connection))
         claims.load(connection)
-        keys = load_keys(connection)
+        keys, iam = load_keys(connection), load_iam_keys(connection)
         self._on_broken = on_broken
         self.ready = True
         self.index = LocalIndex(store, claims, clock)
@@ -42,7 +42,7 @@ class LocalEngine:
             on_broken=self._break,
         )
         self.index.write_with(self._writer)
-        self.keys = LocalKeys(keys, self._writer.change, clock)
+        self.keys = LocalKeys(keys, self._writer.change, clock, iam)
         self._upkeep = Upkeep(store, self.index.sweep)
 
     def _after_commit(self, done: bool) -> None:

@@ -57,6 +57,7 @@ class Exchange:
             request_id(headers, new_id()),
             driver.clock.now_ms(),
             driver.client(protocol.client, headers),
+            scope["headers"],
         )
         self._drive: Drive | None = None
         self._limit_bytes: int | None = None  # of the body, while the gate waits for it

@@ -16,6 +16,7 @@ import uvicorn
 from headgate import limits
 from headgate.clock import Clock
 from headgate.declare.app import App
+from headgate.declare.auth import Iam
 from headgate.events import Faulted, Refused
 from headgate.gate.answer import Gate
 from headgate.gate.observe import Observer
@@ -39,6 +40,8 @@ class Server:
     def __init__(
         self, app: App, engine: LocalEngine, settings: dict[str, str], clock: Clock, control_token: str = ""
     ) -> None:
+        if any(isinstance(channel.auth, Iam) for channel in app.channels):
+            import headgate.local.sigv4  # noqa: F401 - takes a while, which the first sender need not wait
         self.observer = Observer()
         self.driver = Driver(Gate(app, settings, clock, self.observer, new_id), engine, clock)
         self._service = Service(app, engine, self.observer, clock, control_token).asgi
@@ -56,6 +59,7 @@ class Server:
             request_id(headers, new_id()),
             self.driver.clock.now_ms(),
             self.driver.client(scope.get("client"), headers),
+            [*scope["headers"]],
         )
         reply = await self._answer(request, receive)
         if reply is not None:

@@ -134,16 +134,18 @@ class StateFolder:
     # ------------------------------------------------------------------------------------------------------ secrets
 
     def credentials(self) -> dict[str, Any]:
-        """What `dev` invented: `{"secrets": {name: value}, "api_keys": {channel: key}}`."""
+        """What `dev` invented: `{"secrets": {name: value}, "api_keys": {channel: key}}`, and
+        `"iam": {"access_key_id", "secret_access_key", "region", "service"}` where a channel wants signatures."""
         file = self.path / _CREDENTIALS
         try:
             kept = json.loads(file.read_bytes())
             secrets_, api_keys = _texts(kept["secrets"]), _texts(kept["api_keys"])
+            iam = {"iam": _texts(kept["iam"])} if "iam" in kept else {}
         except FileNotFoundError:
             return {"secrets": {}, "api_keys": {}}
         except (ValueError, KeyError, TypeError, RecursionError):
             raise Misuse(f"{file} is damaged; remove it, and dev makes a new one.") from None
-        return {"secrets": secrets_, "api_keys": api_keys}
+        return {"secrets": secrets_, "api_keys": api_keys, **iam}
 
     def keep_credentials(self, credentials: Mapping[str, Any]) -> None:
         """Keep them, readable for the owner alone."""

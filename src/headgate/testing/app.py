@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from headgate.declare.app import App
-from headgate.declare.auth import ApiKey, Jwt, Public, Signed
+from headgate.declare.auth import ApiKey, Iam, Jwt, Public, Signed
 from headgate.declare.channel import Cors, Throttle
 from headgate.declare.settings import Secret
 from headgate.declare.stores import Header
@@ -84,5 +84,6 @@ app.channel("/small", auth=Public(), body_limit_bytes=100)
 app.channel("/brief", key="id", keep=timedelta(seconds=1), auth=Public(), read=True)
 app.channel("/hooks", key=Header("webhook-id"), auth=Signed(Secret("CONFORMANCE_WEBHOOK_SECRET")))
 app.channel("/browser", auth=Public(), cors=Cors((ORIGIN,)))
+app.channel("/iam", Note, key="id", indexes=["topic"], auth=Iam())
 app.channel("/broken", auth=breaks)
 app.channel("/shaped", Note, key="id", auth=Public(), accepted=shaped, problem=told)

@@ -15,10 +15,11 @@ from urllib.parse import quote
 
 from headgate.clock import ManualClock
 from headgate.declare.app import App
-from headgate.declare.auth import ApiKey
+from headgate.declare.auth import ApiKey, Iam
 from headgate.declare.channel import Channel
 from headgate.gate.verify import new_api_key
 from headgate.local.engine import LocalEngine
+from headgate.local.keys import new_iam_key
 from headgate.local.server import Server
 from headgate.local.state import StateFolder
 from headgate.message import Message
@@ -27,6 +28,7 @@ from headgate.testing.credentials import SENDER, Credentials
 
 _PAGE = 1_000
 _REPLY_S = 30
+_HOST = "test"
 
 
 class AppUnderTest:
@@ -39,6 +41,7 @@ class AppUnderTest:
         self.app = app
         self.clock = ManualClock()
         self._api_keys: dict[tuple[str, str], str] = {}
+        self._access_keys: dict[str, dict[str, str]] = {}
         state = StateFolder(folder)
         with ExitStack() as up:
             state.hold()
@@ -48,7 +51,7 @@ class AppUnderTest:
             up.callback(self._engine.close)
             self._server = Server(app, self._engine, settings, self.clock)
             self._up = up.pop_all()
-        self._credentials = Credentials(settings, self.clock)
+        self._settings = settings
         self._stop: asyncio.Event
         self._loop: Future[asyncio.AbstractEventLoop] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="headgate-app", daemon=True)
@@ -76,7 +79,7 @@ class AppUnderTest:
         if token is not None:
             shown["Authorization"] = f"Bearer {token}"
         elif auth:
-            shown = {**self._credentials_for(path, content, as_), **shown}
+            shown = {**self._credentials_for(method, path, content, as_), **shown}
         if content and "content-type" not in map(str.lower, shown):
             shown["Content-Type"] = "application/json"
         loop = self._loop.result()
@@ -111,7 +114,6 @@ class AppUnderTest:
 
     async def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         target, _, query = path.partition("?")
-        raw_path = quote(target, safe="/%:@!$&'()*+,;=~-._")
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -119,11 +121,11 @@ class AppUnderTest:
             "method": method,
             "scheme": "http",
             "path": target,
-            "raw_path": raw_path.encode(),
+            "raw_path": _raw(target).encode(),
             "query_string": query.encode(),
             "root_path": "",
             "headers": [
-                (b"host", b"test"),
+                (b"host", _HOST.encode()),
                 (b"content-length", b"%d" % len(body)),
                 *((name.lower().encode(), value.encode()) for name, value in headers.items()),
             ],
@@ -143,14 +145,17 @@ class AppUnderTest:
         content = b"".join(event.get("body", b"") for event in sent[1:])
         return Answer(sent[0]["status"], Headers(pairs), b"" if method == "HEAD" else content)
 
-    def _credentials_for(self, path: str, body: bytes, sender: str) -> dict[str, str]:
-        target = path.partition("?")[0]
+    def _credentials_for(self, method: str, path: str, body: bytes, sender: str) -> dict[str, str]:
+        target, mark, query = path.partition("?")
+        url = f"http://{_HOST}{_raw(target)}{mark}{query}"
         parent = target.rpartition("/")[0] or "/"
         for channel in sorted(self.app.channels, key=lambda channel: channel.path != target):
             if channel.path in (target, parent):
                 if isinstance(channel.auth, ApiKey):
                     return {"Authorization": f"Bearer {self._api_key(channel, sender)}"}
-                return self._credentials.headers(channel, body, sender=sender)
+                iam = self._access_key(channel.auth, sender) if isinstance(channel.auth, Iam) else {}
+                credentials = Credentials(self._settings, self.clock, {}, iam)
+                return credentials.headers(channel, body, sender=sender, url=url, method=method)
         return {}
 
     def _api_key(self, channel: Channel, sender: str) -> str:
@@ -159,6 +164,13 @@ class AppUnderTest:
             self._engine.keys.add_api_key(row)
             self._api_keys[channel.name, sender] = key
         return self._api_keys[channel.name, sender]
+
+    def _access_key(self, auth: Iam, sender: str) -> dict[str, str]:
+        if sender not in self._access_keys:
+            row = new_iam_key("", sender, self.clock.now_ms())
+            self._engine.keys.add_iam_key(row)
+            self._access_keys[sender] = {"access_key_id": row.id, "secret_access_key": row.secret}
+        return {**self._access_keys[sender], "region": auth.region, "service": auth.service}
 
     def _channel(self, name: str) -> Channel:
         for channel in self.app.channels:
@@ -174,6 +186,11 @@ class AppUnderTest:
             found += page.messages
             if (after := page.next) is None:
                 return found
+
+
+def _raw(path: str) -> str:
+    """A path as it is sent."""
+    return quote(path, safe="/%:@!$&'()*+,;=~-._")
 
 
 def _content(value: Any, body: bytes | str | None) -> bytes:

@@ -15,7 +15,7 @@ import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
@@ -40,12 +40,13 @@ class Site:
     """An address that serves headgate.testing.app.
 
     `settings` holds the values of the secrets it was started with, `api_keys` the keys that alice and bob have for
-    the channel `notes`.
+    the channel `notes`, `iam` an access key as `headgate keys --json` tells it; without one, what needs it is skipped.
     """
 
     base_url: str
     settings: Mapping[str, str] = field(repr=False)
     api_keys: Mapping[str, str] = field(repr=False)
+    iam: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -66,18 +67,21 @@ class Site:
     ) -> Answer:
         """Post a message (bytes as they are, anything else as JSON) with good credentials."""
         body = message if isinstance(message, bytes) else json.dumps(message, ensure_ascii=False).encode()
-        sent = {"Content-Type": "application/json", **self.credentials(channel, sender, body), **(headers or {})}
+        shown = self.credentials(channel, sender, body, "POST")
+        sent = {"Content-Type": "application/json", **shown, **(headers or {})}
         return self.ask("POST", _CHANNELS[channel].path, body, sent)
 
     def read(self, channel: str, rest: str, *, sender: str = "alice") -> Answer:
         """GET what is behind a channel: `/key` or `?index=value`."""
-        return self.ask("GET", _CHANNELS[channel].path + rest, None, self.credentials(channel, sender))
+        shown = self.credentials(channel, sender, b"", "GET", rest)
+        return self.ask("GET", _CHANNELS[channel].path + rest, None, shown)
 
-    def credentials(self, channel: str, sender: str, body: bytes = b"") -> dict[str, str]:
-        """The headers that open a channel."""
-        api_keys = {"notes": self.api_keys[sender]}
-        signer = Credentials(self.settings, SystemClock(), api_keys)
-        return signer.headers(_CHANNELS[channel], body, sender=sender, id_=f"msg_{uuid4()}")
+    def credentials(self, channel: str, sender: str, body: bytes, method: str, rest: str = "") -> dict[str, str]:
+        """The headers that open a channel, for one request to what is behind it."""
+        found = _CHANNELS[channel]
+        url = self.base_url.rstrip("/") + found.path + rest
+        signer = Credentials(self.settings, SystemClock(), {"notes": self.api_keys[sender]}, self.iam)
+        return signer.headers(found, body, sender=sender, id_=f"msg_{uuid4()}", url=url, method=method)
 
     def token(self, channel: str, **claims: object) -> str:
         """A token with claims of one's own; None leaves one out."""
@@ -114,6 +118,11 @@ def is_problem(answer: Answer, status: int, reason: str | None = None) -> list[d
 
 def pointers(answer: Answer, status: int = 400) -> set[str]:
     return {error["pointer"] for error in is_problem(answer, status)}
+
+
+def needs_access_key(site: Site) -> None:
+    if not site.iam:
+        pytest.skip("the site was given no access key")
 
 
 def is_replay(answer: Answer) -> bool:
@@ -269,7 +278,7 @@ class HttpScenarios:
 
     def test_an_unknown_address_is_404(self, site: Site) -> None:
         for path in ("/", "/nothing", "/notes/", "/notes/1/2", "/NOTES", "/-/nothing", "/silent/1", "/any/../notes/x"):
-            is_problem(site.ask("GET", path, None, site.credentials("notes", "alice")), 404)
+            is_problem(site.ask("GET", path, None, site.credentials("notes", "alice", b"", "GET")), 404)
         is_problem(site.read("notes", f"/{new_key()}"), 404)
 
     def test_another_method_is_405_and_says_which_are_allowed(self, site: Site) -> None:
@@ -427,7 +436,7 @@ class HttpScenarios:
 
     def test_a_declared_header_has_to_be_there_to_be_the_key(self, site: Site) -> None:
         body = b'{"type":"paid"}'
-        headers = site.credentials("hooks", "alice", body)
+        headers = site.credentials("hooks", "alice", body, "POST")
         assert site.ask("POST", "/hooks", body, headers).json() == {"id": headers["webhook-id"]}
         assert is_replay(site.ask("POST", "/hooks", body, headers))
 
@@ -477,10 +486,34 @@ class HttpScenarios:
         is_problem(site.ask("POST", "/nested", b"{}", {"Authorization": f"Bearer {token}"}), 403)
 
     def test_a_signature_fits_its_body_alone(self, site: Site) -> None:
-        headers = site.credentials("hooks", "alice", b'{"amount":1}')
+        headers = site.credentials("hooks", "alice", b'{"amount":1}', "POST")
         is_problem(site.ask("POST", "/hooks", b'{"amount":2}', headers), 401)
         is_problem(site.ask("POST", "/hooks", b'{"amount":1} ', headers), 401)
         assert site.ask("POST", "/hooks", b'{"amount":1}', headers).status == 201
+
+    def test_a_request_signed_with_an_access_key_is_taken_and_its_message_read(self, site: Site) -> None:
+        needs_access_key(site)
+        sent = note(topic=f"é &+% {new_key()}")
+        assert site.post("iam", sent).status == 201
+        assert site.read("iam", f"/{sent['id']}").json()["body"] == sent
+        query = f"?topic={quote(str(sent['topic']), safe='')}&limit=1"
+        assert [item["key"] for item in site.read("iam", query).json()["items"]] == [sent["id"]]
+
+    def test_what_is_not_well_signed_is_403(self, site: Site) -> None:
+        needs_access_key(site)
+        body = json.dumps(note()).encode()
+        good = {"Content-Type": "application/json", **site.credentials("iam", "alice", body, "POST")}
+        stranger = replace(site, iam={**site.iam, "access_key_id": "AKIAIOSFODNN7EXAMPLE"})
+        for headers, content in (
+            ({}, body),
+            ({"Authorization": "Bearer x"}, body),
+            (good, body + b" "),
+            ({**good, "X-Amz-Date": "20260101T000000Z"}, body),
+            ({**good, "X-Amz-Meta": "unsigned"}, body),
+            (stranger.credentials("iam", "alice", body, "POST"), body),
+        ):
+            is_problem(site.ask("POST", "/iam", content, headers), 403)
+        assert site.ask("POST", "/iam", body, good).status == 201
 
     # ------------------------------------------------------------------------------------------------------- reading
 

@@ -24,13 +24,13 @@ _TAKEN = ("stored", "replayed")
 
 @dataclass(frozen=True)
 class Parcel:
-    """One request: its body, what makes its headers, and for each message in it whether the channel should take it.
+    """One request: its body, what makes its headers for a URL, and for each message whether the channel should take it.
 
     It may be sent again: with the same body under the same key, and with credentials that are fresh.
     """
 
     body: bytes
-    headers: Callable[[], Mapping[str, str]]
+    headers: Callable[[str], Mapping[str, str]]
     good: Sequence[bool]
     many: bool
 
@@ -124,7 +124,8 @@ class Sender:
         while True:
             before_s = self._clock.elapsed_s()
             try:
-                async with session.post(self._url(), data=parcel.body, headers=parcel.headers()) as response:
+                url = self._url()
+                async with session.post(url, data=parcel.body, headers=parcel.headers(url)) as response:
                     body = await response.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 answer: Answer | str = type(error).__name__
