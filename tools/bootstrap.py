@@ -31,6 +31,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "uv.lock"
+TOOLKIT_LOCK = ROOT / "src" / "headgate" / "cdk" / "assets" / "toolkit" / "package-lock.json"
 VENV = ROOT / ".venv"
 MADE = VENV / "made.json"
 TOOLS = ROOT / ".tools"
@@ -53,6 +54,7 @@ def main() -> None:
         shutil.rmtree(VENV)  # its scripts name the folder they were made in
     started = time.monotonic()
     sync(usable_uv() or fetched_uv(), groups)
+    install_toolkit()
     MADE.write_text(json.dumps(wanted))
     say(f".venv is ready ({time.monotonic() - started:.0f} s).")
 
@@ -66,7 +68,12 @@ def last_made() -> dict[str, Any]:
 
 def digest() -> str:
     """Of all that .venv is made from, this Python's version included."""
-    parts = [LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), repr(sys.version_info[:2]).encode()]
+    parts = [
+        LOCK.read_bytes(),
+        TOOLKIT_LOCK.read_bytes(),
+        (ROOT / "pyproject.toml").read_bytes(),
+        repr(sys.version_info[:2]).encode(),
+    ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -90,6 +97,13 @@ def sync(uv: str, groups: list[str]) -> None:
     say("Making .venv from uv.lock ...")
     if subprocess.run(command, cwd=ROOT, env=environment).returncode:
         sys.exit("uv could not make .venv; its reason stands above.")
+
+
+def install_toolkit() -> None:
+    """The CDK CLI, into the user's cache: what does without it goes on where npm's registry cannot be reached."""
+    program = "from headgate.cdk.toolkit import installed; installed()"
+    if subprocess.run([VENV / "bin" / "python", "-c", program], stderr=subprocess.DEVNULL).returncode:
+        say("The CDK CLI could not be installed: what deploys to AWS, and its tests, will not work.")
 
 
 def usable_uv() -> str | None:
