@@ -138,6 +138,56 @@ class Keys(Protocol):
         """
 
 
+class Entry(NamedTuple):
+    """A message to be appended to its channel's stream. Entries with one `partition` keep their order."""
+
+    message: Message
+    partition: str
+
+
+class Place(NamedTuple):
+    """Where a record is: `sequence` is a whole number in decimal digits, which grows within a shard."""
+
+    shard: str
+    sequence: str
+
+
+class Record(NamedTuple):
+    """A message as it stands in a stream."""
+
+    place: Place
+    partition: str
+    message: Message
+
+
+class Stream(Protocol):
+    """The ordered, partitioned logs of the channels. A record older than its stream's retention is absent."""
+
+    @abstractmethod
+    def append(self, entries: Sequence[Entry]) -> list[Place | None]:
+        """Append messages; where each is, in order, once it is durable, or None where it could not be appended.
+
+        Entries of one partition go to one shard, in the order of the call. Repeating a call appends again.
+        """
+
+    @abstractmethod
+    def shards(self, channel: str) -> list[str]:
+        """The shards of a channel that may have records, in the order of their names."""
+
+    @abstractmethod
+    def read(self, channel: str, shard: str, after: str | None, limit: int) -> list[Record]:
+        """At most `limit` records behind the sequence `after`, or from the oldest one on, in order; [] at the end.
+
+        Sees every record whose `append` has returned. Raises ValueError for an `after` that is no sequence, Unavailable
+        when the stream cannot be read.
+        """
+
+    @abstractmethod
+    def position(self, channel: str, shard: str, since_ms: int | None) -> str | None:
+        """The `after` from which `read` starts at the first record that was received at `since_ms` or later; for None,
+        behind the newest record there is. None is the very start."""
+
+
 class Archive(Protocol):
     """Where the bytes of messages rest."""
 

@@ -92,13 +92,13 @@ class LocalIndex(Index):
         return outcomes  # type: ignore[no-any-return]
 
     def get(self, channel: str, scope: str, key: str) -> Message | None:
-        return self._read(lambda reader: self._get(reader, channel, scope, key))
+        return self.read_with(lambda reader: self._get(reader, channel, scope, key))
 
     def find(
         self, channel: str, scope: str | None, field: str | None, value: str | None, limit: int, after: str | None
     ) -> Page:
         before = _position(after)
-        return self._read(lambda reader: self._find(reader, channel, scope, field, value, limit, before))
+        return self.read_with(lambda reader: self._find(reader, channel, scope, field, value, limit, before))
 
     def delete(self, channel: str, scope: str, key: str) -> bool:
         def delete(connection: sqlite3.Connection) -> bool:
@@ -115,11 +115,11 @@ class LocalIndex(Index):
     def newest(self, limit: int, after: str | None) -> Page:
         """`find` over every channel, those too that the app no longer has."""
         before = _position(after)
-        return self._read(lambda reader: self._find(reader, None, None, None, None, limit, before))
+        return self.read_with(lambda reader: self._find(reader, None, None, None, None, limit, before))
 
     def scopes(self, channel: str, key: str) -> list[str]:
         """The scopes under which a channel holds a key. Looks at every message of the channel."""
-        rows = self._read(
+        rows = self.read_with(
             lambda reader: reader.execute(
                 "SELECT DISTINCT scope FROM message JOIN channel ON channel.id = message.channel"
                 " WHERE channel.name = ? AND key = ? AND (expires_ms IS NULL OR expires_ms > ?) ORDER BY scope",
@@ -362,7 +362,8 @@ class LocalIndex(Index):
         rows = rows[:limit]
         return Page([self._message(row[1:]) for row in rows], str(rows[-1][1]) if more else None)
 
-    def _read(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
+    def read_with(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
+        """What `query` finds, on a connection of this thread's that only reads. Raises Unavailable."""
         try:
             return query(self._reader())
         except sqlite3.Error:

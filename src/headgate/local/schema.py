@@ -11,6 +11,7 @@ from pathlib import Path
 from headgate.errors import Misuse
 from headgate.local.append import ENVELOPES
 from headgate.local.keys import SCHEMA as KEYS_SCHEMA
+from headgate.local.stream import SCHEMA as STREAM_SCHEMA
 
 FILE_NAME = "messages.sqlite3"
 VERSION = 1
@@ -51,6 +52,7 @@ CREATE TABLE field (
 ) WITHOUT ROWID;
 CREATE INDEX field_seq ON field (seq);
 {KEYS_SCHEMA};
+{STREAM_SCHEMA};
 """
 
 

@@ -1,0 +1,73 @@
+"""Streams on SQLite: the cases of every stream, and what only this one has: checkpoints, and a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headgate.clock import ManualClock
+from headgate.local.stream import LocalStream, Log, shard_of
+from headgate.testing.contract.stream import EVENTS, RETENTION_MS, SHARDS, StreamCases, append, entry, everything
+from tests.local.store import Store
+
+
+class Engine:
+    """A store with a stream, by a clock that stands still."""
+
+    def __init__(self, folder: Path, shards: int = SHARDS) -> None:
+        self.clock = ManualClock()
+        self.store = Store(folder, self.clock)
+        numbers = {name: number for number, name in self.store.connection.execute("SELECT id, name FROM channel")}
+        self.stream = LocalStream(
+            numbers, {EVENTS: Log(shards, RETENTION_MS)}, self.clock, self.store.writer, self.store.index.read_with
+        )
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = Engine(tmp_path)
+    yield engine
+    engine.store.close()
+
+
+class TestStream(StreamCases):
+    @pytest.fixture
+    def engine(self, engine: Engine) -> Engine:
+        return engine
+
+
+def test_a_consumer_goes_on_where_it_was(engine: Engine) -> None:
+    places = append(engine, *(entry(engine, str(n), "one") for n in range(4)))
+    shard = places[0].shard
+    assert engine.stream.checkpoint(EVENTS, "totals", shard) is None
+    engine.stream.move(EVENTS, "totals", shard, places[1].sequence)
+    engine.stream.move(EVENTS, "mail", shard, places[3].sequence)
+    after = engine.stream.checkpoint(EVENTS, "totals", shard)
+    assert [record.message.key for record in engine.stream.read(EVENTS, shard, after, 9)] == ["2", "3"]
+
+
+def test_a_sweep_removes_what_is_too_old_and_no_number_comes_again(engine: Engine) -> None:
+    append(engine, *(entry(engine, str(n), "one") for n in range(3)))
+    newest = append(engine, entry(engine, "3", "one"))[0]
+    engine.clock.advance(RETENTION_MS / 1000)
+    assert engine.stream.sweep() == 4
+    assert engine.stream.sweep() == 0
+    assert int(append(engine, entry(engine, "4", "one"))[0].sequence) > int(newest.sequence)
+
+
+def test_records_of_shards_that_are_no_longer_declared_are_read_on(tmp_path: Path) -> None:
+    before = Engine(tmp_path, shards=5)
+    append(before, *(entry(before, str(n)) for n in range(50)))
+    before.store.close()
+    after = Engine(tmp_path, shards=1)
+    assert len(everything(after.stream)) == 50
+    assert append(after, entry(after, "new"))[0].shard == after.stream.shards(EVENTS)[0]
+    after.store.close()
+
+
+@pytest.mark.parametrize(("partition", "shard"), [("a", 0), ("b", 1), ("", 1)])
+def test_a_partition_key_goes_to_the_shard_that_kinesis_would_give_it(partition: str, shard: int) -> None:
+    # md5 of "a" is 0cc1..., of "b" 92eb..., of "" d41d...: the halves of the range meet at 8000...
+    assert shard_of(partition, 2) == shard
