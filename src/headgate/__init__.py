@@ -20,10 +20,16 @@ if TYPE_CHECKING:
     from headgate.declare.channel import Cors as Cors
     from headgate.declare.channel import Throttle as Throttle
     from headgate.declare.delivery import Direct as Direct
+    from headgate.declare.delivery import Queued as Queued
+    from headgate.declare.delivery import RetryPolicy as RetryPolicy
     from headgate.declare.settings import Env as Env
     from headgate.declare.settings import Secret as Secret
     from headgate.declare.stage import stage as stage
     from headgate.declare.stores import Header as Header
+    from headgate.declare.verdict import Done as Done
+    from headgate.declare.verdict import Failed as Failed
+    from headgate.declare.verdict import Permanent as Permanent
+    from headgate.declare.verdict import Retry as Retry
     from headgate.errors import DeclarationError as DeclarationError
     from headgate.errors import Forbidden as Forbidden
     from headgate.errors import Unauthorized as Unauthorized
@@ -46,10 +52,16 @@ _HOMES = {
     "Cors": "declare.channel",
     "Throttle": "declare.channel",
     "Direct": "declare.delivery",
+    "Queued": "declare.delivery",
+    "RetryPolicy": "declare.delivery",
     "Env": "declare.settings",
     "Secret": "declare.settings",
     "stage": "declare.stage",
     "Header": "declare.stores",
+    "Done": "declare.verdict",
+    "Failed": "declare.verdict",
+    "Permanent": "declare.verdict",
+    "Retry": "declare.verdict",
     "DeclarationError": "errors",
     "Forbidden": "errors",
     "Unauthorized": "errors",

@@ -30,6 +30,19 @@ class SystemClock:
         return time.monotonic()
 
 
+class SteadyTime:
+    """Milliseconds that start at `from_ms` and then go on evenly, however the wall clock jumps: what is to happen in a
+    minute happens in a minute."""
+
+    def __init__(self, clock: Clock, from_ms: int) -> None:
+        self._clock = clock
+        self._from_ms = from_ms - round(clock.elapsed_s() * 1000)
+
+    def now_ms(self) -> int:
+        """The time now."""
+        return self._from_ms + round(self._clock.elapsed_s() * 1000)
+
+
 class ManualClock:
     """A clock that stands still until `advance` moves it. Safe to read from several threads."""
 

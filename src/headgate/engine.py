@@ -1,5 +1,18 @@
 """The contract of an engine: what the gate asks of the rooms that keep messages and credentials.
 
+The row of a message is its journal: it alone says how far the message is.
+
+                   begin                     settle: processed
+    ┌──────────┐ ──────────▶ ┌────────────┐ ───────────────────▶ ┌───────────┐
+    │ accepted │             │ processing │                      │ processed │
+    └──────────┘ ◀────────── └────────────┘ ─────────┐           └───────────┘
+     ▲            settle: retried, released          │ settle: failed, rejected
+     │            (or nobody settled in time: begin) ▼
+     │                              redriven ┌────────────────────┐  discarded  ┌───────────┐
+     └────────────────────────────────────── │ failed or rejected │ ──────────▶ │ discarded │
+                                             └────────────────────┘             └───────────┘
+                                                edited: stays dead
+
 Adapters subclass these Protocols explicitly, so that a half-written one does not type-check. `headgate.testing` holds
 the cases every engine has to pass.
 """
@@ -10,7 +23,8 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
-from headgate.message import Message
+from headgate import limits
+from headgate.message import Message, Moment
 
 OutcomeKind = Literal["stored", "replayed", "conflict", "in_progress", "unavailable", "untouched"]
 
@@ -63,6 +77,78 @@ class ArchiveObject(NamedTuple):
     replaces: bytes | None = None
 
 
+class Lease(NamedTuple):
+    """The right to try once, until `until_ms`. `message` is the row as it was when the attempt was counted, this
+    attempt included, with its timeline; no two leases have the same `token`."""
+
+    message: Message
+    token: str
+    until_ms: int
+
+
+class NotYet(NamedTuple):
+    """There is work to do, but not now: somebody has a lease, or it has to wait. `due_ms` is None where nobody can say
+    until when, since another message has to be done first."""
+
+    due_ms: int | None
+
+
+class Settlement(NamedTuple):
+    """How an attempt ended, as it is written to the row.
+
+    - `status`: `processed`, `failed` or `rejected`, which are final; or `accepted`: it is due again after `delay_ms`
+    - `moments`: what is added to the timeline
+    - `error`: what readers of the message are told
+    - `keep_ms`: how long a final row stays; None for ever
+    - `uncounted`: the attempt did not take place, and is not counted after all
+    """
+
+    status: str
+    moments: tuple[Moment, ...] = ()
+    delay_ms: int = 0
+    error: str | None = None
+    keep_ms: int | None = None
+    uncounted: bool = False
+
+
+class Redriven(NamedTuple):
+    """A dead letter is to be worked off again, now, under the same key, its attempts counted from the start."""
+
+    moment: Moment
+
+
+class Edited(NamedTuple):
+    """A dead letter gets another body, and the index values and the order that are in it. What it came with is kept
+    as `original`, and is what a sender's repetition is still compared with."""
+
+    moment: Moment
+    body: bytes
+    fields: tuple[tuple[str, str], ...] = ()
+    order: str = ""
+
+
+class Discarded(NamedTuple):
+    """A dead letter is given up; the row stays for `keep_ms`, or for ever."""
+
+    moment: Moment
+    keep_ms: int | None
+
+
+Alteration = Redriven | Edited | Discarded
+
+DEAD = ("failed", "rejected")
+"""The statuses of dead letters."""
+OPEN = ("accepted", "processing")
+"""The statuses of messages that are waiting or in work."""
+
+
+def lengthened(timeline: tuple[Moment, ...], moments: tuple[Moment, ...]) -> tuple[Moment, ...]:
+    """A timeline with moments added, and no longer than limits.TIMELINE: the first stays, and the newest."""
+    longer = (*timeline, *moments)
+    over = len(longer) - limits.TIMELINE.value
+    return longer if over <= 0 else (longer[0], *longer[over + 1 :])
+
+
 class Index(Protocol):
     """Where messages are found.
 
@@ -77,11 +163,14 @@ class Index(Protocol):
         of several messages with one key in a call, the first decides. With `whole`, either every message is stored
         or replayed, or none is stored. Repeating a call is safe. Never raises: what cannot be written is
         `unavailable`.
+
+        A message with the status `accepted` is in the queue by the same write, and due at once; see `Queue`. Of one
+        call either all messages are `accepted` or none is.
         """
 
     @abstractmethod
     def get(self, channel: str, scope: str, key: str) -> Message | None:
-        """The message under a key, or None. Sees every message whose commit has returned.
+        """The message under a key, with its timeline, or None. Sees every change that has returned.
 
         Raises Unavailable when the store cannot be read.
         """
@@ -98,7 +187,8 @@ class Index(Protocol):
     ) -> Page:
         """Messages of a channel, newest first: all of them, or those whose declared index `field` has `value`.
 
-        A page has at most `limit` of them, and ends behind the one that makes it larger than limits.PAGE_BYTES.
+        Timelines and originals may be left out. A page has at most `limit` of them, and ends behind the one that makes
+        it larger than limits.PAGE_BYTES.
         `scope=None` means every scope. `after` is a `next` of an earlier page; a page starts behind it whatever was
         stored or removed since. Raises ValueError for an `after` that no page gave, Unavailable when the store cannot
         be read.
@@ -107,6 +197,40 @@ class Index(Protocol):
     @abstractmethod
     def delete(self, channel: str, scope: str, key: str) -> bool:
         """Remove a message for good; the key is free again. False where there was none."""
+
+
+class Queue(Protocol):
+    """What is done to the row of a message after the gate. Each verb is one conditional write to one row; each raises
+    Unavailable where that write could not be made, or where nobody knows whether it was.
+
+    How a message gets to whoever works it off is the engine's own business, and promises little: at least once, late,
+    in any order (but for messages with the same `order`), and possibly when there is nothing left to do. `begin` says.
+    """
+
+    @abstractmethod
+    def begin(self, channel: str, scope: str, key: str, lease_ms: int) -> Lease | NotYet | None:
+        """Count an attempt and get the right to make it, for `lease_ms`. None where nothing is to be done: the row is
+        settled, or gone. A lease that has run out is nobody's: the next one may begin."""
+
+    @abstractmethod
+    def settle(self, lease: Lease, settlement: Settlement) -> bool:
+        """Write down how an attempt ended. False, and nothing is changed, where the lease is not the row's any more:
+        somebody else has begun since, or it was settled already. A lease that ran out and that nobody took over may
+        still be settled."""
+
+    @abstractmethod
+    def overdue(self, channel: str, by_ms: int, limit: int) -> list[tuple[str, str]]:
+        """(scope, key) of open messages that have been due for `by_ms` or longer, those longest due first: what a
+        crash left behind, if everything else is as it should be. May lag behind by a second."""
+
+    @abstractmethod
+    def dead(self, channel: str, limit: int, after: str | None) -> Page:
+        """Dead letters of a channel, with their timelines, newest message first; pages as in `Index.find`."""
+
+    @abstractmethod
+    def alter(self, channel: str, scope: str, key: str, alteration: Alteration) -> bool:
+        """Change a dead letter. False, and nothing is changed, where the message is none (any more). A redriven one is
+        in the queue by the same write. Repeating a call is safe: it finds no dead letter the second time."""
 
 
 class Keys(Protocol):

@@ -16,7 +16,6 @@ from headgate.errors import Answerable, FieldFault
 
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
-MADE = 201  # what a stored message is answered with, unless the channel shapes its replies
 RETRY_AFTER_S = 1  # what to wait before sending again, where nothing better is known
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

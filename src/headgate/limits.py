@@ -24,6 +24,7 @@ _AWS_APIGW = (
     "https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html"
 )
 _AWS_DYNAMODB = "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html"
+_AWS_SQS = "https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"
 _OURS = "headgate"
 
 DIRECT_BODY = Limit(
@@ -34,6 +35,14 @@ DIRECT_BODY = Limit(
     "headers; a larger `body_limit_bytes` is refused when the app loads",
     _AWS_LAMBDA,
     "2026-11-20",
+)
+UNREAD_BODY = Limit(
+    "body let in unread",
+    780_000,
+    "bytes",
+    'with `validate="worker"` the body goes through SQS, base64 in an envelope, and an SQS message has at most 1 MiB',
+    _AWS_SQS,
+    "2026-11-21",
 )
 BODY_DEFAULT = Limit(
     "default body",
@@ -137,6 +146,46 @@ TWIN_WAIT = Limit(
     _OURS,
     "2026-11-20",
 )
+QUEUE = Limit(
+    "queue",
+    10_000_000,
+    "messages",
+    "with so many of one channel waiting or in work, further ones get 503; `at_most=` declares less",
+    _OURS,
+    "2026-11-21",
+)
+ATTEMPTS = Limit(
+    "attempts", 100, "attempts", "most that may be declared; what is seen of each is kept", _OURS, "2026-11-21"
+)
+RETRY_DELAY = Limit(
+    "wait before another attempt", 43_200, "seconds", "longest visibility timeout of SQS", _AWS_SQS, "2026-11-21"
+)
+TIMELINE = Limit(
+    "timeline",
+    50,
+    "moments of a message",
+    "beyond it those after the first are left out, the oldest before the others",
+    _OURS,
+    "2026-11-21",
+)
+TRACEBACK = Limit("traceback of an attempt", 2_000, "characters", "its end is kept", _OURS, "2026-11-21")
+DEAD_KEEP = Limit(
+    "dead letter",
+    14,
+    "days",
+    "dead letters stay at least so long, whatever `keep=` says; as long as SQS keeps anything",
+    _AWS_SQS,
+    "2026-11-21",
+)
+HANDLER_TIME = Limit(
+    "handler time", 900, "seconds", "most that `timeout_s=` may say: a Lambda function's", _AWS_LAMBDA, "2026-11-21"
+)
+HANDLER_MEMORY_LEAST = Limit(
+    "handler memory, least", 128, "MB", "least that `memory_mb=` may say", _AWS_LAMBDA, "2026-11-21"
+)
+HANDLER_MEMORY = Limit("handler memory", 10_240, "MB", "most that `memory_mb=` may say", _AWS_LAMBDA, "2026-11-21")
+HANDLERS = Limit("handlers at a time", 1_000, "handlers", "most that `concurrency=` may say", _AWS_LAMBDA, "2026-11-21")
+HANDLER_BATCH = Limit("messages a handler takes at a time", 10, "messages", "a batch of SQS", _AWS_SQS, "2026-11-21")
 DRAIN = Limit(
     "drain",
     30,

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, NoReturn
 
 import jiter
@@ -32,11 +33,31 @@ class Item(NamedTuple):
     tree: Json
 
 
+class Moment(NamedTuple):
+    """Something that happened to a message behind the gate.
+
+    `what` is `processed`, `retried` (the attempt failed, another follows), `failed`, `rejected`, `lost` (nobody knows
+    how the attempt ended), `redriven`, `edited` or `discarded`. `detail` is a sentence that a sender may read; `kind`,
+    `pointer` (into the body) and `told` (a traceback, or who did it) are for those who run the app.
+    """
+
+    at_ms: int
+    what: str
+    attempt: int = 0
+    took_ms: int | None = None
+    detail: str = ""
+    kind: str = ""
+    pointer: str = ""
+    told: str = ""
+
+
 class Message(NamedTuple):
     """A message at the gate, ready to be stored; and, read back, as it was stored.
 
     `scope` is the principal for keys that count per principal, else empty. Times are milliseconds since 1970 UTC.
-    `fields` holds (index name, value) for every declared index that the body has a value for.
+    `fields` holds (index name, value) for every declared index that the body has a value for. `order` is the value of
+    the field that `order_by=` names, and empty where none is. `attempts` counts the tries at handling it, the one
+    under way included, which has to end by `deadline_ms`. `original` is the body as it came, where somebody edited it.
     """
 
     channel: str
@@ -51,6 +72,31 @@ class Message(NamedTuple):
     expires_ms: int | None
     fields: tuple[tuple[str, str], ...] = ()
     error: str | None = None
+    order: str = ""
+    attempts: int = 0
+    deadline_ms: int | None = None
+    original: bytes | None = None
+    timeline: tuple[Moment, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The key, as a handler knows it."""
+        return self.key
+
+    @property
+    def attempt(self) -> int:
+        """Which try this is: 1 is the first."""
+        return self.attempts
+
+    @property
+    def received_at(self) -> datetime:
+        """When it came in, in UTC."""
+        return datetime.fromtimestamp(self.received_ms / 1000, UTC)
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When this attempt will be killed, in UTC; None outside of a handler."""
+        return None if self.deadline_ms is None else datetime.fromtimestamp(self.deadline_ms / 1000, UTC)
 
 
 def load(body: bytes) -> Item:

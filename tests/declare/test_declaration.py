@@ -13,7 +13,7 @@ from headgate.errors import DeclarationError, Misuse
 HEAD = """\
 from datetime import timedelta
 from pydantic import BaseModel, Field
-from headgate import ApiKey, App, Cors, Env, Header, Jwt, Public, Secret, Signed, Throttle
+from headgate import ApiKey, App, Cors, Env, Header, Jwt, Public, Queued, RetryPolicy, Secret, Signed, Throttle
 
 class Meta(BaseModel):
     company_id: str
@@ -41,6 +41,7 @@ def nobody(): ...
 def pair(one, two): ...
 async def later(one): ...
 
+UNREAD = Queued(validate="worker")
 LONG = "a literal secret of 32 bytes and more"
 
 def jwt(**options):
@@ -79,7 +80,29 @@ MISTAKES = [
     ('"/orders", Order, accepted=1, auth=Public()', "`accepted=` must be a function"),
     ('"/orders", Order, many=True, accepted=print, auth=Public()', "a batch answers item by item"),
     ('"/orders", Order, problem=1, auth=Public()', "`problem=` must be a function"),
-    ('"/orders", Order, delivery="queue", auth=Public()', "this version knows Direct() only"),
+    ('"/orders", Order, delivery="queue", auth=Public()', "say Direct() or Queued(...)"),
+    ('"/orders", delivery=Queued, auth=Public()', "say Direct() or Queued(...)"),
+    ('"/orders", delivery=Queued(attempts=0), auth=Public()', "Queued `attempts=` must be 1 to 100"),
+    ('"/orders", delivery=Queued(attempts="5"), auth=Public()', "Queued `attempts=` must be a whole number, not str"),
+    ('"/orders", delivery=Queued(at_most=0), auth=Public()', "Queued `at_most=` must be 1 to 10000000"),
+    ('"/orders", delivery=Queued(validate="later"), auth=Public()', "Queued `validate=` is 'later'"),
+    ('"/orders", delivery=Queued(backoff=5), auth=Public()', "`backoff=` must be a RetryPolicy"),
+    ('"/orders", delivery=Queued(backoff=RetryPolicy(first_s=-1)), auth=Public()', "0 <= first_s <= most_s"),
+    ('"/orders", delivery=Queued(backoff=RetryPolicy(most_s=86_400)), auth=Public()', "<= 43200 (seconds"),
+    ('"/orders", delivery=Queued(backoff=RetryPolicy(factor=0.5)), auth=Public()', "`factor=` must be 1 to 100"),
+    ('"/orders", delivery=Queued(backoff=RetryPolicy(jitter=2)), auth=Public()', "`jitter=` must be 0 to 1"),
+    ('"/orders", Order, delivery=Queued(order_by="colour"), auth=Public()', "Order has no field 'colour'"),
+    ('"/orders", Order, delivery=Queued(order_by=1), auth=Public()', "Queued `order_by=` must be a field name"),
+    ('"/orders", delivery=UNREAD, many=True, auth=Public()', "with `many=` each item has to be answered"),
+    ('"/orders", delivery=UNREAD, accepted=print, auth=Public()', "has one fixed reply, 202 with the request id"),
+    ('"/orders", delivery=UNREAD, key=Header(), auth=Public()', "takes its keys from the body"),
+    ('"/orders", delivery=UNREAD, body_limit_bytes=1_000_000, auth=Public()', "not within 1 and 780000"),
+    ('"/orders", delivery=Queued(), timeout_s=901, auth=Public()', "`timeout_s=` must be 0.001 to 900"),
+    ('"/orders", delivery=Queued(), memory_mb=64, auth=Public()', "`memory_mb=` must be 128 to 10240"),
+    ('"/orders", delivery=Queued(), concurrency=0, auth=Public()', "`concurrency=` must be 1 to 1000"),
+    ('"/orders", delivery=Queued(), batch=11, auth=Public()', "`batch=` must be 1 to 10"),
+    ('"/orders", delivery=Queued(), env={"A": 1}, auth=Public()', "`env=` must map names to text"),
+    ('"/orders", delivery=Queued(), secrets=["A"], auth=Public()', "`secrets=` must be a list of Secret"),
     ('"/orders", Order, auth=Jwt(issuer="a", audience="b")', "exactly one of secret, public_key and jwks_url"),
     ('"/orders", Order, auth=jwt(issuer="")', "Jwt needs `issuer=`"),
     ('"/orders", Order, auth=jwt(leeway_s=61)', "`leeway_s=` must be 0 to 60"),
@@ -89,7 +112,7 @@ MISTAKES = [
     ('"/orders", Order, auth=Signed("s", window_s=3600)', "`window_s=` must be 1 to 300"),
     ('"/orders", Order, colour="red", auth=Public()', "there is no channel option `colour=` in this version."),
     ('"/orders", Order, indices=["amount"], auth=Public()', "did you mean `indexes=`?"),
-    ('"/orders", Order, handler=pair, auth=Public()', "no handlers yet; declare delivery=Direct()"),
+    ('"/orders", Order, handler=pair, auth=Public()', "there is no channel option `handler=`"),
     ('"/orders", Order, "record_id", auth=Public()', "only path and model are positional; name the rest"),
     ("model=Order, auth=Public()", "say the path first"),
     # The wrong type, where a value of the right one would be looked at more closely.
@@ -238,15 +261,39 @@ def test_a_channel_below_one_that_is_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("delivery", "handler", "told"),
+    [
+        ("Direct()", "def handle(order): ...", "a Direct channel has no handler"),
+        ("Queued()", "def handle(): ...", "a handler takes the message, or the message and a Message"),
+        ("Queued()", "def handle(one, two, three): ...", "a handler takes the message"),
+        ("Queued()", "def handle(order):\n    yield order", "the handler `handle` yields"),
+        ("Queued()", "async def handle(order):\n    yield order", "the handler `handle` yields"),
+    ],
+)
+def test_a_handler_that_cannot_be_called_is_told_with_its_line(
+    tmp_path: Path, delivery: str, handler: str, told: str
+) -> None:
+    code = f"from headgate import Direct\n@app.channel('/a', auth=Public(), delivery={delivery})\n{handler}\n"
+    ((where, sentence),) = faults_of(tmp_path, code)
+    assert where == f"{tmp_path / 'app.py'}:{LINE + 1}"
+    assert told in sentence
+
+
+def test_a_channel_has_one_handler(tmp_path: Path) -> None:
+    code = "orders = app.channel('/a', auth=Public(), delivery=Queued())\n"
+    code += "@orders\ndef one(order): ...\n@orders\nasync def two(order, message): ...\n"
+    ((where, sentence),) = faults_of(tmp_path, code)
+    assert where == f"{tmp_path / 'app.py'}:{LINE + 3}"
+    assert f"it has a handler already ({tmp_path / 'app.py'}:{LINE + 1})" in sentence
+
+
+@pytest.mark.parametrize(
     ("code", "what"),
     [
-        ("from headgate import Queued", "queues"),
         ("from headgate import Stream", "streams"),
-        ("from headgate import Permanent", "handlers"),
         ('alerts = app.topic("alerts")', "topics"),
         ("app.workflow()", "workflows"),
         ('app.schedule("rate(5 minutes)")', "schedules"),
-        ('@app.channel("/a", auth=Public())\ndef handle(order): ...', "queues"),
     ],
 )
 def test_what_comes_later_is_refused_and_not_pretended(tmp_path: Path, code: str, what: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from headgate.clock import ManualClock
 from headgate.local.claims import Claims
 from headgate.local.index import LocalIndex
+from headgate.local.journal import Journal
 from headgate.local.schema import FILE_NAME, fingerprint_key, know_channels, open_writing
 from headgate.local.writer import Job, Writer
 from headgate.testing.contract import CHANNELS
@@ -28,7 +29,7 @@ class Store:
         know_channels(self.connection, CHANNELS)
         claims = Claims(fingerprint_key(self.connection), **self._sizes)
         claims.load(self.connection)
-        self.index = LocalIndex(self.file, claims, clock)
+        self.index = LocalIndex(self.file, claims, Journal(self.connection, clock), clock)
         self.writer = Writer(
             self.connection,
             folder,

@@ -12,6 +12,7 @@ from headgate.local.engine import LocalEngine
 from headgate.testing.contract import CHANNELS
 from headgate.testing.contract.index import IndexCases
 from headgate.testing.contract.keys import KeysCases
+from headgate.testing.contract.queue import QueueCases
 
 
 class Engine(LocalEngine):
@@ -36,6 +37,12 @@ class TestIndex(IndexCases):
 
 
 class TestKeys(KeysCases):
+    @pytest.fixture
+    def engine(self, engine: Engine) -> Engine:
+        return engine
+
+
+class TestQueue(QueueCases):
     @pytest.fixture
     def engine(self, engine: Engine) -> Engine:
         return engine

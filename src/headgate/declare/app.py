@@ -100,8 +100,11 @@ class App:
         return [warning for channel in self.channels for warning in channel.warnings()]
 
     def settings(self) -> Iterator[tuple[Channel, Secret | Env]]:
-        """Every setting that a channel's auth refers to."""
+        """Every setting that a channel's auth or its handler refers to."""
         for channel in self.channels:
+            for needed in (*channel.needs.secrets, *channel.needs.env.values()):
+                if isinstance(needed, Secret | Env):
+                    yield channel, needed
             match channel.auth:
                 case Jwt() | Signed() as auth:
                     for value in (getattr(auth, field.name) for field in fields(auth)):

@@ -15,8 +15,10 @@ from pydantic_core import SchemaValidator
 
 from headgate import limits
 from headgate.declare.auth import ApiKey, Auth, Iam, Jwt, Public, Signed
-from headgate.declare.delivery import Delivery, Direct
+from headgate.declare.delivery import Delivery, Direct, Queued
+from headgate.declare.handler import Handler, Needs
 from headgate.declare.model import adapter_of, index_fault, key_fault, model_fault
+from headgate.declare.settings import Env, Secret
 from headgate.declare.shape import FLAG, NUMBER, TEXT, TEXTS, WHOLE, given, misfits
 from headgate.declare.source import caller
 from headgate.declare.stores import ID, OWN_NAMES, Field, Header, is_header_name
@@ -24,7 +26,7 @@ from headgate.errors import DeclarationFault
 from headgate.http import Problem, Receipt, Reply
 
 Many = bool | Literal["each", "all"]
-Handler = TypeVar("Handler", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _PATH = re.compile(r"/|(/[A-Za-z0-9._~-]+)+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -87,17 +89,28 @@ class Channel:
     - `many`: True or `"each"` for arrays that are judged item by item, `"all"` for all or none; False
     - `auth`: `ApiKey()`, `Jwt(...)`, `Signed(...)`, `Iam()`, a function from a `Request` to the principal, or
       `Public()`; nothing, it has to be said
-    - `delivery`: `Direct()`, the only one in this version
+    - `delivery`: `Direct()`, or `Queued(...)` with a handler behind it; `Direct()`
     - `indexes`: fields to find messages by, as in `["customer", "meta.company_id"]`; none
     - `keep`: how long a message stays, as in `timedelta(days=1)`; for ever
     - `throttle`: `Throttle(rate_per_s, burst)`, more is 429; no limit
     - `cors`: `Cors(("https://example.com",))`, web pages that may post from a browser; none
-    - `body_limit_bytes`: larger bodies are 413, at most 3,000,000; 1 MiB
+    - `body_limit_bytes`: larger bodies are 413, at most 3,000,000 (780,000 if let in unread); 1 MiB, or that
     - `stamp`: field names and their values, or functions that make them, for handlers; none
-    - `accepted`: a function from the `Receipt` to the reply's body or a `Reply`; 201 with the id
+    - `accepted`: a function from the `Receipt` to the reply's body or a `Reply`; 201 with the id,
+      202 if queued
     - `problem`: a function from the `Problem` to the reply's body or a `Reply`; problem+json
     - `read`: whether messages can be read back over HTTP; True, but False on a `Public` channel
     - `description`: what the docs page says; the model's docstring
+
+    What a handler needs:
+
+    - `timeout_s`: an attempt that takes longer is killed, and counts as failed; 30
+    - `memory_mb`: what its process may use; 512
+    - `env`: variables of its environment, text or `Env("NAME")`; none
+    - `secrets`: secrets that it finds in its environment under their names, `[Secret("X")]`; none
+    - `concurrency`: how many run at a time; 4
+    - `batch`: above 1 it is handed lists of so many messages at most, and answers with a list of verdicts, or with
+      None if all are done; 1
     """
 
     def __init__(
@@ -115,12 +128,18 @@ class Channel:
         keep: timedelta | None = None,
         throttle: Throttle | None = None,
         cors: Cors | None = None,
-        body_limit_bytes: int = limits.BODY_DEFAULT.value,
+        body_limit_bytes: int | None = None,
         stamp: Mapping[str, Any] | None = None,
         accepted: Callable[[Receipt], Reply | dict[str, Any]] | None = None,
         problem: Callable[[Problem], Reply | dict[str, Any]] | None = None,
         read: bool | None = None,
         description: str = "",
+        timeout_s: float = Needs.timeout_s,
+        memory_mb: int = Needs.memory_mb,
+        env: Mapping[str, str | Env] | None = None,
+        secrets: tuple[Secret, ...] | list[Secret] = (),
+        concurrency: int = Needs.concurrency,
+        batch: int = Needs.batch,
     ) -> None:
         self.where = caller()
         self.path = path
@@ -138,22 +157,50 @@ class Channel:
         self.keep = keep
         self.throttle = throttle
         self.cors = cors
-        self.body_limit_bytes = body_limit_bytes
+        self.body_limit_bytes = (
+            min(limits.BODY_DEFAULT.value, self.most_bytes) if body_limit_bytes is None else body_limit_bytes
+        )
         self.stamp = stamp or {}
         self.accepted = accepted
         self.problem = problem
         self.read = read if read is not None else not isinstance(auth, Public)
         self.description = description
-        self.handlers: list[str] = []
+        self.needs = Needs(timeout_s, memory_mb, env or {}, _in_tuple(secrets), concurrency, batch)
+        self.handlers: list[Handler] = []
         self._adapter: TypeAdapter[Any] | None = None
 
     def __repr__(self) -> str:
         return f"<channel {self.name} at {self.path}>"
 
-    def __call__(self, handler: Handler) -> Handler:
-        """Used as a decorator: the handler of a channel. Direct channels have none; `App.check` says so."""
-        self.handlers.append(caller())
-        return handler
+    def __call__(self, function: Function) -> Function:
+        """Used as a decorator: the handler of a Queued channel."""
+        self.handlers.append(Handler(caller(), function))
+        return function
+
+    @property
+    def handler(self) -> Handler | None:
+        """What works its messages off; None where they are only stored."""
+        return self.handlers[0] if self.handlers else None
+
+    @property
+    def queue(self) -> Queued | None:
+        """Its delivery where that is a queue."""
+        return self.delivery if isinstance(self.delivery, Queued) else None
+
+    @property
+    def unread(self) -> bool:
+        """Whether messages are let in unread."""
+        return self.queue is not None and self.queue.unread
+
+    @property
+    def taken(self) -> int:
+        """The status of a good reply that the channel does not shape: 201, or 202 where the work is yet to be done."""
+        return 201 if self.queue is None else 202
+
+    @property
+    def most_bytes(self) -> int:
+        """The largest body that its delivery can carry on every engine."""
+        return (limits.UNREAD_BODY if self.unread else limits.DIRECT_BODY).value
 
     @property
     def auth(self) -> Auth:
@@ -193,19 +240,16 @@ class Channel:
             told = next(iter(str(error).splitlines()), "")
             sentence = f"this cannot be checked: {type(error).__name__}: {told}"
             yield DeclarationFault(self.where, f"channel {self.path}: {sentence}")
-        for where in self.handlers:
-            yield DeclarationFault(
-                where,
-                f"channel {self.path}: a Direct channel has no handler: it only stores. "
-                "Remove the function (queues, which call handlers, are not in this version).",
-            )
+        for handler in self.handlers:
+            for sentence in self._handler_sentences(handler):
+                yield DeclarationFault(handler.where, f"channel {self.path}: {sentence}")
 
     def warnings(self) -> Iterator[DeclarationFault]:
         """What is allowed but probably not meant."""
-        if self.stamp:
+        if self.stamp and self.handler is None:
             yield DeclarationFault(
                 self.where,
-                f"channel {self.path}: nothing reads `stamp=` on a Direct channel; stored bytes are never changed.",
+                f"channel {self.path}: nothing reads `stamp=`, which is for handlers; stored bytes are never changed.",
             )
 
     def _sentences(self) -> Iterator[str]:
@@ -213,8 +257,8 @@ class Channel:
         yield from self._path_sentences()
         yield from self._model_sentences()
         yield from self._auth_sentences()
-        if not isinstance(self.delivery, Direct):
-            yield f"`delivery=` is {self.delivery!r}; this version knows Direct() only."
+        yield from self._delivery_sentences()
+        yield from self.needs.sentences()
         if self._many not in (True, False, "each", "all"):
             yield f'`many=` is {self._many!r}; say True (or "each"), "all", or leave it out.'
         if self.scope not in ("channel", "principal"):
@@ -230,6 +274,35 @@ class Channel:
         elif self.cors is not None:
             yield '`cors=` must be Cors(("https://example.com",)).'
         yield from self._body_sentences()
+
+    def _delivery_sentences(self) -> Iterator[str]:
+        match self.delivery:
+            case Direct():
+                return
+            case Queued() as queued:
+                if wrong := list(queued.sentences()):
+                    yield from wrong
+                    return
+            case _:
+                yield f"`delivery=` is {self.delivery!r}; say Direct() or Queued(...)."
+                return
+        if queued.order is not None and (fault := index_fault(self.model, queued.order.path)):
+            yield f"Queued `order_by=` {queued.order_by!r}: {fault}"
+        if not queued.unread:
+            return
+        if self.many:
+            yield 'Queued `validate="worker"` lets bodies in unread; with `many=` each item has to be answered.'
+        if self.accepted is not None:
+            yield 'Queued `validate="worker"` has one fixed reply, 202 with the request id; leave `accepted=` out.'
+        if isinstance(self.key, Header):
+            yield 'Queued `validate="worker"` takes its keys from the body; a Header is not kept with it.'
+
+    def _handler_sentences(self, handler: Handler) -> Iterator[str]:
+        if isinstance(self.delivery, Direct):
+            yield "a Direct channel has no handler: it only stores. Say delivery=Queued(), or remove the function."
+        elif handler is not self.handler:
+            yield f"it has a handler already ({self.handlers[0].where}); a channel has one."
+        yield from handler.sentences()
 
     def _path_sentences(self) -> Iterator[str]:
         if not isinstance(self.path, str) or not _PATH.fullmatch(self.path):
@@ -301,11 +374,11 @@ class Channel:
             yield '`scope="principal"` needs an auth that knows principals; a Public channel has none.'
 
     def _body_sentences(self) -> Iterator[str]:
-        most = limits.DIRECT_BODY.value
+        most = self.most_bytes
         if not WHOLE.fits(self.body_limit_bytes) or not 1 <= self.body_limit_bytes <= most:
             yield (
-                f"`body_limit_bytes={self.body_limit_bytes}` is not within 1 and {most}, the most that a Direct "
-                "channel can carry on AWS (docs/limits.md)."
+                f"`body_limit_bytes={self.body_limit_bytes}` is not within 1 and {most}, the most that its "
+                "delivery can carry on AWS (docs/limits.md)."
             )
         if self.accepted is not None and self.many:
             yield "`accepted=` must be left out of a channel with `many=`: a batch answers item by item."
@@ -314,6 +387,10 @@ class Channel:
                 yield f"`{name}=` must be a function of one argument, the {argument}, and not async."
         if not isinstance(self.stamp, Mapping) or not all(isinstance(name, str) for name in self.stamp):
             yield "`stamp=` must map field names to values or to functions that make them."
+
+
+def _in_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _name_of(path: str) -> str:

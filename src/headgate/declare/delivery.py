@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Literal
+
+from headgate import limits
+from headgate.declare.shape import NUMBER, TEXT, WHOLE, Shape, given, misfits
+from headgate.declare.stores import Field
+
+_QUEUED = {
+    "attempts": WHOLE,
+    "order_by": Shape('a field name such as "customer"', lambda value: value is None or TEXT.fits(value)),
+    "at_most": WHOLE,
+}
+_POLICY = {"first_s": NUMBER, "factor": NUMBER, "most_s": NUMBER, "jitter": NUMBER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,4 +24,80 @@ class Direct:
     """Stored before the reply; nothing follows."""
 
 
-Delivery = Direct
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long a message waits after a failed attempt: `first_s` at first, `factor` times as long after each further
+    one, at most `most_s`; of that a random part, at most the fraction `jitter`, is left out, so that messages that
+    failed together do not come back together."""
+
+    first_s: float = 1.0
+    factor: float = 2.0
+    most_s: float = 600.0
+    jitter: float = 0.5
+
+    def delay_s(self, attempt: int, dice: Random) -> float:
+        """The wait after attempt 1, 2, ..."""
+        wait_s = min(self.most_s, self.first_s * self.factor ** min(attempt - 1, 64))
+        return wait_s * (1 - self.jitter * dice.random())
+
+    def sentences(self) -> Iterator[str]:
+        """What of it cannot be honoured."""
+        if wrong := list(misfits("RetryPolicy ", given(self, _POLICY), _POLICY)):
+            yield from wrong
+            return
+        most = limits.RETRY_DELAY.value
+        if not 0 <= self.first_s <= self.most_s <= most:
+            yield f"RetryPolicy: say 0 <= first_s <= most_s <= {most} (seconds; docs/limits.md)."
+        if not 1 <= self.factor <= 100:
+            yield "RetryPolicy `factor=` must be 1 to 100."
+        if not 0 <= self.jitter <= 1:
+            yield "RetryPolicy `jitter=` must be 0 to 1."
+
+
+@dataclass(frozen=True)
+class Queued:
+    """Stored before the 202, then worked off by the channel's handler, at least once each.
+
+    - `attempts`: how often a message is tried before it is a dead letter
+    - `backoff`: how long it waits in between
+    - `order_by`: a field of the body; messages with the same value are worked off one at a time, in the order they
+      were stored, while others go on
+    - `validate`: `"gate"`, or `"worker"` to let everything in unread and look at it later: a bad message becomes a
+      row with the status `rejected`, and its sender does not hear of it
+    - `at_most`: with so many messages waiting or in work, further ones are 503 until some are done
+    """
+
+    attempts: int = 5
+    backoff: RetryPolicy = field(default_factory=RetryPolicy)
+    order_by: str | None = None
+    validate: Literal["gate", "worker"] = "gate"
+    at_most: int = limits.QUEUE.value
+
+    @property
+    def unread(self) -> bool:
+        """Whether messages are let in unread."""
+        return self.validate == "worker"
+
+    @property
+    def order(self) -> Field | None:
+        """The place in the body that `order_by=` names."""
+        return None if self.order_by is None else Field(self.order_by)
+
+    def sentences(self) -> Iterator[str]:
+        """What of it cannot be honoured, whatever the channel."""
+        if wrong := list(misfits("Queued ", given(self, _QUEUED), _QUEUED)):
+            yield from wrong
+            return
+        if not 1 <= self.attempts <= limits.ATTEMPTS.value:
+            yield f"Queued `attempts=` must be 1 to {limits.ATTEMPTS.value}."
+        if not 1 <= self.at_most <= limits.QUEUE.value:
+            yield f"Queued `at_most=` must be 1 to {limits.QUEUE.value}."
+        if self.validate not in ("gate", "worker"):
+            yield f'Queued `validate=` is {self.validate!r}; say "gate" or "worker".'
+        if isinstance(self.backoff, RetryPolicy):
+            yield from self.backoff.sentences()
+        else:
+            yield "Queued `backoff=` must be a RetryPolicy(...)."
+
+
+Delivery = Direct | Queued

@@ -7,15 +7,8 @@ from headgate.errors import DeclarationError, DeclarationFault
 
 _STORE = "declare delivery=Direct() and read the stored messages with `headgate messages` or GET"
 _NAMES = {
-    "Queued": ("queues", _STORE),
     "Stream": ("streams", _STORE),
-    "Permanent": ("handlers", _STORE),
-    "Retry": ("handlers", _STORE),
-    "Done": ("handlers", _STORE),
-    "Failed": ("handlers", _STORE),
-    "RetryPolicy": ("handlers", _STORE),
     "Archive": ("archives", "messages are kept in the index for as long as `keep=` says"),
-    "handler": ("handlers", _STORE),
     "topic": ("topics", "leave it out"),
     "alarm": ("alarms", "scrape /-/metrics"),
     "workflow": ("workflows", "leave it out"),

@@ -205,9 +205,9 @@ def _stored_replies(channel: Channel) -> Iterator[tuple[str, Node]]:
         yield _stored_reply(channel, told)
         return
     if channel.whole:
-        yield "201", _reply(told, _ITEMS)
+        yield str(channel.taken), _reply(told, _ITEMS)
     else:
-        yield "201", _reply("Stored, durably, but for items that say otherwise.", _ITEMS, "Retry-After")
+        yield str(channel.taken), _reply("Stored, durably, but for items that say otherwise.", _ITEMS, "Retry-After")
         yield "400", _reply("No item is valid.", _ITEMS)
         yield "409", _reply("Nothing was stored: keys are taken by other bodies.", _ITEMS)
         yield "503", _reply("Nothing could be stored. Send it again in a moment.", _ITEMS, "Retry-After")
@@ -216,9 +216,9 @@ def _stored_replies(channel: Channel) -> Iterator[tuple[str, Node]]:
 def _stored_reply(channel: Channel, told: str) -> tuple[str, Node]:
     if channel.accepted is None:
         content = {JSON: {"schema": {"$ref": f"{REF}headgate.Accepted"}}}
-        return "201", _reply(told, content, "Idempotency-Replayed")
+        return str(channel.taken), _reply(told, content, "Idempotency-Replayed")
     receipt = Receipt(channel.name, _SAMPLE_KEY, _SAMPLE_MS, isoformat(_SAMPLE_MS))
-    shaped = _shaped(channel.accepted, receipt, 201)
+    shaped = _shaped(channel.accepted, receipt, channel.taken)
     if shaped is None:
         return "2XX", _reply(told, {JSON: {"schema": {}}}, "Idempotency-Replayed")
     return str(shaped.status), _reply(told, _content(shaped, "stored", {}), "Idempotency-Replayed")

@@ -26,7 +26,7 @@ from headgate.gate.effects import Admit, Commit, Effect, ReadBody
 from headgate.gate.judge import Envelope, judge
 from headgate.gate.observe import Observer, contained
 from headgate.gate.plan import Plan
-from headgate.http import MADE, RETRY_AFTER_S, Receipt, Reply, Request
+from headgate.http import RETRY_AFTER_S, Receipt, Reply, Request
 from headgate.message import Message, load
 
 _JSON_MEDIA = re.compile(r"application/(json|[\w.!#$&^-]+\+json)\s*(;.*)?", re.IGNORECASE)
@@ -105,14 +105,14 @@ def _answer_one(channel: Channel, message: Message, outcome: Outcome, observer: 
 
 def _accepted(channel: Channel, message: Message, observer: Observer) -> Reply:
     if channel.accepted is None:
-        return Reply(MADE, b'{"id":%b}' % json.dumps(message.key, ensure_ascii=False).encode())
+        return Reply(channel.taken, b'{"id":%b}' % json.dumps(message.key, ensure_ascii=False).encode())
     try:
         with contained():
             reply = channel.accepted(receipt(message))
-        made = (reply if isinstance(reply, Reply) else Reply(MADE, reply)).checked()
+        made = (reply if isinstance(reply, Reply) else Reply(channel.taken, reply)).checked()
     except Exception as error:  # noqa: BLE001 - the message is stored: whatever `accepted=` does, the sender must hear so
         observer.shaping_failed(channel.name, "accepted=", message.request_id, error)
-        return Reply(MADE, {"id": message.key})
+        return Reply(channel.taken, {"id": message.key})
     return made
 
 

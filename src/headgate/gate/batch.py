@@ -18,7 +18,7 @@ from headgate.gate.effects import Commit, Effect
 from headgate.gate.judge import Envelope, judge
 from headgate.gate.observe import Observer, site
 from headgate.gate.plan import Plan
-from headgate.http import MADE, RETRY_AFTER_S, Reply, Request
+from headgate.http import RETRY_AFTER_S, Reply, Request
 from headgate.message import Item, Message, at_path, load_many, scalar_text
 
 Steps = Generator[Effect, Any, Reply]
@@ -87,7 +87,7 @@ def _answer(
     for reason, status in refused:
         observer.told(Refused(channel.name, reason, status, request.id, counts[reason], request.client))
     return Reply(
-        MADE if counts["stored"] + counts["replayed"] else refused[0][1],
+        channel.taken if counts["stored"] + counts["replayed"] else refused[0][1],
         b'{"items":[%b]}' % ",".join(items).encode(),
         (("Retry-After", str(RETRY_AFTER_S)),) if counts["unavailable"] else (),
     )

@@ -62,6 +62,7 @@ def judge(plan: Plan, envelope: Envelope, item: Item, place: int | None = None) 
     else:
         key = _key_beside(plan, envelope.request, place, faults)
     fields = _fields(channel, item.tree, place, faults) if channel.indexes else ()
+    order = "" if plan.order is None else _indexed(plan.order, item.tree, place, faults)
     if faults:
         raise Invalid(faults=tuple(faults))
     _, name, scope, principal, received_ms, request_id, traceparent, expires_ms = envelope
@@ -74,9 +75,11 @@ def judge(plan: Plan, envelope: Envelope, item: Item, place: int | None = None) 
         principal,
         request_id,
         traceparent,
-        "processed",
+        plan.status,
         expires_ms,
         fields,
+        None,
+        order,
     )
 
 
@@ -167,13 +170,16 @@ def _key_beside(plan: Plan, request: Request, place: int | None, faults: list[Fi
 
 
 def _fields(channel: Channel, tree: Json, place: int | None, faults: list[FieldFault]) -> tuple[tuple[str, str], ...]:
-    found = []
-    for index in channel.indexes:
-        text = scalar_text(at_path(tree, index.path))
-        if not text:
-            continue
-        if len(text.encode()) > limits.INDEX_VALUE.value:
-            detail = f"An indexed value is at most {limits.INDEX_VALUE.value} bytes long"
-            faults.append(FieldFault(_pointer_to(index, place), detail, "too_long"))
-        found.append((index.name, text))
-    return tuple(found)
+    found = ((index.name, _indexed(index, tree, place, faults)) for index in channel.indexes)
+    return tuple((name, text) for name, text in found if text)
+
+
+def _indexed(index: Field, tree: Json, place: int | None, faults: list[FieldFault]) -> str:
+    """The value of a field that messages are found or ordered by; empty where the body has none."""
+    text = scalar_text(at_path(tree, index.path))
+    if not text:
+        return ""
+    if len(text.encode()) > limits.INDEX_VALUE.value:
+        detail = f"An indexed value is at most {limits.INDEX_VALUE.value} bytes long"
+        faults.append(FieldFault(_pointer_to(index, place), detail, "too_long"))
+    return text

@@ -10,18 +10,23 @@ from pydantic_core import SchemaValidator
 
 from headgate.clock import Clock
 from headgate.declare.channel import Channel
+from headgate.declare.stores import Field
 from headgate.gate.verify import ChannelVerifier, verifier_for
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`new_id` makes the keys of messages that bring none: UUIDv7, so that they are stored in order."""
+    """`new_id` makes the keys of messages that bring none: UUIDv7, so that they are stored in order. `status` is what
+    a message is stored with; `keep_ms` is how long from then on it stays, None where that is for ever, or where its end
+    is set when it is done."""
 
     channel: Channel
     verifier: ChannelVerifier
     validator: SchemaValidator | None
     keep_ms: int | None
     per_principal: bool
+    status: str
+    order: Field | None
     new_id: Callable[[], str]
 
 
@@ -31,7 +36,9 @@ def plan_for(channel: Channel, settings: Mapping[str, str], clock: Clock, new_id
         channel=channel,
         verifier=verifier_for(channel, settings, clock),
         validator=channel.validator,
-        keep_ms=None if channel.keep is None else channel.keep // timedelta(milliseconds=1),
+        keep_ms=None if channel.keep is None or channel.queue else channel.keep // timedelta(milliseconds=1),
         per_principal=channel.per_principal,
+        status="accepted" if channel.queue else "processed",
+        order=channel.queue.order if channel.queue else None,
         new_id=new_id,
     )

@@ -31,7 +31,10 @@ def append(
     last: tuple[Any, ...] | None = None
     number = 0
     for m in messages:
-        name, scope, key, body, received_ms, principal, request_id, trace, status, expires_ms, indexed, error = m
+        (
+            name, scope, key, body, received_ms, principal, request_id, trace, status, expires_ms, indexed, error,
+            _, _, _, _, _,
+        ) = m  # fmt: skip
         shared = (name, scope, received_ms, principal, request_id, trace, status, expires_ms, error)
         if shared != last:
             last = shared

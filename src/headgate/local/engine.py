@@ -9,7 +9,9 @@ from headgate.clock import Clock
 from headgate.errors import Misuse
 from headgate.local.claims import Claims
 from headgate.local.index import LocalIndex
+from headgate.local.journal import Journal
 from headgate.local.keys import LocalKeys, load_iam_keys, load_keys
+from headgate.local.queue import LocalQueue
 from headgate.local.schema import fingerprint_key, know_channels, open_reading, open_writing
 from headgate.local.state import sync_folder
 from headgate.local.upkeep import Upkeep
@@ -33,7 +35,9 @@ class LocalEngine:
         keys, iam = load_keys(connection), load_iam_keys(connection)
         self._on_broken = on_broken
         self.ready = True
-        self.index = LocalIndex(store, claims, clock)
+        journal = Journal(connection, clock)
+        journal.free_all(connection)
+        self.index = LocalIndex(store, claims, journal, clock)
         self._writer = Writer(
             connection,
             store.parent,
@@ -42,6 +46,7 @@ class LocalEngine:
             on_broken=self._break,
         )
         self.index.write_with(self._writer)
+        self.queue = LocalQueue(self._writer, self.index, journal, clock)
         self.keys = LocalKeys(keys, self._writer.change, clock, iam)
         self._upkeep = Upkeep(store, self.index.sweep)
 
@@ -70,6 +75,7 @@ def open_index(store: Path, clock: Clock) -> LocalIndex:
     try:
         claims = Claims(fingerprint_key(connection))
         claims.load(connection)
+        journal = Journal(connection, clock)
     finally:
         connection.close()
-    return LocalIndex(store, claims, clock)
+    return LocalIndex(store, claims, journal, clock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -16,6 +16,7 @@ from headgate.engine import Index, Outcome, Page
 from headgate.errors import Unavailable
 from headgate.local.append import append
 from headgate.local.claims import Claims
+from headgate.local.journal import Journal
 from headgate.local.schema import open_reading
 from headgate.local.writer import ITS_OWN, Change, Job, Writer
 from headgate.message import Message, digest
@@ -24,6 +25,7 @@ _COLUMNS = "seq, channel, scope, key, body, received_ms, principal, request_id, 
 _WITHOUT_BODY = _COLUMNS.replace("body", "x''")
 _COLUMNS_OF_MESSAGE = ", ".join(f"message.{column}" for column in _COLUMNS.split(", "))
 _READ = f"SELECT {_COLUMNS} FROM message"
+_ROWS_READ = 500  # by one statement
 _SWEEP_ROWS = 1_000
 _SWEEP_BYTES = 16 * 1024 * 1024  # of one transaction, for as long as which everybody waits
 _DIGESTS = 10_000
@@ -53,9 +55,10 @@ class LocalIndex(Index):
     Close the writer it was made with before closing the index.
     """
 
-    def __init__(self, file: Path, claims: Claims, clock: Clock) -> None:
+    def __init__(self, file: Path, claims: Claims, journal: Journal, clock: Clock) -> None:
         self._file = file
         self._claims = claims
+        self._journal = journal
         self._clock = clock
         self._readers = threading.local()
         self._opened: list[sqlite3.Connection] = []
@@ -97,7 +100,7 @@ class LocalIndex(Index):
     def find(
         self, channel: str, scope: str | None, field: str | None, value: str | None, limit: int, after: str | None
     ) -> Page:
-        before = _position(after)
+        before = position(after)
         return self.read_with(lambda reader: self._find(reader, channel, scope, field, value, limit, before))
 
     def delete(self, channel: str, scope: str, key: str) -> bool:
@@ -114,7 +117,7 @@ class LocalIndex(Index):
 
     def newest(self, limit: int, after: str | None) -> Page:
         """`find` over every channel, those too that the app no longer has."""
-        before = _position(after)
+        before = position(after)
         return self.read_with(lambda reader: self._find(reader, None, None, None, None, limit, before))
 
     def scopes(self, channel: str, key: str) -> list[str]:
@@ -194,6 +197,8 @@ class LocalIndex(Index):
         else:
             results = [[_STORED] * len(batch.messages) for batch in batches]
         append(connection, self._channels, new.values(), self._last_seq + 1)
+        if any(batch.messages and batch.messages[0].status == "accepted" for batch in batches):
+            self._enqueue(connection, new.values())
         self._fresh.update(zip(new, range(self._last_seq + 1, self._last_seq + 1 + len(new)), strict=True))
         self._last_seq += len(new)
         return results
@@ -255,18 +260,71 @@ class LocalIndex(Index):
                 found[mark] = Twin(seq, message)
         return found
 
+    def _enqueue(self, connection: sqlite3.Connection, messages: Collection[Message]) -> None:
+        """Those of them that are to be worked off; in the same write, so that a row and its entry are there or not."""
+        rows: dict[int, list[tuple[int, str]]] = {}
+        for seq, message in enumerate(messages, self._last_seq + 1):
+            if message.status == "accepted":
+                rows.setdefault(self._channels[message.channel], []).append((seq, message.order))
+        for channel, some in rows.items():
+            self._journal.add(connection, channel, some)
+
     def _remove(self, connection: sqlite3.Connection, twins: Sequence[Twin]) -> None:
         if not twins:
             return
         for twin in twins:
             connection.execute("DELETE FROM message WHERE seq = ?", (twin.seq,))
             connection.execute("DELETE FROM field WHERE seq = ?", (twin.seq,))
+            if twin.message.status == "accepted":
+                self._journal.remove(connection, twin.seq)
         released = {self._mark(twin.message): twin.seq for twin in twins}
         self._claims.release(connection, released)
         self._gone.update(released)
         for mark, seq in released.items():
             if self._fresh.get(mark) == seq:
                 del self._fresh[mark]
+
+    # ------------------------------------------------------------------------------------------------ for the queue
+
+    def number(self, channel: str) -> int:
+        """The number of a channel; -1 where the store has none of that name."""
+        return self._channels.get(channel, -1)
+
+    def place(self, connection: sqlite3.Connection, channel: str, scope: str, key: str) -> int | None:
+        """The row that holds a key, inside a transaction."""
+        twin = self._held(connection, channel, scope, key, self._fresh)
+        return None if twin is None or self._expired(twin.message) else twin.seq
+
+    def at(self, connection: sqlite3.Connection, seqs: Sequence[int]) -> list[Message]:
+        """The messages of rows, in that order."""
+        found: dict[int, Message] = {}
+        for at in range(0, len(seqs), _ROWS_READ):
+            part = seqs[at : at + _ROWS_READ]
+            for row in connection.execute(f"{_READ} WHERE seq IN ({','.join('?' * len(part))})", part):
+                found[row[0]] = self._told(connection, row[0], self._message(row))
+        return [found[seq] for seq in seqs if seq in found]
+
+    def page(self, connection: sqlite3.Connection, seqs: Sequence[int], limit: int) -> Page:
+        """The first `limit` of rows as a page, or fewer where they are large; there is another behind it if there are
+        more rows."""
+        sizes = (
+            connection.execute("SELECT length(body), seq FROM message WHERE seq = ?", (seq,)).fetchone() for seq in seqs
+        )
+        rows = list(islice(_while_below(limits.PAGE_BYTES.value, sizes), limit))
+        messages = self.at(connection, [seq for _, seq in rows])
+        following = str(rows[-1][1]) if len(rows) < len(seqs) else None
+        return Page([message for message in messages if not self._expired(message)], following)
+
+    def expire(self, connection: sqlite3.Connection, seq: int, at_ms: int | None) -> None:
+        """Let a message end then, or never."""
+        connection.execute("UPDATE message SET expires_ms = ? WHERE seq = ?", (at_ms, seq))
+
+    def refile(self, connection: sqlite3.Connection, seq: int, fields: Iterable[tuple[str, str]]) -> None:
+        """Give a message other index values."""
+        (channel,) = connection.execute("SELECT channel FROM message WHERE seq = ?", (seq,)).fetchone()
+        connection.execute("DELETE FROM field WHERE seq = ?", (seq,))
+        rows = [(channel, name, value, seq) for name, value in fields]
+        connection.executemany("INSERT OR IGNORE INTO field VALUES (?,?,?,?)", rows)
 
     def before_commit(self, connection: sqlite3.Connection) -> None:
         """For the writer: what else goes into this commit."""
@@ -276,6 +334,7 @@ class LocalIndex(Index):
         """For the writer: the commit is durable, or nothing of it is."""
         fresh, self._fresh = self._fresh, {}
         gone, self._gone = self._gone, {}
+        self._journal.after_commit(done)
         if done:
             self._claims.forget(gone)
             self._claims.add(fresh)
@@ -320,7 +379,12 @@ class LocalIndex(Index):
         if twin is None or self._expired(twin.message):
             return None
         body = _body(reader, twin.seq)
-        return None if body is None else twin.message._replace(body=body)
+        return None if body is None else self._told(reader, twin.seq, twin.message._replace(body=body))
+
+    def _told(self, reader: sqlite3.Connection, seq: int, message: Message) -> Message:
+        """The message as it is now: how far it is, and whether it was edited, the journal says."""
+        entry = self._journal.entry(reader, seq) if message.status == "accepted" else None
+        return message if entry is None else entry.told(message)
 
     def _find(
         self,
@@ -360,7 +424,8 @@ class LocalIndex(Index):
         rows = list(islice(_while_below(limits.PAGE_BYTES.value, found), limit + 1))
         more = len(rows) > limit or found.fetchone() is not None
         rows = rows[:limit]
-        return Page([self._message(row[1:]) for row in rows], str(rows[-1][1]) if more else None)
+        messages = [self._told(reader, row[1], self._message(row[1:])) for row in rows]
+        return Page(messages, str(rows[-1][1]) if more else None)
 
     def read_with(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
         """What `query` finds, on a connection of this thread's that only reads. Raises Unavailable."""
@@ -439,7 +504,8 @@ def _withheld(outcome: Outcome) -> Outcome:
     return Outcome("untouched") if outcome.kind == "stored" else outcome
 
 
-def _position(after: str | None) -> int:
+def position(after: str | None) -> int:
+    """The row's number that `next` of a page stands for. Raises ValueError."""
     if after is None:
         return 2**63 - 1
     if not (after.isascii() and after.isdigit() and len(after) < 19):

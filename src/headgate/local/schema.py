@@ -10,11 +10,12 @@ from pathlib import Path
 
 from headgate.errors import Misuse
 from headgate.local.append import ENVELOPES
+from headgate.local.journal import SCHEMA as WORK_SCHEMA
 from headgate.local.keys import SCHEMA as KEYS_SCHEMA
 from headgate.local.stream import SCHEMA as STREAM_SCHEMA
 
 FILE_NAME = "messages.sqlite3"
-VERSION = 1
+VERSION = 2
 
 # FULL: every commit is synced. With NORMAL 233 of 240 simulated power cuts lost acknowledged rows.
 SYNCHRONOUS = "FULL"
@@ -51,6 +52,7 @@ CREATE TABLE field (
     PRIMARY KEY (channel, name, value, seq)
 ) WITHOUT ROWID;
 CREATE INDEX field_seq ON field (seq);
+{WORK_SCHEMA};
 {KEYS_SCHEMA};
 {STREAM_SCHEMA};
 """

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from headgate.declare.app import App
-from headgate.declare.auth import Auth, Jwt, Signed
+from headgate.declare.auth import Jwt, Signed
+from headgate.declare.channel import Channel
 from headgate.declare.settings import Env, Secret
 from headgate.errors import Misuse
 from headgate.local.schema import FILE_NAME
@@ -161,7 +162,7 @@ class StateFolder:
         resolved: dict[str, str] = {}
         missing = []
         for channel, setting in app.settings():
-            value = environ.get(setting.name) or _otherwise(setting, channel.auth, credentials, invent=invent)
+            value = environ.get(setting.name) or _otherwise(setting, channel, credentials, invent=invent)
             if value is None:
                 missing.append(setting.name)
             else:
@@ -174,16 +175,16 @@ class StateFolder:
         return resolved
 
 
-def _otherwise(setting: Secret | Env, auth: Auth, credentials: dict[str, Any], *, invent: bool) -> str | None:
+def _otherwise(setting: Secret | Env, channel: Channel, credentials: dict[str, Any], *, invent: bool) -> str | None:
     if isinstance(setting, Env):
         return setting.default
     if not invent:
         return None
     if setting.name not in credentials["secrets"]:
-        match auth:
-            case Jwt() if setting is not auth.secret:
+        match channel.auth:
+            case Jwt(secret=secret) if setting is not secret and setting not in channel.needs.secrets:
                 return None
-            case Signed(style="standard"):
+            case Signed(style="standard") if setting not in channel.needs.secrets:
                 credentials["secrets"][setting.name] = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
             case _:
                 credentials["secrets"][setting.name] = secrets.token_urlsafe(32)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from headgate.clock import ManualClock
-from headgate.engine import Index, Keys
+from headgate.engine import Index, Keys, Queue
 
 CHANNELS = ("orders", "events")
 """The channels that the cases use; the engine has to know them."""
@@ -23,6 +23,9 @@ class EngineUnderTest(Protocol):
 
     @property
     def index(self) -> Index: ...
+
+    @property
+    def queue(self) -> Queue: ...
 
     @property
     def keys(self) -> Keys: ...
