@@ -68,6 +68,14 @@ INDEX_VALUE = Limit(
     _AWS_DYNAMODB,
     "2026-11-20",
 )
+INDEXES = Limit(
+    "indexes of a channel",
+    18,
+    "fields",
+    "a DynamoDB table has at most 20 indexes, two of which are ours; more are refused when the app loads",
+    _AWS_DYNAMODB,
+    "2026-11-21",
+)
 DEPTH = Limit("JSON depth", 64, "levels", "deeper bodies are 400", _OURS, "2026-11-20")
 BATCH_EACH = Limit("batch, item by item", 5_000, "items", "more are 413", _OURS, "2026-11-20")
 BATCH_ALL = Limit(
@@ -85,9 +93,10 @@ BATCH_FAULTS = Limit(
 PAGE = Limit("page", 100, "messages", "largest `limit=` of a list; a larger one is 400", _OURS, "2026-11-20")
 PAGE_BYTES = Limit(
     "page size",
-    4 * 1024 * 1024,
+    1024 * 1024,
     "bytes of bodies",
-    "a page ends behind the message that reaches it, with a cursor; a Lambda reply has at most 6 MB",
+    "a page ends behind the message that reaches it, with a cursor; a Lambda reply has at most 6 MB, which are 4.5 MB "
+    "in base64",
     _AWS_LAMBDA,
     "2026-11-21",
 )

@@ -51,7 +51,7 @@ def test_every_index_has_a_name_that_dynamodb_takes() -> None:
 
 def test_no_declared_field_can_take_the_name_of_what_is_ours() -> None:
     constants = {value for name, value in vars(layout).items() if name.isupper() and isinstance(value, str)}
-    assert constants - {layout.NEWEST, layout.DUE, layout.SHARDS} == OWN_NAMES | {"id"}
+    assert constants - {layout.NEWEST, layout.DUE, layout.SHARDS} == OWN_NAMES
 
 
 @pytest.mark.parametrize("value", ["", "\0", "\0\0", "a", "a\0", " ", "\0a"])

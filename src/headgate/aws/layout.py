@@ -3,7 +3,7 @@
     partition key   the key, under its own name: `record_id` for key="metadata.record_id"
     sort key        `scope`, the sender, only where a key counts per principal
     body            the bytes as they came, as text; from 32 KB on in the bucket, under `body_at`
-    received_at     `<ISO time> <UUIDv7>`: when it came, unique, and in the order of time
+    received_at     `<ISO time>_<UUIDv7>`: when it came, unique, and in the order of time
     expires_at      for DynamoDB's own expiry, in seconds; `expires_ms` is exact, and what readers go by
     shard           0 to f, by chance: what lists of a whole channel are spread over
 
@@ -17,7 +17,7 @@ import re
 from typing import Literal, NamedTuple
 
 from headgate.declare.channel import Channel
-from headgate.declare.stores import ID, Field, Header
+from headgate.declare.stores import Field
 
 Kind = Literal["S", "N"]
 
@@ -65,13 +65,15 @@ class SecondaryIndex(NamedTuple):
 class Layout(NamedTuple):
     """The table of one channel. TTL is on EXPIRES_AT; everything else is settled by whoever makes it.
 
-    Of the indexes the first two are ours, the rest are the declared ones.
+    Of the indexes the first two are ours, the rest are the declared ones. `attributes` are the fields of the body
+    that are shown beside it; those that are part of a key are attributes already.
     """
 
     channel: str
     partition: Attribute
     sort: Attribute | None
     indexes: tuple[SecondaryIndex, ...]
+    attributes: tuple[Field, ...] = ()
 
     def index_of(self, field: str) -> SecondaryIndex | None:
         """The index that finds messages by a declared field; None where none does."""
@@ -85,16 +87,18 @@ API_KEYS = Attribute("id")
 def layout_of(channel: Channel) -> Layout:
     """The layout of a checked channel's table."""
     received = Attribute(RECEIVED_AT)
+    keys = {channel.key_name, *(field.name for field in channel.indexes)}
     found = (SecondaryIndex(_index_name(field.name), Attribute(field.name), received) for field in channel.indexes)
     return Layout(
         channel.name,
-        Attribute(_key_name(channel)),
+        Attribute(channel.key_name),
         Attribute(SCOPE) if channel.per_principal else None,
         (
             SecondaryIndex(NEWEST, Attribute(SHARD), received),
             SecondaryIndex(DUE, Attribute(SHARD), Attribute(DUE_AT, "N")),
             *found,
         ),
+        tuple(field for field in channel.attributes if field.name not in keys),
     )
 
 
@@ -112,16 +116,6 @@ def key_text(value: str) -> str:
 def value_of(text: str) -> str:
     """What `key_text` was given."""
     return text.removeprefix("\0")
-
-
-def _key_name(channel: Channel) -> str:
-    match channel.key:
-        case Field() as field:
-            return field.name
-        case Header(name):
-            return name.lower().replace("-", "_")
-        case None:
-            return ID
 
 
 def _index_name(field: str) -> str:

@@ -91,6 +91,8 @@ class Channel:
       `Public()`; nothing, it has to be said
     - `delivery`: `Direct()`, or `Queued(...)` with a handler behind it; `Direct()`
     - `indexes`: fields to find messages by, as in `["customer", "meta.company_id"]`; none
+    - `attributes`: fields that a table on AWS shows as attributes beside the body, as text, for who reads it without
+      headgate; what is no text, number, true or false, or longer than 1,024 bytes, stands in the body alone; none
     - `keep`: how long a message stays, as in `timedelta(days=1)`; for ever
     - `throttle`: `Throttle(rate_per_s, burst)`, more is 429; no limit
     - `cors`: `Cors(("https://example.com",))`, web pages that may post from a browser; none
@@ -125,6 +127,7 @@ class Channel:
         auth: Auth | None = None,
         delivery: Delivery | None = None,
         indexes: tuple[str, ...] | list[str] = (),
+        attributes: tuple[str, ...] | list[str] = (),
         keep: timedelta | None = None,
         throttle: Throttle | None = None,
         cors: Cors | None = None,
@@ -154,6 +157,8 @@ class Channel:
         self.delivery = delivery if delivery is not None else Direct()
         self.indexes = tuple(Field(dotted) for dotted in indexes) if TEXTS.fits(indexes) else ()
         self._indexes = indexes
+        self.attributes = tuple(Field(dotted) for dotted in attributes) if TEXTS.fits(attributes) else ()
+        self._attributes = attributes
         self.keep = keep
         self.throttle = throttle
         self.cors = cors
@@ -218,6 +223,17 @@ class Channel:
     def per_principal(self) -> bool:
         """Whether a key counts per principal: where it comes from a header, or is declared so."""
         return self.scope == "principal" or not isinstance(self.key, Field)
+
+    @property
+    def key_name(self) -> str:
+        """What the key is called where it needs a name, as in a table on AWS."""
+        match self.key:
+            case Field() as field:
+                return field.name
+            case Header(name) if isinstance(name, str):
+                return name.lower().replace("-", "_")
+            case _:
+                return ID
 
     @property
     def adapter(self) -> TypeAdapter[Any] | None:
@@ -326,8 +342,6 @@ class Channel:
             case Field() as field:
                 if fault := key_fault(self.model, field.path):
                     yield f"`key={field.dotted!r}`: {fault}"
-                elif field.name in OWN_NAMES:
-                    yield f"`key={field.dotted!r}`: {_taken(field.name)}"
             case Header(name):
                 if not is_header_name(name):
                     yield f"`key=`: {name!r} cannot be the name of a header."
@@ -342,16 +356,24 @@ class Channel:
                 yield f"`indexes=` has two fields whose last name is {index.name!r}; queries could not tell them apart."
             if index.name in ("limit", "cursor"):
                 yield f"`indexes=` {index.dotted!r}: {index.name} is the name of a query parameter of every list."
-            if index.name in OWN_NAMES:
-                yield f"`indexes=` {index.dotted!r}: {_taken(index.name)}"
-            elif names.count(index.name) == 1 and self._names_the_key(index):
-                yield f"`indexes=` {index.dotted!r}: the key is called {index.name} too; they could not be told apart."
+        if len(names) > limits.INDEXES.value:
+            yield f"`indexes=` has {len(names)} fields; {limits.INDEXES.value} are the most."
+        yield from misfits("", {"attributes": self._attributes}, {"attributes": TEXTS})
+        yield from self._name_sentences()
 
-    def _names_the_key(self, index: Field) -> bool:
-        """Whether an index would lie under the name of a key that is something else."""
-        if isinstance(self.key, Field):
-            return index.name == self.key.name and index.dotted != self.key.dotted
-        return self.key is None and index.name == ID
+    def _name_sentences(self) -> Iterator[str]:
+        """Fields that would lie under one name in the table on AWS, with each other or with what is ours."""
+        named: dict[str, str] = {self.key_name: self.key.dotted if isinstance(self.key, Field) else ""}
+        if isinstance(self.key, Field) and self.key.name in OWN_NAMES:
+            yield f"`key={self.key.dotted!r}`: {_taken(self.key.name)}"
+        options = [("indexes", field) for field in self.indexes] + [("attributes", field) for field in self.attributes]
+        for option, field in options:
+            if field.name in OWN_NAMES:
+                yield f"`{option}=` {field.dotted!r}: {_taken(field.name)}"
+            elif named.setdefault(field.name, field.dotted) != field.dotted and option == "attributes":
+                yield f"`attributes=` {field.dotted!r}: another field of the table is called {field.name} too."
+            elif field.name == self.key_name and named[field.name] != field.dotted:
+                yield f"`indexes=` {field.dotted!r}: the key is called {field.name} too; they could not be told apart."
 
     def _auth_sentences(self) -> Iterator[str]:
         match self._auth:

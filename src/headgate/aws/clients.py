@@ -1,0 +1,100 @@
+"""AWS, called through botocore: clients are made when they are first needed, and nothing is tried when time is up.
+
+The SDK itself tries again, in its standard mode: three times in all, with growing and random pauses.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from headgate.clock import Clock
+from headgate.errors import Unavailable
+from headgate.http import RETRY_AFTER_S
+
+log = logging.getLogger("headgate.aws")
+
+CONNECTIONS = 32
+"""How many calls of one service may be under way at a time before connections are thrown away."""
+
+_ATTEMPTS = 3
+_CONNECT_S = 1
+_READ_S = 3
+_REPLY_S = 0.5  # what a function needs to answer once a call has failed
+_MEANT = frozenset({"ConditionalCheckFailedException", "TransactionCanceledException", "TransactionConflictException"})
+
+
+class Declined(Exception):
+    """AWS did not do it, for a reason that is part of what was asked: `code` is its name, `answer` what came back."""
+
+    def __init__(self, code: str, answer: dict[str, Any]) -> None:
+        super().__init__(code)
+        self.code = code
+        self.answer = answer
+
+
+class OutOfTime(Exception):
+    """There is not enough time left for another try."""
+
+
+class Clients:
+    """Where calls go out; may be used from any number of threads. Region, profile and endpoint are those of the
+    environment, as the AWS CLI takes them, unless given."""
+
+    def __init__(self, clock: Clock, *, region: str | None = None, profile: str | None = None) -> None:
+        self._clock = clock
+        self._region = region
+        self._profile = profile
+        self._until_s = float("inf")
+        self._made: dict[str, Any] = {}
+        self._making = threading.Lock()
+
+    def within(self, seconds: float) -> None:
+        """From here on, a call is over before so many seconds have passed."""
+        self._until_s = self._clock.elapsed_s() + seconds - _REPLY_S
+
+    def call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Raises Declined, or Unavailable where nothing is known of what became of it, or nothing came of it."""
+        from botocore.exceptions import ClientError
+
+        try:
+            return getattr(self.client(service), operation)(**parameters)  # type: ignore[no-any-return]
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            if code in _MEANT:
+                raise Declined(code, error.response) from None
+            why = code
+        except Exception as error:  # noqa: BLE001 - whatever the network or the SDK comes up with
+            why = type(error).__name__
+        log.error("a call of AWS failed service=%s operation=%s reason=%s", service, operation, why)
+        raise Unavailable(retry_after_s=RETRY_AFTER_S)
+
+    def client(self, service: str) -> Any:
+        """The client of a service, as in `dynamodb`."""
+        if service not in self._made:
+            with self._making:
+                if service not in self._made:
+                    self._made[service] = self._make(service)
+        return self._made[service]
+
+    def _make(self, service: str) -> Any:
+        from botocore.config import Config
+        from botocore.session import Session
+
+        client = Session(profile=self._profile).create_client(
+            service,
+            region_name=self._region,
+            config=Config(
+                connect_timeout=_CONNECT_S,
+                read_timeout=_READ_S,
+                retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+                max_pool_connections=CONNECTIONS,
+            ),
+        )
+        client.meta.events.register("before-send", self._check_time)
+        return client
+
+    def _check_time(self, **_: Any) -> None:
+        if self._clock.elapsed_s() + _CONNECT_S + _READ_S > self._until_s:
+            raise OutOfTime

@@ -1,0 +1,66 @@
+"""Tables, buckets and secrets as the stacks make them, made with a client of the SDK, for tests of single rooms."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+from uuid import uuid4
+
+from headgate.aws.index import Table
+from headgate.aws.layout import API_KEYS, EXPIRES_AT, Attribute, Layout
+
+
+def make_table(dynamodb: Any, layout: Layout) -> Table:
+    """A table of its own for a channel."""
+    name = f"{layout.channel}-{uuid4().hex}"
+    indexes = [(index.name, [index.partition, index.sort]) for index in layout.indexes]
+    _create(dynamodb, name, [key for key in (layout.partition, layout.sort) if key is not None], indexes)
+    dynamodb.update_time_to_live(
+        TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": EXPIRES_AT}
+    )
+    return Table(name, layout)
+
+
+def make_keys_table(dynamodb: Any) -> str:
+    """A table for API keys; its name."""
+    name = f"keys-{uuid4().hex}"
+    _create(dynamodb, name, [API_KEYS], [])
+    return name
+
+
+def make_bucket(s3: Any) -> str:
+    """A bucket; its name."""
+    name = f"bodies-{uuid4().hex}"
+    s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name})
+    return name
+
+
+def _create(
+    dynamodb: Any, name: str, keys: list[Attribute], indexes: Iterable[tuple[str, list[Attribute]]]
+) -> None:
+    indexes = list(indexes)
+    attributes = {key for _, parts in [("", keys), *indexes] for key in parts}
+    dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": key.name, "AttributeType": key.kind} for key in sorted(attributes)],
+        KeySchema=_schema(keys),
+        **(
+            {
+                "GlobalSecondaryIndexes": [
+                    {"IndexName": index, "KeySchema": _schema(parts), "Projection": {"ProjectionType": "KEYS_ONLY"}}
+                    for index, parts in indexes
+                ]
+            }
+            if indexes
+            else {}
+        ),
+    )
+    until = time.monotonic() + 10
+    while dynamodb.describe_table(TableName=name)["Table"]["TableStatus"] != "ACTIVE" and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+def _schema(keys: list[Attribute]) -> list[dict[str, str]]:
+    return [{"AttributeName": key.name, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)]
