@@ -28,6 +28,8 @@ from tools.modules_table import page as architecture_page
 SOURCE = ROOT / "src" / "headgate"
 ROOMS = [name for name, value in inspect.getmembers(engine, inspect.isclass) if Protocol in value.__bases__]
 
+ROOMS_ON_AWS = ("Index", "Keys")
+
 
 def read_toml(name: str) -> dict[str, Any]:
     return tomllib.loads((ROOT / name).read_text())
@@ -62,12 +64,14 @@ def test_a_room_has_the_same_name_in_every_house(room: str) -> None:
         assert (SOURCE / house / f"{room.lower()}.py").is_file(), f"{room} is missing in {house}"
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_the_local_room_keeps_the_contract(room: str) -> None:
+@pytest.mark.parametrize(
+    ("house", "room"), [*(("local", room) for room in ROOMS), *(("aws", room) for room in ROOMS_ON_AWS)]
+)
+def test_a_room_keeps_the_contract(house: str, room: str) -> None:
     contract = getattr(engine, room)
-    module = importlib.import_module(f"headgate.local.{room.lower()}")
+    module = importlib.import_module(f"headgate.{house}.{room.lower()}")
     adapters = [value for _, value in inspect.getmembers(module, inspect.isclass) if contract in value.__mro__[1:]]
-    assert adapters, f"no class of local/{room.lower()}.py subclasses {room}"
+    assert adapters, f"no class of {house}/{room.lower()}.py subclasses {room}"
     assert not any(inspect.isabstract(adapter) for adapter in adapters)
 
 

@@ -16,9 +16,7 @@ def make_table(dynamodb: Any, layout: Layout) -> Table:
     name = f"{layout.channel}-{uuid4().hex}"
     indexes = [(index.name, [index.partition, index.sort]) for index in layout.indexes]
     _create(dynamodb, name, [key for key in (layout.partition, layout.sort) if key is not None], indexes)
-    dynamodb.update_time_to_live(
-        TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": EXPIRES_AT}
-    )
+    dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification={"Enabled": True, "AttributeName": EXPIRES_AT})
     return Table(name, layout)
 
 
@@ -36,9 +34,7 @@ def make_bucket(s3: Any) -> str:
     return name
 
 
-def _create(
-    dynamodb: Any, name: str, keys: list[Attribute], indexes: Iterable[tuple[str, list[Attribute]]]
-) -> None:
+def _create(dynamodb: Any, name: str, keys: list[Attribute], indexes: Iterable[tuple[str, list[Attribute]]]) -> None:
     indexes = list(indexes)
     attributes = {key for _, parts in [("", keys), *indexes] for key in parts}
     dynamodb.create_table(
