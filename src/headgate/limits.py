@@ -134,6 +134,28 @@ HEADER_TIME = Limit(
 BODY_TIME = Limit(
     "body time", 29, "seconds", "a sender that has not finished its body gets 408", _AWS_APIGW, "2026-11-20"
 )
+API_TIME = Limit(
+    "API Gateway's patience",
+    29,
+    "seconds",
+    "a deployed function that has not answered by then gets its sender 503; a longer `timeout_s` is refused",
+    _AWS_APIGW,
+    "2026-11-21",
+)
+API_PATHS = Limit(
+    "paths of one deployed app",
+    300,
+    "resources",
+    "API Gateway's quota for one API, parts of paths and `{key}` each counting; more are refused at synth",
+    _AWS_APIGW,
+    "2026-11-21",
+)
+FUNCTION_MEMORY_LEAST = Limit(
+    "function memory, least", 128, "MB", "a smaller `memory_mb` is refused", _AWS_LAMBDA, "2026-11-21"
+)
+FUNCTION_MEMORY_MOST = Limit(
+    "function memory, most", 10_240, "MB", "a larger `memory_mb` is refused", _AWS_LAMBDA, "2026-11-21"
+)
 KEEP_ALIVE = Limit("idle connection", 60, "seconds", "an idle connection is closed", _OURS, "2026-11-20")
 CONNECTIONS = Limit("connections", 2_000, "connections", "further ones get 503", _OURS, "2026-11-20")
 PIPELINE = Limit(

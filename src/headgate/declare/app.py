@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
@@ -15,7 +15,8 @@ from headgate.declare.later import refuse_name
 from headgate.declare.settings import Env, Secret
 from headgate.declare.shape import TEXT, given, misfits
 from headgate.declare.source import caller
-from headgate.errors import DeclarationError, DeclarationFault
+from headgate.declare.stage import DEFAULT_STAGE, Packaging, Stage, packaging_sentences
+from headgate.errors import DeclarationError, DeclarationFault, Misuse
 
 Options = ParamSpec("Options")
 
@@ -44,10 +45,37 @@ def _refuse_unknown(known: Collection[str], args: Sequence[object], options: Ite
         sentences.append('say the path first, as in app.channel("/orders", ...).')
     if len(args) > 2:
         sentences.append('only path and model are positional; name the rest, as in key="id".')
+    _refuse(sentences + _unknown("channel", known, options))
+
+
+def _staging(make: Callable[Options, Stage]) -> Callable[Concatenate[App, Options], Stage]:
+    """The method that makes a Stage and adds it to the app; its options are those of `Stage`, stated there."""
+    known = [name for name in signature(make).parameters if name != "where"]
+
+    def stage(self: App, /, *args: Options.args, **options: Options.kwargs) -> Stage:
+        """Declare a stage, with the options that `help(Stage)` tells; what cannot be honoured `check` says."""
+        sentences = _unknown("stage", known, options)
+        if len(args) + ("name" in options) != 1:
+            sentences.append('say the name first and the rest by name, as in app.stage("prod", region="eu-west-1").')
+        _refuse(sentences)
+        made = replace(make(*args, **options), where=caller())
+        self.stages.append(made)
+        return made
+
+    return stage
+
+
+def _unknown(what: str, known: Collection[str], options: Iterable[str]) -> list[str]:
+    """A sentence for each option that there is not."""
+    sentences = []
     for option in options:
         if option not in known:
             refuse_name(option)
-            sentences.append(f"there is no channel option `{option}=` in this version{_meant(option, known, '=')}")
+            sentences.append(f"there is no {what} option `{option}=` in this version{_meant(option, known, '=')}")
+    return sentences
+
+
+def _refuse(sentences: list[str]) -> None:
     if sentences:
         raise DeclarationError(*(DeclarationFault(caller(), sentence) for sentence in sentences))
 
@@ -64,20 +92,49 @@ class App:
         app = App("shop")
         app.channel("/orders", Order, key="record_id", auth=ApiKey())
 
-    `name` is 1 to 63 letters, digits and hyphens, starting with a letter.
+    `name` is 1 to 63 letters, digits and hyphens, starting with a letter. `runtime` and `packaging` (`"zip"`, or
+    `"image"` for a container image) are for AWS, where the functions run on arm64.
     """
 
-    def __init__(self, name: str, *, title: str = "", description: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        title: str = "",
+        description: str = "",
+        runtime: str = "python3.13",
+        packaging: Packaging = "zip",
+    ) -> None:
         self.where = caller()
         self.name = name
         self.title = name if title == "" else title
         self.description = description
+        self.runtime = runtime
+        self.packaging = packaging
         self.channels: list[Channel] = []
+        self.stages: list[Stage] = []
 
     def __repr__(self) -> str:
         return f"<app {self.name} with {len(self.channels)} channels>"
 
     channel = _adding(Channel)
+    stage = _staging(Stage)
+
+    def stage_named(self, name: str) -> Stage:
+        """The stage of that name. Where none is declared any name will do; else only those, and `dev`.
+
+        Raises Misuse for another one.
+        """
+        for declared in self.stages:
+            if declared.name == name:
+                return declared
+        if self.stages and name != DEFAULT_STAGE:
+            known = ", ".join(declared.name for declared in self.stages)
+            raise Misuse(f"There is no stage {name!r}; the app has {known}.")
+        made = Stage(name)
+        if faults := list(made.faults()):
+            raise Misuse(" ".join(fault.sentence.capitalize() for fault in faults))
+        return made
 
     def include(self, other: App) -> None:
         """Take over every channel of another app, so that one app can be written in several files."""
@@ -117,6 +174,9 @@ class App:
             yield DeclarationFault(self.where, f"app {self.name!r}: a name is 1 to 63 letters, digits and hyphens.")
         for sentence in misfits("", given(self, _TEXTS), _TEXTS):
             yield DeclarationFault(self.where, f"app {self.name!r}: {sentence}")
+        for sentence in packaging_sentences(self.runtime, self.packaging):
+            yield DeclarationFault(self.where, f"app {self.name!r}: {sentence}")
+        yield from self._stage_faults()
         if not self.channels:
             yield DeclarationFault(self.where, "the app has no channel: declare one with app.channel(path, ...).")
         for at, channel in enumerate(self.channels):
@@ -124,6 +184,14 @@ class App:
             for earlier in self.channels[:at]:
                 if clash := _clash(earlier, channel):
                     yield DeclarationFault(channel.where, f"channel {channel.path}: {clash} ({earlier.where}).")
+
+    def _stage_faults(self) -> Iterator[DeclarationFault]:
+        for at, declared in enumerate(self.stages):
+            yield from declared.faults()
+            for earlier in self.stages[:at]:
+                if earlier.name == declared.name:
+                    sentence = f"stage {declared.name}: it is declared already ({earlier.where})."
+                    yield DeclarationFault(declared.where, sentence)
 
 
 def _clash(one: Channel, two: Channel) -> str | None:

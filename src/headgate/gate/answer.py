@@ -19,7 +19,8 @@ from headgate.http import Problem, Reply, Request
 
 Steps = Generator[Effect, Any, Reply]
 
-_EXPOSED = "Idempotency-Replayed, Retry-After, X-Request-Id"
+EXPOSED = "Idempotency-Replayed, Retry-After, X-Request-Id"
+"""The headers that a web page of an allowed origin may read."""
 
 
 class Gate:
@@ -117,4 +118,4 @@ def _cors_headers(channel: Channel, request: Request) -> tuple[tuple[str, str], 
             ("Access-Control-Allow-Headers", ", ".join(cors.headers)),
             ("Access-Control-Max-Age", str(cors.max_age_s)),
         )
-    return (*shared, ("Access-Control-Expose-Headers", _EXPOSED))
+    return (*shared, ("Access-Control-Expose-Headers", EXPOSED))

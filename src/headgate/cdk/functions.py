@@ -1,0 +1,125 @@
+"""Lambda functions: one for each duty, with a role, a log group and a policy of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_ecr_assets as ecr_assets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from headgate.declare.stage import LOG_DAYS, Architecture, Stage
+
+_ARCHITECTURES = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
+_PLATFORMS = {"arm64": ecr_assets.Platform.LINUX_ARM64, "x86_64": ecr_assets.Platform.LINUX_AMD64}
+
+_KEPT = [kept for kept in logs.RetentionDays if kept is not logs.RetentionDays.INFINITE]
+_RETENTION = dict(zip(LOG_DAYS, _KEPT, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Zips:
+    """What the functions are made of: the user's code, and the layer it shares with all of them."""
+
+    code: Path
+    layer: Path
+    runtime: str
+    architecture: Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What the functions are made of: a folder with a Dockerfile."""
+
+    folder: Path
+    architecture: Architecture
+
+
+Package = Zips | Image
+
+
+class Functions(Construct):
+    """Makes the functions of one app: what all of them share is made once."""
+
+    def __init__(self, scope: Construct, id: str, *, package: Package, stage: Stage) -> None:  # noqa: A002 - CDK's word
+        super().__init__(scope, id)
+        self._package = package
+        self._stage = stage
+        self._layer = _layer(self, package) if isinstance(package, Zips) else None
+
+    def add(
+        self,
+        name: str,
+        *,
+        handler: str,
+        description: str,
+        environment: Mapping[str, str],
+        policy: Sequence[iam.PolicyStatement],
+    ) -> lambda_.Function:
+        """A function that may do what `policy` says and write its own log, and nothing else."""
+        scope = Construct(self, name)
+        group = log_group(scope, "Log", self._stage)
+        role = iam.Role(scope, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        code, runtime, entry = _code(self._package, handler)
+        function = lambda_.Function(
+            scope,
+            "Function",
+            description=description,
+            runtime=runtime,
+            architecture=_ARCHITECTURES[self._package.architecture],
+            handler=entry,
+            code=code,
+            layers=None if self._layer is None else [self._layer],
+            role=role.without_policy_updates(),
+            log_group=group,
+            memory_size=self._stage.memory_mb,
+            timeout=Duration.seconds(self._stage.timeout_s),
+            environment=dict(environment),
+        )
+        own_log = iam.PolicyStatement(
+            actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[group.log_group_arn]
+        )
+        granted = iam.Policy(scope, "Policy", statements=[own_log, *policy], roles=[role])
+        function.node.add_dependency(granted)
+        return function
+
+
+def log_group(scope: Construct, id: str, stage: Stage) -> logs.LogGroup:  # noqa: A002 - CDK's word
+    """A log that is kept as long as the stage says."""
+    return logs.LogGroup(
+        scope,
+        id,
+        retention=_RETENTION[stage.log_days],
+        removal_policy=RemovalPolicy.RETAIN if stage.retains else RemovalPolicy.DESTROY,
+    )
+
+
+def _layer(scope: Construct, zips: Zips) -> lambda_.LayerVersion:
+    return lambda_.LayerVersion(
+        scope,
+        "Layer",
+        description="What the app depends on, and headgate",
+        code=lambda_.Code.from_asset(str(zips.layer)),
+        compatible_runtimes=[_runtime(zips.runtime)],
+        compatible_architectures=[_ARCHITECTURES[zips.architecture]],
+    )
+
+
+def _code(package: Package, handler: str) -> tuple[lambda_.Code, lambda_.Runtime, str]:
+    match package:
+        case Zips():
+            return lambda_.Code.from_asset(str(package.code)), _runtime(package.runtime), handler
+        case Image():
+            code = lambda_.Code.from_asset_image(
+                str(package.folder), cmd=[handler], platform=_PLATFORMS[package.architecture]
+            )
+            return code, lambda_.Runtime.FROM_IMAGE, lambda_.Handler.FROM_IMAGE
+
+
+def _runtime(name: str) -> lambda_.Runtime:
+    return lambda_.Runtime(name, lambda_.RuntimeFamily.PYTHON)

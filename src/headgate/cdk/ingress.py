@@ -1,0 +1,204 @@
+"""The way in: one REST API for the app, with a path, methods, an authorizer and a throttle for each channel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_lambda as lambda_
+from constructs import Construct
+
+from headgate.cdk.acknowledged import acknowledge
+from headgate.cdk.functions import log_group
+from headgate.cdk.responses import add_gateway_answers
+from headgate.declare.app import App
+from headgate.declare.auth import Jwt, Signed
+from headgate.declare.channel import Channel
+from headgate.declare.stage import Stage
+
+API_STAGE = "prod"
+"""API Gateway's own stage, whatever headgate's is: its name is part of the URL."""
+
+CACHE_S = 60
+"""How long a decision about a token is good for, at most."""
+
+_ACCESS_LOG = {
+    "requestTime": "requestTime",
+    "requestId": "requestId",
+    "httpMethod": "httpMethod",
+    "path": "path",
+    "resourcePath": "resourcePath",
+    "status": "status",
+    "responseLatency": "responseLatency",
+    "errorType": "error.responseType",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """What serves one channel. `authorizer` is None where ingest itself finds out who it is, or nobody does."""
+
+    ingest: lambda_.IFunction
+    query: lambda_.IFunction | None = None
+    authorizer: apigateway.IAuthorizer | None = None
+
+
+class TokenAuthorizer(Construct):
+    """Lets senders in by what they send, through a function that answers with a policy.
+
+    Decisions about tokens are kept for up to a minute, by token. Keys may come in one of two headers, and a function
+    of the user's may look at anything, so those are asked every time; a removed key is refused at once.
+    """
+
+    def __init__(self, scope: Construct, id: str, *, auth: object, function: lambda_.IFunction) -> None:  # noqa: A002
+        super().__init__(scope, id)
+        cached = isinstance(auth, Jwt)
+        self.authorizer = apigateway.RequestAuthorizer(
+            self,
+            "Authorizer",
+            handler=function,
+            identity_sources=[apigateway.IdentitySource.header("Authorization")] if cached else [],
+            results_cache_ttl=Duration.seconds(CACHE_S if cached else 0),
+        )
+
+
+class Ingress(Construct):
+    """The REST API of an app. `handlers` has an entry for each of its channels, by name.
+
+    Its throttles are API Gateway's. What API Gateway answers itself has the shape of our problems. Bytes come
+    through as they were sent.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,  # noqa: A002 - CDK's word
+        *,
+        app: App,
+        stage: Stage,
+        handlers: Mapping[str, Handlers],
+    ) -> None:
+        super().__init__(scope, id)
+        self.access_log = log_group(self, "AccessLog", stage)
+        self.api = apigateway.RestApi(
+            self,
+            "Api",
+            rest_api_name=f"{app.name}-{stage.name}",
+            description=f"{app.title}, stage {stage.name}",
+            endpoint_types=[apigateway.EndpointType.REGIONAL],
+            binary_media_types=["*/*"],
+            cloud_watch_role=stage.account_log_role,
+            cloud_watch_role_removal_policy=RemovalPolicy.RETAIN if stage.account_log_role else None,
+            deploy_options=apigateway.StageOptions(
+                stage_name=API_STAGE,
+                access_log_destination=apigateway.LogGroupLogDestination(self.access_log),
+                access_log_format=_access_log_format(),
+                logging_level=apigateway.MethodLoggingLevel.ERROR,
+                data_trace_enabled=False,
+                method_options=_throttles(app.channels),
+            ),
+        )
+        self.api.node.try_remove_child("Endpoint")  # an output with a name that nobody could tell beforehand
+        for channel in app.channels:
+            _add_channel(self.api, channel, handlers[channel.name])
+        add_gateway_answers(self.api, app)
+        self._acknowledge(stage)
+
+    def url(self, channel: Channel) -> str:
+        """Where to post to a channel."""
+        return self.api.url_for_path(channel.path)
+
+    def _acknowledge(self, stage: Stage) -> None:
+        acknowledge(
+            self.api,
+            "AwsSolutions-APIG2",
+            "The function validates, and tells all faults of a body at once; API Gateway would tell the first.",
+        )
+        acknowledge(
+            self.api.deployment_stage,
+            "AwsSolutions-APIG3",
+            "A web ACL costs a monthly fee and is about addresses; put one on the API where you want it.",
+        )
+        if stage.account_log_role:
+            acknowledge(
+                self.api,
+                "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/"
+                "AmazonAPIGatewayPushToCloudWatchLogs]",
+                "It is the policy that AWS keeps for this one role of the account.",
+            )
+
+
+def _add_channel(api: apigateway.RestApi, channel: Channel, handlers: Handlers) -> None:
+    at = api.root if channel.path == "/" else api.root.resource_for_path(channel.path)
+    ingest = _integration(handlers.ingest)
+    guard = _Guard(channel, handlers.authorizer)
+    guard.add(at, "POST", ingest)
+    _add_rest(at, channel, ingest)
+    if channel.read and handlers.query is not None:
+        query = _integration(handlers.query)
+        one = at.add_resource("{key}")
+        for found in (one, at) if channel.indexes else (one,):
+            for method in ("GET", "HEAD"):
+                guard.add(found, method, query)
+        _add_rest(one, channel, query)
+
+
+class _Guard:
+    """Adds methods that ask for the credentials of a channel."""
+
+    def __init__(self, channel: Channel, authorizer: apigateway.IAuthorizer | None) -> None:
+        self._authorizer = authorizer
+        self._open_because = (
+            "The function verifies the signature: it is one of the body, which no authorizer gets."
+            if isinstance(channel.auth, Signed)
+            else "The channel is declared Public()."
+        )
+
+    def add(self, at: apigateway.IResource, method: str, integration: apigateway.Integration) -> None:
+        if self._authorizer is None:
+            _add_open(at, method, integration, self._open_because)
+            return
+        made = at.add_method(
+            method,
+            integration,
+            authorizer=self._authorizer,
+            authorization_type=apigateway.AuthorizationType.CUSTOM,
+        )
+        acknowledge(made, "AwsSolutions-COG4", "Who may post is declared in the app; its own authorizer decides.")
+
+
+def _add_rest(at: apigateway.IResource, channel: Channel, integration: apigateway.Integration) -> None:
+    """What a browser asks beforehand, and every other method: the gate answers 204 or 405, and does nothing else."""
+    for method in ("OPTIONS", "ANY") if channel.cors is not None else ("ANY",):
+        _add_open(at, method, integration, "It only tells which methods there are.")
+
+
+def _add_open(at: apigateway.IResource, method: str, integration: apigateway.Integration, because: str) -> None:
+    made = at.add_method(method, integration, authorization_type=apigateway.AuthorizationType.NONE)
+    acknowledge(made, "AwsSolutions-APIG4", because)
+    acknowledge(made, "AwsSolutions-COG4", because)
+
+
+def _integration(function: lambda_.IFunction) -> apigateway.LambdaIntegration:
+    return apigateway.LambdaIntegration(function, allow_test_invoke=False)
+
+
+def _throttles(channels: Iterable[Channel]) -> dict[str, apigateway.MethodDeploymentOptions]:
+    """A POST's own settings replace those of the whole API, so what is logged is said again."""
+    return {
+        f"{channel.path}/POST".replace("//", "/"): apigateway.MethodDeploymentOptions(
+            throttling_rate_limit=channel.throttle.rate_per_s,
+            throttling_burst_limit=channel.throttle.burst,
+            logging_level=apigateway.MethodLoggingLevel.ERROR,
+            data_trace_enabled=False,
+        )
+        for channel in channels
+        if channel.throttle is not None
+    }
+
+
+def _access_log_format() -> apigateway.AccessLogFormat:
+    return apigateway.AccessLogFormat.custom(json.dumps({name: f"$context.{field}" for name, field in _ACCESS_LOG.items()}))
