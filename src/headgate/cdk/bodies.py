@@ -22,7 +22,7 @@ class BodiesBucket(Construct):
     Without `retains` it is emptied and removed with its stack.
     """
 
-    def __init__(self, scope: Construct, id: str, *, channels: list[Channel], retains: bool) -> None:  # noqa: A002
+    def __init__(self, scope: Construct, id: str, *, channels: list[Channel], retains: bool) -> None:
         super().__init__(scope, id)
         self.bucket = s3.Bucket(
             self,

@@ -13,6 +13,8 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from headgate.cdk.acknowledged import acknowledge, acknowledge_wildcard
+from headgate.cdk.policy import Grant
 from headgate.declare.stage import LOG_DAYS, Architecture, Stage
 
 _ARCHITECTURES = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
@@ -46,7 +48,7 @@ Package = Zips | Image
 class Functions(Construct):
     """Makes the functions of one app: what all of them share is made once."""
 
-    def __init__(self, scope: Construct, id: str, *, package: Package, stage: Stage) -> None:  # noqa: A002 - CDK's word
+    def __init__(self, scope: Construct, id: str, *, package: Package, stage: Stage) -> None:
         super().__init__(scope, id)
         self._package = package
         self._stage = stage
@@ -59,9 +61,9 @@ class Functions(Construct):
         handler: str,
         description: str,
         environment: Mapping[str, str],
-        policy: Sequence[iam.PolicyStatement],
+        grants: Sequence[Grant],
     ) -> lambda_.Function:
-        """A function that may do what `policy` says and write its own log, and nothing else."""
+        """A function that may do what `grants` say and write its own log, and nothing else."""
         scope = Construct(self, name)
         group = log_group(scope, "Log", self._stage)
         role = iam.Role(scope, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
@@ -81,15 +83,17 @@ class Functions(Construct):
             timeout=Duration.seconds(self._stage.timeout_s),
             environment=dict(environment),
         )
-        own_log = iam.PolicyStatement(
-            actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[group.log_group_arn]
-        )
-        granted = iam.Policy(scope, "Policy", statements=[own_log, *policy], roles=[role])
+        own_log = Grant(("logs:CreateLogStream", "logs:PutLogEvents"), (group.log_group_arn,))
+        granted = _policy(scope, [own_log, *grants], role)
         function.node.add_dependency(granted)
+        if isinstance(self._package, Zips):
+            acknowledge(
+                function, "AwsSolutions-L1", "The app says which Python it runs on; the newest is not asked for."
+            )
         return function
 
 
-def log_group(scope: Construct, id: str, stage: Stage) -> logs.LogGroup:  # noqa: A002 - CDK's word
+def log_group(scope: Construct, id: str, stage: Stage) -> logs.LogGroup:
     """A log that is kept as long as the stage says."""
     return logs.LogGroup(
         scope,
@@ -97,6 +101,16 @@ def log_group(scope: Construct, id: str, stage: Stage) -> logs.LogGroup:  # noqa
         retention=_RETENTION[stage.log_days],
         removal_policy=RemovalPolicy.RETAIN if stage.retains else RemovalPolicy.DESTROY,
     )
+
+
+def _policy(scope: Construct, grants: Sequence[Grant], role: iam.IRole) -> iam.Policy:
+    statements = [iam.PolicyStatement(actions=[*it.actions], resources=[*it.resources]) for it in grants]
+    policy = iam.Policy(scope, "Policy", statements=statements, roles=[role])
+    for grant in grants:
+        if grant.because:
+            for resource in grant.resources:
+                acknowledge_wildcard(policy, resource, grant.because)
+    return policy
 
 
 def _layer(scope: Construct, zips: Zips) -> lambda_.LayerVersion:

@@ -20,7 +20,7 @@ class IndexTable(Construct):
     35 days.
     """
 
-    def __init__(self, scope: Construct, id: str, *, channel: Channel, retains: bool) -> None:  # noqa: A002 - CDK's word
+    def __init__(self, scope: Construct, id: str, *, channel: Channel, retains: bool) -> None:
         super().__init__(scope, id)
         layout = layout_of(channel)
         self.channel = channel

@@ -53,7 +53,7 @@ class TokenAuthorizer(Construct):
     of the user's may look at anything, so those are asked every time; a removed key is refused at once.
     """
 
-    def __init__(self, scope: Construct, id: str, *, auth: object, function: lambda_.IFunction) -> None:  # noqa: A002
+    def __init__(self, scope: Construct, id: str, *, auth: object, function: lambda_.IFunction) -> None:
         super().__init__(scope, id)
         cached = isinstance(auth, Jwt)
         self.authorizer = apigateway.RequestAuthorizer(
@@ -75,7 +75,7 @@ class Ingress(Construct):
     def __init__(
         self,
         scope: Construct,
-        id: str,  # noqa: A002 - CDK's word
+        id: str,
         *,
         app: App,
         stage: Stage,
@@ -201,4 +201,6 @@ def _throttles(channels: Iterable[Channel]) -> dict[str, apigateway.MethodDeploy
 
 
 def _access_log_format() -> apigateway.AccessLogFormat:
-    return apigateway.AccessLogFormat.custom(json.dumps({name: f"$context.{field}" for name, field in _ACCESS_LOG.items()}))
+    return apigateway.AccessLogFormat.custom(
+        json.dumps({name: f"$context.{field}" for name, field in _ACCESS_LOG.items()})
+    )

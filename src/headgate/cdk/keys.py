@@ -16,7 +16,7 @@ _LENGTH = 48  # of 62 characters each: 285 random bits
 class KeysTable(Construct):
     """Where API keys are kept, as hashes. `headgate keys --stage` writes it."""
 
-    def __init__(self, scope: Construct, id: str, *, retains: bool) -> None:  # noqa: A002 - CDK's word
+    def __init__(self, scope: Construct, id: str, *, retains: bool) -> None:
         super().__init__(scope, id)
         self.table = plain_table(self, API_KEYS, retains=retains)
 
@@ -24,7 +24,7 @@ class KeysTable(Construct):
 class NamedSecret(Construct):
     """A `Secret("NAME")` of the app: made up at the first deployment, and yours to replace in Secrets Manager."""
 
-    def __init__(self, scope: Construct, id: str, *, name: str, retains: bool) -> None:  # noqa: A002 - CDK's word
+    def __init__(self, scope: Construct, id: str, *, name: str, retains: bool) -> None:
         super().__init__(scope, id)
         self.name = name
         self.secret = secretsmanager.Secret(

@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
-from aws_cdk import aws_dynamodb as dynamodb
-from aws_cdk import aws_iam as iam
-from aws_cdk import aws_s3 as s3
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from headgate.aws.layout import body_prefix
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
+
+from headgate.aws.layout import body_prefix, layout_of
 from headgate.cdk.bodies import keep_days
 from headgate.declare.channel import Channel
 
 
-def allow(actions: list[str], *resources: str) -> iam.PolicyStatement:
-    """A statement of a policy."""
-    return iam.PolicyStatement(actions=actions, resources=list(resources))
+class Grant(NamedTuple):
+    """Actions on resources. `because` says why a resource has a `*` in it."""
+
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    because: str = ""
 
 
-def ingest(channel: Channel, table: dynamodb.ITable, bodies: s3.IBucket) -> list[iam.PolicyStatement]:
-    """Stores messages: what is new is put on a condition, what was there is read."""
+Duty = Callable[[Channel, dynamodb.ITable, s3.IBucket], list[Grant]]
+
+
+def ingest(channel: Channel, table: dynamodb.ITable, bodies: s3.IBucket) -> list[Grant]:
+    """Stores messages: what is new is put on a condition; where something was there already, it is looked at."""
     return [
-        allow(["dynamodb:PutItem", "dynamodb:GetItem"], table.table_arn),
-        allow(["s3:PutObject"], _bodies_of(channel, bodies)),
+        Grant(("dynamodb:GetItem", "dynamodb:PutItem"), (table.table_arn,)),
+        _bodies("s3:PutObject", channel, bodies),
     ]
 
 
-def query(channel: Channel, table: dynamodb.ITable, bodies: s3.IBucket) -> list[iam.PolicyStatement]:
-    """Reads messages, by key and by index."""
-    indexes = [f"{table.table_arn}/index/{name}" for name in ()]
+def query(channel: Channel, table: dynamodb.ITable, bodies: s3.IBucket) -> list[Grant]:
+    """Reads messages, by key and by the fields that HTTP can ask for."""
+    layout = layout_of(channel)
+    found = [layout.index_of(field.name) for field in channel.indexes]
+    indexes = [f"{table.table_arn}/index/{index.name}" for index in found if index is not None]
     return [
-        allow(["dynamodb:GetItem"], table.table_arn),
-        *([allow(["dynamodb:Query"], *indexes)] if indexes else []),
-        allow(["s3:GetObject"], _bodies_of(channel, bodies)),
+        Grant(("dynamodb:GetItem",), (table.table_arn,)),
+        *([Grant(("dynamodb:Query",), tuple(indexes))] if indexes else []),
+        _bodies("s3:GetObject", channel, bodies),
     ]
 
 
-def _bodies_of(channel: Channel, bodies: s3.IBucket) -> str:
-    return bodies.arn_for_objects(f"{body_prefix(channel.name, keep_days(channel))}*")
+def look_up_keys(table: dynamodb.ITable) -> list[Grant]:
+    """Finds an API key by its id."""
+    return [Grant(("dynamodb:GetItem",), (table.table_arn,))]
+
+
+def read_secrets(secrets: Sequence[secretsmanager.ISecret]) -> list[Grant]:
+    """Reads the values of secrets."""
+    arns = [secret.secret_arn for secret in secrets]
+    return [Grant(("secretsmanager:GetSecretValue",), tuple(arns))] if arns else []
+
+
+def _bodies(action: str, channel: Channel, bodies: s3.IBucket) -> Grant:
+    resource = bodies.arn_for_objects(f"{body_prefix(channel.name, keep_days(channel))}*")
+    return Grant((action,), (resource,), "Bodies are called by their digests, which are not known beforehand.")

@@ -86,7 +86,9 @@ def add_gateway_answers(api: apigateway.RestApi, app: App) -> None:
         )
         if deployment is not None:
             deployment.node.add_dependency(answer)
-            deployment.add_to_logical_id([kind, answer.status_code, answer.response_parameters, answer.response_templates])
+            deployment.add_to_logical_id(
+                [kind, answer.status_code, answer.response_parameters, answer.response_templates]
+            )
 
 
 def _cors_headers(app: App) -> tuple[tuple[str, str], ...]:

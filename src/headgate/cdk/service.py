@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from aws_cdk import CfnOutput, Stack
-from aws_cdk import aws_iam as iam
+from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from headgate.aws.settings import Settings
 from headgate.cdk import outputs, policy
-from headgate.cdk.data import DataStack
+from headgate.cdk.data import DataStack, Imported
 from headgate.cdk.functions import Functions, Package
 from headgate.cdk.ingress import Handlers, Ingress, TokenAuthorizer
 from headgate.declare.app import App
-from headgate.declare.auth import Public, Signed
+from headgate.declare.auth import ApiKey, Public, Signed
 from headgate.declare.channel import Channel
 from headgate.declare.settings import Env, Secret
 from headgate.declare.stage import Stage
@@ -31,7 +31,7 @@ class ServiceStack(Stack):
     def __init__(
         self,
         scope: Construct,
-        id: str,  # noqa: A002 - CDK's word
+        id: str,
         *,
         app: App,
         stage: Stage,
@@ -42,8 +42,9 @@ class ServiceStack(Stack):
     ) -> None:
         super().__init__(scope, id, **options)  # type: ignore[arg-type] # Stack's own options
         app.check()
-        self.add_dependency(data)
-        self._app, self._stage, self._data, self._reference = app, stage, data, reference
+        self.add_stack_dependency(data)
+        self._app, self._stage, self._reference = app, stage, reference
+        self._data = Imported(self, data)
         self._functions = Functions(self, "Functions", package=package, stage=stage)
         authorizers = self._authorizers()
         self.ingress = Ingress(
@@ -62,26 +63,23 @@ class ServiceStack(Stack):
             CfnOutput(self, name, value=value, export_name=f"{self.stack_name}-{name}")
 
     def _ingest(self, channel: Channel) -> lambda_.Function:
-        secrets = self._secrets_of([channel]) if isinstance(channel.auth, Signed) else []
-        table, bodies = self._data.tables[channel.name].table, self._data.bodies.bucket
-        return self._functions.add(
-            f"{outputs.pascal(channel.name)}Ingest",
-            handler=f"{_HANDLERS}.ingest.handler",
-            description=f"Takes in messages posted to {channel.path}",
-            environment=self._environment([channel], secrets, table=table.table_name, bodies=bodies.bucket_name),
-            policy=[*policy.ingest(channel, table, bodies), *self._reading(secrets)],
-        )
+        return self._serving(channel, "ingest", f"Takes in what is posted to {channel.path}", policy.ingest)
 
     def _query(self, channel: Channel) -> lambda_.Function | None:
         if not channel.read:
             return None
-        table, bodies = self._data.tables[channel.name].table, self._data.bodies.bucket
+        return self._serving(channel, "query", f"Reads back what was posted to {channel.path}", policy.query)
+
+    def _serving(self, channel: Channel, duty: str, description: str, granted: policy.Duty) -> lambda_.Function:
+        table, bodies = self._data.tables[channel.name], self._data.bodies
+        # A signature is one of the body, which an authorizer does not get: the function verifies it itself.
+        secrets = self._secrets_of([channel]) if isinstance(channel.auth, Signed) else []
         return self._functions.add(
-            f"{outputs.pascal(channel.name)}Query",
-            handler=f"{_HANDLERS}.query.handler",
-            description=f"Reads back messages posted to {channel.path}",
-            environment=self._environment([channel], [], table=table.table_name, bodies=bodies.bucket_name),
-            policy=policy.query(channel, table, bodies),
+            f"{outputs.pascal(channel.name)}{duty.capitalize()}",
+            handler=f"{_HANDLERS}.{duty}.handler",
+            description=description[:256],
+            environment=self._environment([channel], secrets, table=table.table_name, bodies=bodies.bucket_name),
+            grants=[*granted(channel, table, bodies), *self._reading(secrets)],
         )
 
     def _authorizers(self) -> dict[str, apigateway.IAuthorizer]:
@@ -90,14 +88,15 @@ class ServiceStack(Stack):
         for channels in _by_auth(self._app.channels):
             auth = channels[0].auth
             name = outputs.pascal(channels[0].name)
-            secrets, keys = _secrets_of(channels), self._data.keys if isinstance(auth, ApiKey) else None
+            secrets = self._secrets_of(channels)
+            keys = self._data.keys if isinstance(auth, ApiKey) else None
             function = self._functions.add(
                 f"{name}Authorizer",
                 handler=f"{_HANDLERS}.authorizer.handler",
                 description=f"Finds out who posts to {', '.join(channel.path for channel in channels)}"[:256],
-                environment=self._environment(channels, secrets, keys="" if keys is None else keys.table.table_name),
-                policy=[
-                    *([] if keys is None else policy.look_up_keys(keys.table)),
+                environment=self._environment(channels, secrets, keys="" if keys is None else keys.table_name),
+                grants=[
+                    *([] if keys is None else policy.look_up_keys(keys)),
                     *self._reading(secrets),
                 ],
             )
@@ -115,12 +114,17 @@ class ServiceStack(Stack):
             table=table,
             bodies=bodies,
             keys=keys,
-            secrets={name: self._data.secrets[name].secret.secret_arn for name in secrets},
+            secrets={name: self._data.secrets[name].secret_arn for name in secrets},
         )
         return settings.written() | _env_of(self._app)
 
-    def _reading(self, secrets: Sequence[str]) -> list[iam.PolicyStatement]:
-        return policy.read_secrets([self._data.secrets[name].secret for name in secrets])
+    def _secrets_of(self, channels: Sequence[Channel]) -> list[str]:
+        """The names of the Secrets that the auth of channels refers to."""
+        asked = self._app.settings()
+        return sorted({it.name for channel, it in asked if channel in channels and isinstance(it, Secret)})
+
+    def _reading(self, secrets: Sequence[str]) -> list[policy.Grant]:
+        return policy.read_secrets([self._data.secrets[name] for name in secrets])
 
 
 def _by_auth(channels: Iterable[Channel]) -> list[list[Channel]]:
@@ -135,11 +139,6 @@ def _by_auth(channels: Iterable[Channel]) -> list[list[Channel]]:
         else:
             group.append(channel)
     return groups
-
-
-def _secrets_of(channels: Sequence[Channel]) -> list[str]:
-    """The names of the secrets that the auth of channels refers to."""
-    return sorted({setting.name for channel in channels for setting in channel.settings() if isinstance(setting, Secret)})
 
 
 def _env_of(app: App) -> dict[str, str]:

@@ -33,6 +33,14 @@ def app_folder(target: str = ".") -> Path:
     return file.parent if file is not None else Path.cwd()
 
 
+def app_reference(target: str = ".") -> str:
+    """Where a program that runs in the app's folder imports the app at `target` from: `module:attribute`."""
+    app = load_app(target)
+    _, module_name, attribute = _located(target)
+    module = sys.modules[module_name]
+    return f"{module_name}:{attribute or next(name for name, value in vars(module).items() if value is app)}"
+
+
 def _located(target: str) -> tuple[Path | None, str, str | None]:
     path = Path(target)
     if path.is_dir():

@@ -113,8 +113,8 @@ class Stage:
         if self.removal not in (None, *get_args(Removal)):
             yield f'`removal=` is {self.removal!r}; say "destroy" or "retain".'
         for name, value in self.tags.items():
-            if not 1 <= len(name) <= 128 or len(value) > 256 or not _TAG.fullmatch(name) or not _TAG.fullmatch(value):
-                yield f"`tags=`: {name!r} or its value is not a tag: 1 to 128 and 0 to 256 letters, digits and . : / = + - @ _"
+            if not (1 <= len(name) <= 128 and len(value) <= 256 and _TAG.fullmatch(name + value)):
+                yield f"`tags=`: {name!r} or its value is not a tag of AWS: letters, digits and . : / = + - @ _ alone."
             elif name.lower().startswith(("aws:", "headgate:")):
                 yield f"`tags=`: {name!r} begins with a word that is taken."
         yield from self._size_sentences()

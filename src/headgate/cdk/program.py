@@ -1,0 +1,118 @@
+"""From the context of a CDK command to the stacks of an app."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple, get_args
+
+import aws_cdk as cdk
+from cdk_nag import AwsSolutionsChecks
+from constructs import Node
+
+from headgate.cdk import outputs, packaging
+from headgate.cdk.data import DataStack
+from headgate.cdk.functions import Image, Package, Zips
+from headgate.cdk.service import ServiceStack
+from headgate.declare.app import App
+from headgate.declare.load import app_folder, app_reference, load_app
+from headgate.declare.stage import STAGE_VARIABLE, Architecture, Packaging, Stage, packaging_sentences, stage
+from headgate.errors import Misuse
+
+# What CDK does by these flags decides what is in a template, so they are not left to a cdk.json.
+_FLAGS = {
+    "@aws-cdk/aws-apigateway:disableCloudWatchRole": True,
+    "@aws-cdk/aws-iam:minimizePolicies": False,
+    "@aws-cdk/aws-lambda:recognizeLayerVersion": True,
+    "@aws-cdk/core:enablePartitionLiterals": True,
+    "@aws-cdk/customresources:installLatestAwsSdkDefault": False,
+}
+
+
+class Wishes(NamedTuple):
+    """What a command says with `-c NAME=VALUE`: `app`, as every command takes it with --app; `stage`; `runtime`,
+    `packaging` and `architecture` in place of what is declared; `nag=true` to have the rules of cdk-nag checked."""
+
+    app: str = "."
+    stage: str | None = None
+    runtime: str | None = None
+    packaging: Packaging | None = None
+    architecture: Architecture = "arm64"
+    nag: bool = False
+
+
+class Stacks(NamedTuple):
+    """The stacks of one app in one stage."""
+
+    data: DataStack
+    service: ServiceStack
+
+
+def synthesize(wishes: Wishes | None = None) -> cdk.App:
+    """The app's stacks, written to where CDK wants them. Raises Misuse and DeclarationError."""
+    root = cdk.App(analytics_reporting=False, context=_FLAGS)
+    add_app(root, wishes or _wishes(root.node))
+    root.synth()
+    return root
+
+
+def add_app(root: cdk.App, wishes: Wishes) -> Stacks:
+    """Load an app and add its stacks to a CDK app."""
+    if wishes.stage is not None:
+        os.environ[STAGE_VARIABLE] = wishes.stage  # for headgate.stage() in the app
+    app = load_app(wishes.app)
+    place = app.stage_named(stage())
+    if wishes.nag:
+        cdk.Validations.of(root).add_plugins(AwsSolutionsChecks(root))
+    return add_stacks(root, app, place, _package(app, place, wishes), app_reference(wishes.app))
+
+
+def add_stacks(root: cdk.App, app: App, place: Stage, package: Package, reference: str) -> Stacks:
+    """The stacks of an app in one stage."""
+    where = cdk.Environment(account=place.account, region=place.region)
+    data = DataStack(
+        root,
+        outputs.data_stack(app, place),
+        app=app,
+        stage=place,
+        env=where,
+        description=f"What {app.name} stores, stage {place.name}",
+    )
+    service = ServiceStack(
+        root,
+        outputs.service_stack(app, place),
+        app=app,
+        stage=place,
+        data=data,
+        package=package,
+        reference=reference,
+        env=where,
+        description=f"What serves {app.name}, stage {place.name}",
+    )
+    for stack in (data, service):
+        for name, value in {"headgate:app": app.name, "headgate:stage": place.name, **place.tags}.items():
+            cdk.Tags.of(stack).add(name, value)
+    return Stacks(data, service)
+
+
+def _package(app: App, place: Stage, wishes: Wishes) -> Package:
+    target = packaging.Target(wishes.runtime or place.runtime or app.runtime, wishes.architecture)
+    project = app_folder(wishes.app)
+    if (wishes.packaging or place.packaging or app.packaging) == "image":
+        return Image(packaging.image(project, target), wishes.architecture)
+    code, layer = packaging.code(project, target), packaging.layer(project, target)
+    return Zips(code, layer, target.runtime, wishes.architecture)
+
+
+def _wishes(node: Node) -> Wishes:
+    found: dict[str, Any] = {}
+    for name in Wishes._fields:
+        said = node.try_get_context(name)
+        if said is not None:
+            found[name] = str(said) if name != "nag" else str(said).lower() == "true"
+    wishes = Wishes(**found)
+    sentences = [*packaging_sentences(wishes.runtime, wishes.packaging)]
+    if wishes.architecture not in get_args(Architecture):
+        sentences.append(f"`architecture=` is {wishes.architecture!r}; say one of {', '.join(get_args(Architecture))}.")
+    if sentences:
+        raise Misuse(" ".join(["What was said with -c:", *sentences]))
+    return wishes

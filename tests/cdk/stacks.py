@@ -1,0 +1,82 @@
+"""Stacks to look at: apps are synthesized, with the rules of cdk-nag, and their templates read as plain JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aws_cdk as cdk
+from cdk_nag import AwsSolutionsChecks
+
+from headgate.cdk.functions import Image, Package, Zips
+from headgate.cdk.program import add_stacks
+from headgate.declare.app import App
+from headgate.declare.stage import Stage
+
+Node = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Template:
+    """One synthesized template."""
+
+    name: str
+    path: Path
+
+    @property
+    def body(self) -> Node:
+        found: Node = json.loads(self.path.read_text())
+        return found
+
+    def all(self, kind: str) -> dict[str, Node]:
+        """The resources of a kind, by logical id."""
+        return {name: found for name, found in self.body["Resources"].items() if found["Type"] == kind}
+
+    def properties(self, kind: str) -> list[Node]:
+        """The properties of every resource of a kind."""
+        return [found["Properties"] for found in self.all(kind).values()]
+
+    def one(self, kind: str, **properties: object) -> Node:
+        """The properties of the only resource of a kind that has these."""
+        (found,) = [it for it in self.properties(kind) if properties.items() <= it.items()]
+        return found
+
+
+@dataclass(frozen=True)
+class Synthesized:
+    """An app's templates, and where they lie."""
+
+    data: Template
+    service: Template
+    folder: Path
+
+    def templates(self) -> Iterator[Template]:
+        yield self.data
+        yield self.service
+
+
+def synthesize(folder: Path, app: App, stage: Stage | None = None, *, image: bool = False) -> Synthesized:
+    """Synthesize an app into a folder. Raises RuntimeError where cdk-nag finds what is not acknowledged."""
+    root = cdk.App(outdir=str(folder / "out"), analytics_reporting=False)
+    cdk.Validations.of(root).add_plugins(AwsSolutionsChecks(root))
+    stacks = add_stacks(root, app, stage or Stage("dev"), package(folder, image=image), "app:app")
+    root.synth()
+    data, service = (
+        Template(stack.stack_name, folder / "out" / f"{stack.stack_name}.template.json") for stack in stacks
+    )
+    return Synthesized(data, service, folder / "out")
+
+
+def package(folder: Path, *, image: bool = False) -> Package:
+    """A stand-in for what is uploaded: these tests look at templates alone."""
+    if image:
+        (folder / "image").mkdir(exist_ok=True)
+        (folder / "image" / "Dockerfile").write_text("FROM scratch\n")
+        return Image(folder / "image", "arm64")
+    for name in ("code", "layer"):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "what.txt").write_text(name)
+    return Zips(folder / "code", folder / "layer", "python3.13", "arm64")
