@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Generator
 from json.encoder import encode_basestring
+from operator import itemgetter
 from typing import Any
 
 from headgate import limits
@@ -15,7 +16,7 @@ from headgate.engine import Outcome
 from headgate.errors import Answerable, Broken, Conflict, FieldFault, Invalid, Unavailable
 from headgate.events import Accepted, Faulted, Refused
 from headgate.gate.effects import Commit, Effect
-from headgate.gate.judge import Envelope, judge
+from headgate.gate.judge import Envelope, all_valid, judge
 from headgate.gate.observe import Observer, site
 from headgate.gate.plan import Plan
 from headgate.http import RETRY_AFTER_S, Reply, Request
@@ -28,7 +29,8 @@ def accept_many(plan: Plan, envelope: Envelope, body: bytes, observer: Observer)
     """Store the messages of an array, and answer each for itself; with `many="all"`, all or none."""
     channel = plan.channel
     items = load_many(body, channel.most_items)
-    verdicts = [_judged(plan, envelope, item, place, observer) for place, item in enumerate(items)]
+    valid = all_valid(plan, body)
+    verdicts = [_judged(plan, envelope, item, place, observer, valid=valid) for place, item in enumerate(items)]
     messages = [verdict for verdict in verdicts if isinstance(verdict, Message)]
     if channel.whole and len(messages) < len(items):
         raise _whole_refused([verdict for verdict in verdicts if isinstance(verdict, dict)])
@@ -37,13 +39,13 @@ def accept_many(plan: Plan, envelope: Envelope, body: bytes, observer: Observer)
 
 
 def _judged(
-    plan: Plan, envelope: Envelope, item: Item | FieldFault, place: int, observer: Observer
+    plan: Plan, envelope: Envelope, item: Item | FieldFault, place: int, observer: Observer, *, valid: bool
 ) -> Message | dict[str, object]:
     """The item as a message, or the verdict that says why it is none."""
     if isinstance(item, FieldFault):
         return _invalid(place, None, [item._replace(pointer=f"/{place}")])
     try:
-        return judge(plan, envelope, item, place)
+        return judge(plan, envelope, item, place, valid=valid)
     except Invalid as error:
         key = scalar_text(at_path(item.tree, plan.channel.key.path)) if isinstance(plan.channel.key, Field) else None
         return _invalid(place, key, list(error.faults))
@@ -78,7 +80,8 @@ def _answer(
         _encoded(verdict) if isinstance(verdict, dict) else _item(place, verdict, next(remaining))
         for place, verdict in enumerate(verdicts)
     ]
-    counts: Counter[str] = Counter(outcome.kind if outcome.kind in _ANSWERED else "unavailable" for outcome in outcomes)
+    counts: Counter[str] = Counter(map(itemgetter(0), outcomes))
+    counts["unavailable"] = len(outcomes) - sum(counts[kind] for kind in _ANSWERED)
     counts.update(str(verdict["status"]) for verdict in bad)
     if channel.whole and counts["stored"] + counts["replayed"] < len(verdicts):
         raise _whole_failed(verdicts, outcomes)

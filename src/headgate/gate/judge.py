@@ -49,13 +49,25 @@ class Envelope(NamedTuple):
         )
 
 
-def judge(plan: Plan, envelope: Envelope, item: Item, place: int | None = None) -> Message:
+def all_valid(plan: Plan, body: bytes) -> bool:
+    """Whether the model takes every item of an array, found out in one go; where not, each has to be asked for itself."""
+    if plan.validator_of_many is None:
+        return True
+    try:
+        plan.validator_of_many.validate_json(body, strict=True)
+    except (Exception, SystemExit):  # noqa: BLE001 - the user's code in a model may raise anything
+        return False
+    return True
+
+
+def judge(plan: Plan, envelope: Envelope, item: Item, place: int | None = None, *, valid: bool = False) -> Message:
     """The item as a message; raises Invalid with every fault, those of the model and those of key and indexes.
 
-    `place` is the item's place in a batch: pointers start with it, since they point into the request's body.
+    `place` is the item's place in a batch: pointers start with it, since they point into the request's body. `valid`
+    says that the model was seen to take it.
     """
     channel = plan.channel
-    faults = _model_faults(plan, item, place)
+    faults = [] if valid else _model_faults(plan, item, place)
     key_place = channel.key
     if type(key_place) is Field:
         key = _key_in_body(key_place, item.tree, place, faults)

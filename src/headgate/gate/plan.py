@@ -23,6 +23,7 @@ class Plan:
     channel: Channel
     verifier: ChannelVerifier
     validator: SchemaValidator | None
+    validator_of_many: SchemaValidator | None
     keep_ms: int | None
     per_principal: bool
     status: str
@@ -36,6 +37,7 @@ def plan_for(channel: Channel, settings: Mapping[str, str], clock: Clock, new_id
         channel=channel,
         verifier=verifier_for(channel, settings, clock),
         validator=channel.validator,
+        validator_of_many=channel.validator_of_many if channel.many else None,
         keep_ms=None if channel.keep is None or channel.queue else channel.keep // timedelta(milliseconds=1),
         per_principal=channel.per_principal,
         status="accepted" if channel.queue else "processed",
