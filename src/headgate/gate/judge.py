@@ -50,7 +50,7 @@ class Envelope(NamedTuple):
 
 
 def all_valid(plan: Plan, body: bytes) -> bool:
-    """Whether the model takes every item of an array, found out in one go; where not, each has to be asked for itself."""
+    """Whether the model takes every item of an array, found out in one go; where not, each is asked for itself."""
     if plan.validator_of_many is None:
         return True
     try:
