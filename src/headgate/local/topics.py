@@ -22,7 +22,7 @@ from headgate.engine import Notice, Topics
 from headgate.errors import Misuse, Unavailable
 from headgate.gate.credentials import resolved
 from headgate.gate.signed import signing_key
-from headgate.local.keys import AnyAnswer
+from headgate.issuers import AnyAnswer
 from headgate.local.writer import Change
 
 log = logging.getLogger("headgate.notices")
