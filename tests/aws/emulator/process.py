@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from tests.aws.emulator.wire import Fault, Kind
 from tests.cases import ROOT
+from tests.once import once
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
 _START_S = 60.0
@@ -186,16 +187,8 @@ def stop(emulator: Emulator) -> None:
 
 
 def shared(folder: Path, owner: int, mode: str) -> Emulator:
-    """The emulator of this run: whoever comes first starts it, under a lock, and the others find it."""
-    import fcntl
-
-    folder.mkdir(exist_ok=True)
-    record = folder / "emulator.json"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not record.exists():
-            record.write_text(json.dumps(asdict(start(folder / "emulator", owner, mode))))
-        return Emulator(**json.loads(record.read_text()))
+    """The emulator of this run, started by whichever worker comes first."""
+    return Emulator(**once(folder, "emulator", lambda: asdict(start(folder / "emulator", owner, mode))))
 
 
 def _answers(emulator: Emulator) -> bool:
