@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from headgate.cdk import toolkit
+from tests.aws.emulator import node
 from tests.aws.emulator.process import ACCOUNT, REGION, Emulator
 from tests.aws.emulator.versions import ARCHITECTURE, RUNTIME
 
@@ -107,6 +108,7 @@ def project_of(source: Path, folder: Path) -> Path:
 
 def bootstrap(emulator: Emulator, folder: Path) -> None:
     """What `cdk bootstrap` does, once for an account."""
+    node.install()
     folder.mkdir(parents=True, exist_ok=True)
     cdk(emulator, folder, "bootstrap", f"aws://{ACCOUNT}/{REGION}")
 
