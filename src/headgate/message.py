@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeGuard
 
 import jiter
 import msgspec
@@ -226,6 +226,16 @@ def scalar_text(value: object) -> str | None:
             return bytes(value).decode()
         case _:
             return None
+
+
+def all_plain_keys(keys: Sequence[object]) -> TypeGuard[Sequence[str]]:
+    """Whether all are keys at first sight: short strings of printable ASCII. Others may be keys as well."""
+    try:
+        text = "".join(keys)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    lengths = [len(key) for key in keys]  # type: ignore[arg-type]
+    return text.isascii() and text.isprintable() and min(lengths) > 0 and max(lengths) <= limits.KEY.value
 
 
 def key_fault(key: str) -> str | None:

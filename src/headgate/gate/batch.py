@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from json.encoder import encode_basestring
 from operator import itemgetter
 from typing import Any
@@ -16,7 +16,7 @@ from headgate.engine import Outcome
 from headgate.errors import Answerable, Broken, Conflict, FieldFault, Invalid, Unavailable
 from headgate.events import Accepted, Faulted, Refused
 from headgate.gate.effects import Commit, Effect
-from headgate.gate.judge import Envelope, all_valid, judge
+from headgate.gate.judge import Envelope, judge, judge_all
 from headgate.gate.observe import Observer, site
 from headgate.gate.plan import Plan
 from headgate.http import RETRY_AFTER_S, Reply, Request
@@ -29,8 +29,9 @@ def accept_many(plan: Plan, envelope: Envelope, body: bytes, observer: Observer)
     """Store the messages of an array, and answer each for itself; with `many="all"`, all or none."""
     channel = plan.channel
     items = load_many(body, channel.most_items)
-    valid = all_valid(plan, body)
-    verdicts = [_judged(plan, envelope, item, place, observer, valid=valid) for place, item in enumerate(items)]
+    verdicts: Sequence[dict[str, object] | Message] = judge_all(plan, envelope, body, items) or [
+        _judged(plan, envelope, item, place, observer) for place, item in enumerate(items)
+    ]
     messages = [verdict for verdict in verdicts if isinstance(verdict, Message)]
     if channel.whole and len(messages) < len(items):
         raise _whole_refused([verdict for verdict in verdicts if isinstance(verdict, dict)])
@@ -39,13 +40,13 @@ def accept_many(plan: Plan, envelope: Envelope, body: bytes, observer: Observer)
 
 
 def _judged(
-    plan: Plan, envelope: Envelope, item: Item | FieldFault, place: int, observer: Observer, *, valid: bool
+    plan: Plan, envelope: Envelope, item: Item | FieldFault, place: int, observer: Observer
 ) -> Message | dict[str, object]:
     """The item as a message, or the verdict that says why it is none."""
     if isinstance(item, FieldFault):
         return _invalid(place, None, [item._replace(pointer=f"/{place}")])
     try:
-        return judge(plan, envelope, item, place, valid=valid)
+        return judge(plan, envelope, item, place)
     except Invalid as error:
         key = scalar_text(at_path(item.tree, plan.channel.key.path)) if isinstance(plan.channel.key, Field) else None
         return _invalid(place, key, list(error.faults))
@@ -69,7 +70,7 @@ def _whole_refused(bad: list[dict[str, object]]) -> Invalid:
 def _answer(
     channel: Channel,
     request: Request,
-    verdicts: list[dict[str, object] | Message],
+    verdicts: Sequence[dict[str, object] | Message],
     outcomes: list[Outcome],
     observer: Observer,
 ) -> Reply:
@@ -124,7 +125,7 @@ def _encoded(verdict: dict[str, object]) -> str:
     return json.dumps(verdict, ensure_ascii=False, separators=(",", ":"))
 
 
-def _whole_failed(verdicts: list[dict[str, object] | Message], outcomes: list[Outcome]) -> Answerable:
+def _whole_failed(verdicts: Sequence[dict[str, object] | Message], outcomes: list[Outcome]) -> Answerable:
     faults = [
         FieldFault(f"/{place}", f"The key {encode_basestring(verdict.key)} is taken by another body", "conflict")
         for place, (verdict, outcome) in enumerate(zip(verdicts, outcomes, strict=True))
