@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -21,6 +23,17 @@ def cases_folder() -> Path:
     if not folder.is_dir():
         absent(f"the case folder {folder} is absent (HEADGATE_CASES names another)")
     return folder
+
+
+@cache
+def case_tool(name: str) -> Any:
+    """A module that comes with the recorded cases, such as their comparison."""
+    spec = spec_from_file_location(name, cases_folder() / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def command(name: str) -> str:

@@ -334,18 +334,81 @@ class Archive(Protocol):
         """Remove an object for good. False where there was none."""
 
 
-class Notice(NamedTuple):
-    """What people are told. `attributes` are for machines to sort notices by."""
-
-    subject: str
-    text: str
-    attributes: Mapping[str, str]
+ExecutionStatus = Literal["RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"]
 
 
-class Topics(Protocol):
-    """Where people are told."""
+class Execution(NamedTuple):
+    """One run of a workflow. `id` is its ARN; input and output are JSON texts."""
+
+    id: str
+    workflow: str
+    name: str
+    status: ExecutionStatus
+    input: str
+    output: str | None
+    error: str | None
+    cause: str | None
+    started_ms: int
+    stopped_ms: int | None
+    redrives: int
+
+
+class HistoryEvent(NamedTuple):
+    """A line of an execution's history, with the type and the details that Step Functions gives it."""
+
+    id: int
+    previous: int
+    ms: int
+    type: str
+    details: dict[str, Any]
+
+
+class ExecutionPage(NamedTuple):
+    """Executions, the one started last first, and where the next page starts (None on the last one)."""
+
+    executions: list[Execution]
+    next: str | None
+
+
+class Executions(Protocol):
+    """Where workflows run.
+
+    An execution goes on after a crash where it was: a task it waited for may be asked for again, under the same
+    token; nothing else happens twice. Every verb raises Unavailable when the store cannot be written or read.
+    """
 
     @abstractmethod
-    def publish(self, topic: str, notice: Notice) -> str:
-        """Hand a notice over for delivery, durably; its id. Each subscriber gets it at least once, or is given up after
-        a day, which is logged. Raises Unavailable where it cannot be kept."""
+    def start(self, workflow: str, name: str | None, input: str) -> Execution:
+        """Start a workflow, durably; `name` is made up where it is None.
+
+        The same name and input while that execution runs give the same execution again, so a start may be repeated.
+        Raises NotRun: `ExecutionAlreadyExists` for a name that another input has, or an execution that ended;
+        `InvalidName`, `InvalidExecutionInput`, `StateMachineDoesNotExist`. An Express execution's name is its own
+        affair: every start is an execution.
+        """
+
+    @abstractmethod
+    def describe(self, id: str) -> Execution | None:
+        """An execution as it stands, or None."""
+
+    @abstractmethod
+    def history(self, id: str, after: int = 0, limit: int = 1000) -> list[HistoryEvent]:
+        """At most `limit` lines behind line `after`, oldest first; none for an Express execution."""
+
+    @abstractmethod
+    def stop(self, id: str, error: str | None = None, cause: str | None = None) -> Execution:
+        """Let it do no more: it is ABORTED, unless it had ended before. Raises NotRun `ExecutionDoesNotExist`."""
+
+    @abstractmethod
+    def redrive(self, id: str) -> Execution:
+        """Let one that ended badly go on from the states it failed in, with the input they had.
+
+        Raises NotRun: `ExecutionNotRedrivable` for one that runs, succeeded, is Express, or ended 14 days ago;
+        `ExecutionDoesNotExist`.
+        """
+
+    @abstractmethod
+    def find(
+        self, workflow: str | None = None, status: str | None = None, limit: int = 100, after: str | None = None
+    ) -> ExecutionPage:
+        """Executions of a workflow, or of all; those with a status, or all. `after` is a `next` of an earlier page."""

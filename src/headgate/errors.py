@@ -3,6 +3,7 @@
 HeadgateError
 ├── DeclarationError        the app says something that cannot be done      exit 2
 ├── Misuse                  a command cannot do what was asked              exit 2
+│   └── NotRun              a workflow cannot be started, stopped, redriven exit 2
 ├── Refusal                 turned away at the gate                         4xx
 │   ├── MalformedHttp       the request is not HTTP as we read it           400
 │   ├── Malformed           the body is not the JSON we accept              400
@@ -65,6 +66,14 @@ class DeclarationError(HeadgateError):
 
 class Misuse(HeadgateError):
     """A command cannot do what was asked; the text says what to do instead."""
+
+
+class NotRun(Misuse):
+    """An execution cannot be started, stopped or redriven; `code` is the name Step Functions gives the reason."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
 class Answerable(HeadgateError):

@@ -34,7 +34,6 @@ class Specimen:
     emulator: Emulator
     url: str
     table: str
-    bucket: str
 
     def send(
         self,
@@ -70,7 +69,7 @@ def _deployed(emulator: Emulator) -> Specimen:
         output["OutputKey"]: output["OutputValue"]
         for output in stacks.describe_stacks(StackName=_STACK)["Stacks"][0]["Outputs"]
     }
-    return Specimen(emulator, emulator.plain_url(outputs["Url"]), outputs["Table"], outputs["Bucket"])
+    return Specimen(emulator, emulator.plain_url(outputs["Url"]), outputs["Table"])
 
 
 @pytest.fixture(scope="module", params=["stock", "strict"])
@@ -117,15 +116,6 @@ def expiry_set(specimen: Specimen) -> None:
     assert told["TimeToLiveDescription"].get("AttributeName") == TTL_ATTRIBUTE
 
 
-def tagged_buckets(specimen: Specimen) -> None:
-    buckets = specimen.emulator.client("s3")
-    try:
-        tags = buckets.get_bucket_tagging(Bucket=specimen.bucket)["TagSet"]
-    except buckets.exceptions.ClientError:
-        tags = []
-    assert tags == [{"Key": "of", "Value": "the template"}]
-
-
 def unasked_functions(specimen: Specimen) -> None:
     status, answer = specimen.send("/unasked")
     assert status == 500, answer
@@ -151,7 +141,6 @@ PROBES: dict[str, Callable[[Specimen], None]] = {
     "a body without a media type is JSON, and so binary under */*": no_media_type,
     "a method is throttled under the path its stage names": throttled_method,
     "the attribute that says when an item expires is set by the template": expiry_set,
-    "a bucket has the tags of its template": tagged_buckets,
     "a function is invoked by whom its policy names": unasked_functions,
     "an exception of a function stays inside": hidden_exceptions,
     "a gateway response tells what the authorizer said": told_denials,

@@ -9,6 +9,7 @@ _STORE = "declare delivery=Direct() and read the stored messages with `headgate 
 _NAMES = {
     "Stream": ("streams", _STORE),
     "Archive": ("archives", "messages are kept in the index for as long as `keep=` says"),
+    "topic": ("topics", "leave it out"),
     "alarm": ("alarms", "scrape /-/metrics"),
     "workflow": ("workflows", "leave it out"),
     "task": ("workflow tasks", "leave it out"),

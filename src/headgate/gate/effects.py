@@ -64,11 +64,6 @@ class Resigned(NamedTuple):
     expired: bool
 
 
-class LookUpPrincipal(NamedTuple):
-    """Answer: who API Gateway says it has let in, as it stands in what it hands over beside the request, where no
-    sender can write; None where it says nothing. Only the engine on AWS is asked, by a verifier of its own."""
-
-
 class Call(NamedTuple):
     """Run the user's verifier off the event loop. Answer: what it returns; what it raises is thrown in."""
 
@@ -102,4 +97,4 @@ class Find(NamedTuple):
     after: str | None
 
 
-Effect = Admit | ReadBody | LookUpKey | LookUpJwks | LookUpPrincipal | Resign | Call | Commit | Get | Find
+Effect = Admit | ReadBody | LookUpKey | LookUpJwks | Resign | Call | Commit | Get | Find

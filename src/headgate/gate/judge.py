@@ -13,7 +13,7 @@ from headgate.declare.stores import Field, Header
 from headgate.errors import FieldFault, Invalid
 from headgate.gate.plan import Plan
 from headgate.http import Request
-from headgate.message import MISSING, Item, Json, Message, all_plain_keys, at_path, key_fault, scalar_text
+from headgate.message import MISSING, Item, Json, Message, at_path, key_fault, scalar_text
 
 _KEY_HEADER = Header()
 
@@ -32,7 +32,6 @@ class Envelope(NamedTuple):
     received_ms: int
     request_id: str
     traceparent: str
-    status: str
     expires_ms: int | None
 
     @classmethod
@@ -46,51 +45,8 @@ class Envelope(NamedTuple):
             request.received_ms,
             request.id,
             request.traceparent,
-            plan.status,
             None if plan.keep_ms is None else request.received_ms + plan.keep_ms,
         )
-
-    def around(self, key: str, body: bytes, fields: tuple[tuple[str, str], ...] = (), order: str = "") -> Message:
-        """A message in this envelope."""
-        _, channel, scope, principal, received_ms, request_id, traceparent, status, expires_ms = self
-        return Message(
-            channel, scope, key, body, received_ms, principal, request_id, traceparent, status, expires_ms, fields,
-            None, order,
-        )  # fmt: skip
-
-
-def judge_all(plan: Plan, envelope: Envelope, body: bytes, items: Sequence[Item | FieldFault]) -> list[Message] | None:
-    """The items of the array `body` as messages, in one go; None where one is at fault, or needs a closer look, and
-    each has to be judged for itself."""
-    channel, order = plan.channel, plan.order
-    whole = [item for item in items if type(item) is Item]
-    if type(channel.key) is not Field or len(whole) < len(items) or not _all_valid(plan, body):
-        return None
-    path = channel.key.path
-    keys = [at_path(item.tree, path) for item in whole]
-    if not all_plain_keys(keys):
-        return None
-    faults: list[FieldFault] = []
-    messages = [
-        envelope.around(
-            key,
-            raw,
-            _fields(channel, tree, None, faults) if channel.indexes else (),
-            "" if order is None else _indexed(order, tree, None, faults),
-        )
-        for key, (raw, tree) in zip(keys, whole, strict=True)
-    ]
-    return None if faults else messages
-
-
-def _all_valid(plan: Plan, body: bytes) -> bool:
-    if plan.validator_of_many is None:
-        return True
-    try:
-        plan.validator_of_many.validate_json(body, strict=True)
-    except (Exception, SystemExit):  # noqa: BLE001 - the user's code in a model may raise anything
-        return False
-    return True
 
 
 def judge(plan: Plan, envelope: Envelope, item: Item, place: int | None = None) -> Message:
@@ -109,7 +65,22 @@ def judge(plan: Plan, envelope: Envelope, item: Item, place: int | None = None) 
     order = "" if plan.order is None else _indexed(plan.order, item.tree, place, faults)
     if faults:
         raise Invalid(faults=tuple(faults))
-    return envelope.around(key, item.raw, fields, order)
+    _, name, scope, principal, received_ms, request_id, traceparent, expires_ms = envelope
+    return Message(
+        name,
+        scope,
+        key,
+        item.raw,
+        received_ms,
+        principal,
+        request_id,
+        traceparent,
+        plan.status,
+        expires_ms,
+        fields,
+        None,
+        order,
+    )
 
 
 def _pointer_to(field: Field, place: int | None) -> str:

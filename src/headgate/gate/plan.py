@@ -23,7 +23,6 @@ class Plan:
     channel: Channel
     verifier: ChannelVerifier
     validator: SchemaValidator | None
-    validator_of_many: SchemaValidator | None
     keep_ms: int | None
     per_principal: bool
     status: str
@@ -31,23 +30,12 @@ class Plan:
     new_id: Callable[[], str]
 
 
-VerifierFor = Callable[[Channel, Mapping[str, str], Clock], ChannelVerifier]
-"""How a channel gets its verifier: `verifier_for`, unless somebody at the door verifies already."""
-
-
-def plan_for(
-    channel: Channel,
-    settings: Mapping[str, str],
-    clock: Clock,
-    new_id: Callable[[], str],
-    verifier: VerifierFor = verifier_for,
-) -> Plan:
+def plan_for(channel: Channel, settings: Mapping[str, str], clock: Clock, new_id: Callable[[], str]) -> Plan:
     """The plan of one channel. Raises Misuse where a setting cannot be used."""
     return Plan(
         channel=channel,
-        verifier=verifier(channel, settings, clock),
+        verifier=verifier_for(channel, settings, clock),
         validator=channel.validator,
-        validator_of_many=channel.validator_of_many if channel.many else None,
         keep_ms=None if channel.keep is None or channel.queue else channel.keep // timedelta(milliseconds=1),
         per_principal=channel.per_principal,
         status="accepted" if channel.queue else "processed",

@@ -1,1 +1,0 @@
-"""The entries of our Lambda functions, one module for each duty."""

@@ -1,0 +1,5 @@
+"""Workflows on the local engine: `step` decides, the store keeps, the room drives both."""
+
+from headgate.local.executions.room import LocalExecutions, Performer, Workflow
+
+__all__ = ["LocalExecutions", "Performer", "Workflow"]
