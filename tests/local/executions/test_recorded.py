@@ -16,7 +16,7 @@ from tests.local.executions.recorded import run
 DISAGREE = {
     "test-query-runtime-memory": "the time of a state's entry was replaced by a text that matches no time",
     "test-base-task-lambda-BASE-TASK-LAMBDA": "the function's name was replaced in the output, but not in the input",
-    "BASE-SCOPE-PARALLEL": "event 12, ParallelStateSucceeded, was left out of the record: its numbers leave a gap there",
+    "BASE-SCOPE-PARALLEL": "event 12, ParallelStateSucceeded, was left out of the record: its numbers leave a gap",
     "PARALLEL-STATE-get": "event 18, ParallelStateSucceeded, was left out of the record",
     "PARALLEL-STATE-PARAMETERS": "event 8, ParallelStateSucceeded, was left out of the record",
 }
