@@ -99,13 +99,23 @@ class Reply:
             return self.body
         return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
-    def wire_headers(self, length: int) -> list[tuple[bytes, bytes]]:
-        """The headers as they are sent, with those that tell of a body of `length` bytes."""
-        headers = [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in self.headers]
+    def all_headers(self, length: int) -> list[tuple[str, str]]:
+        """The headers, names in lower case, with those that tell of a body of `length` bytes."""
+        headers = [(name.lower(), value) for name, value in self.headers]
         if self.status != 204:
-            headers.append((b"content-type", self.content_type.encode("latin-1")))
-            headers.append((b"content-length", b"%d" % length))
+            headers += (("content-type", self.content_type), ("content-length", str(length)))
         return headers
+
+    def wire_headers(self, length: int) -> list[tuple[bytes, bytes]]:
+        """`all_headers` as ASGI has them."""
+        return [
+            (name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in self.all_headers(length)
+        ]
+
+    def head(self, length: int) -> bytes:
+        """`all_headers` as the lines of HTTP/1.1."""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in self.all_headers(length)])
+        return lines.encode("latin-1", "replace")
 
     def checked(self) -> Reply:
         """Itself; for replies that a user's function made. Raises where it could not be sent as it is, or where a

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Generator
+from json.encoder import encode_basestring
 from typing import Any
 
 from headgate.clock import isoformat
@@ -105,7 +105,7 @@ def _answer_one(channel: Channel, message: Message, outcome: Outcome, observer: 
 
 def _accepted(channel: Channel, message: Message, observer: Observer) -> Reply:
     if channel.accepted is None:
-        return Reply(channel.taken, b'{"id":%b}' % json.dumps(message.key, ensure_ascii=False).encode())
+        return Reply(channel.taken, b'{"id":%b}' % encode_basestring(message.key).encode())
     try:
         with contained():
             reply = channel.accepted(receipt(message))

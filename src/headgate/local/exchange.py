@@ -162,8 +162,8 @@ class Exchange:
     def _encoded(self, reply: Reply) -> bytes:
         body = reply.encoded()
         lines = [STATUS_LINE[reply.status]]
-        for name, value in (*self._protocol.server_state.default_headers, *reply.wire_headers(len(body))):
-            lines.append(b"%b: %b\r\n" % (name, value))
+        lines += [b"%b: %b\r\n" % header for header in self._protocol.server_state.default_headers]
+        lines.append(reply.head(len(body)))
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
         lines.append(b"\r\n")
