@@ -1,4 +1,4 @@
-"""What happened at the gate, as values: counted and logged in one place, `gate/observe.py`."""
+"""What happened at the gate and behind it, as values: counted and logged in one place, `gate/observe.py`."""
 
 from __future__ import annotations
 
@@ -34,4 +34,17 @@ class Faulted(NamedTuple):
     where: str
 
 
-Event = Accepted | Refused | Faulted
+class Worked(NamedTuple):
+    """An attempt at a message behind the gate, and how it ended: `what` is `processed`, `retried`, `failed` or
+    `rejected`. `where` is code only, as above; `late` where somebody else had begun meanwhile: it does not count."""
+
+    channel: str
+    what: str
+    request_id: str
+    attempt: int
+    kind: str = ""
+    where: str = ""
+    late: bool = False
+
+
+Event = Accepted | Refused | Faulted | Worked

@@ -9,7 +9,7 @@ from typing import Any
 
 from headgate import App
 from headgate.gate.answer import Gate
-from headgate.gate.effects import Admit, Call, Commit, Effect, Find, Get, ReadBody
+from headgate.gate.effects import Admit, Backlog, Call, Commit, Effect, Find, Get, ReadBody
 from headgate.gate.observe import Observer
 from headgate.http import Reply, Request, new_id
 from headgate.local.throttle import Buckets
@@ -25,6 +25,7 @@ class Desk:
     store: Store
     settings: Mapping[str, str] = field(default_factory=dict)
     asked: list[type[Effect]] = field(default_factory=list)
+    backlog: int = 0
 
     def __post_init__(self) -> None:
         self.observer = Observer()
@@ -48,6 +49,8 @@ class Desk:
         match effect:
             case Admit(channel, throttle):
                 return self._buckets.take(channel, throttle)
+            case Backlog():
+                return self.backlog
             case ReadBody(limit_bytes):
                 return body if len(body) <= limit_bytes else None
             case Commit(messages, whole):

@@ -73,7 +73,7 @@ def serve_candidate(order: Order) -> int:
             greet(place.app, sock, place.state)
         line.sendall(SERVING)
 
-    left_over = serve_app(place.app, settings, place.state, sock, clock, opened=opened)
+    left_over = serve_app(place.app, settings, place.state, sock, clock, target=order.target, opened=opened)
     return 0 if left_over is None else BROKEN
 
 

@@ -21,7 +21,7 @@ from headgate.cli.serving import host_option, log_format_option, port_option, so
 
 _TICK_S = 0.05
 _DEBOUNCE_MS = 200
-_PATIENCE_S = limits.DRAIN.value + 5
+_PATIENCE_S = 2 * limits.DRAIN.value + 5  # requests, then handlers
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _STEADY_S = 30.0
 

@@ -57,6 +57,7 @@ def serve(place: Place, app: str | None, host: str, port: int, proxy_headers: bo
         place.state,
         sock,
         clock,
+        target=place.target,
         proxy_headers=proxy_headers,
         opened=lambda *_: None if restarted else greet(place.app, sock, place.state),
     )

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import click
 
-from headgate import __version__
+from headgate import __version__, limits
 from headgate.cli.outline import auth_words, model_words
 from headgate.cli.place import visible
 from headgate.clock import Clock
@@ -29,6 +29,7 @@ from headgate.http import new_id
 from headgate.local.engine import LocalEngine
 from headgate.local.server import Running, Server, listen, url_of
 from headgate.local.state import StateFolder
+from headgate.local.worker import Workers
 
 log = logging.getLogger("headgate.cli")
 
@@ -52,12 +53,14 @@ def serve_app(
     sock: socket.socket,
     clock: Clock,
     *,
+    target: str,
     proxy_headers: bool = False,
     opened: Callable[[LocalEngine, Running], None],
 ) -> socket.socket | None:
     """Serve until SIGTERM, SIGINT or `Running.stop`; requests in flight are finished.
 
-    `opened` is called once, when the store is open. Returns the socket, open still, where the store broke in a way
+    Handlers run meanwhile, in processes that load the app from `target`; then those in work get their time. `opened`
+    is called once, when the store is open. Returns the socket, open still, where the store broke in a way
     that only a new process can mend; so senders wait meanwhile.
     """
     state.hold()
@@ -74,8 +77,12 @@ def serve_app(
         try:
             server = Server(app, engine, dict(settings), clock, state.announce(url_of(sock)))
             running = Running(server, sock, proxy_headers=proxy_headers)
-            opened(engine, running)
-            running.run()
+            workers = Workers(app, target, engine.queue, settings, server.observer)
+            try:
+                opened(engine, running)
+                running.run()
+            finally:
+                workers.stop(0 if kept else limits.DRAIN.value)
         finally:
             engine.close()
         if kept:

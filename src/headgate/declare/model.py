@@ -60,7 +60,7 @@ def _place_fault(model: Any, path: tuple[str, ...], unfit: tuple[type, ...], rul
     for depth, name in enumerate(path):
         if not _is_model(model):
             return None
-        fields = _sent_fields(model)
+        fields = sent_fields(model)
         if name not in fields:
             if model.model_config.get("extra") == "allow":
                 return None
@@ -92,7 +92,7 @@ def _is_unfit(kind: Any, unfit: tuple[type, ...]) -> bool:
     return isinstance(kind, type) and issubclass(kind, unfit) and not issubclass(kind, RootModel)
 
 
-def _sent_fields(model: type[BaseModel]) -> dict[str, Any]:
+def sent_fields(model: type[BaseModel]) -> dict[str, Any]:
     """The annotation of each field, by the names under which it is sent."""
     return {
         sent: field.annotation

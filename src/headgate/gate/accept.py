@@ -22,7 +22,7 @@ from headgate.errors import (
 )
 from headgate.events import Accepted
 from headgate.gate.batch import accept_many
-from headgate.gate.effects import Admit, Commit, Effect, ReadBody
+from headgate.gate.effects import Admit, Backlog, Commit, Effect, ReadBody
 from headgate.gate.judge import Envelope, judge
 from headgate.gate.observe import Observer, contained
 from headgate.gate.plan import Plan
@@ -30,6 +30,8 @@ from headgate.http import RETRY_AFTER_S, Receipt, Reply, Request
 from headgate.message import Message, load
 
 _JSON_MEDIA = re.compile(r"application/(json|[\w.!#$&^-]+\+json)\s*(;.*)?", re.IGNORECASE)
+_FULL = "As much is waiting here as may wait. Send it again when some of it is done."
+_FULL_RETRY_S = 5
 
 Steps = Generator[Effect, Any, Reply]
 
@@ -46,11 +48,12 @@ def accept(plan: Plan, request: Request, observer: Observer) -> Steps:
 
 
 def _admit(channel: Channel) -> Generator[Effect, Any, None]:
-    if channel.throttle is None:
-        return
-    wait_s = yield Admit(channel.name, channel.throttle)
-    if wait_s > 0:
-        raise TooManyRequests(retry_after_s=math.ceil(wait_s))
+    if channel.throttle is not None:
+        wait_s = yield Admit(channel.name, channel.throttle)
+        if wait_s > 0:
+            raise TooManyRequests(retry_after_s=math.ceil(wait_s))
+    if channel.queue is not None and (yield Backlog(channel.name)) >= channel.queue.at_most:
+        raise Unavailable(_FULL, reason="queue_full", retry_after_s=_FULL_RETRY_S)
 
 
 def _who_and_what(plan: Plan, request: Request) -> Generator[Effect, Any, tuple[str, bytes]]:

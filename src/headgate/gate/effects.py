@@ -17,6 +17,12 @@ class Admit(NamedTuple):
     throttle: Throttle
 
 
+class Backlog(NamedTuple):
+    """Answer: how many messages of the channel are waiting or in work, roughly; 0 where the queue has no bounds."""
+
+    channel: str
+
+
 class ReadBody(NamedTuple):
     """Read the request's body. Answer: its bytes, or None where it is longer than `limit_bytes`."""
 
@@ -97,4 +103,4 @@ class Find(NamedTuple):
     after: str | None
 
 
-Effect = Admit | ReadBody | LookUpKey | LookUpJwks | Resign | Call | Commit | Get | Find
+Effect = Admit | Backlog | ReadBody | LookUpKey | LookUpJwks | Resign | Call | Commit | Get | Find

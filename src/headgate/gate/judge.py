@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic_core import ValidationError
 
@@ -11,15 +10,12 @@ from headgate import limits
 from headgate.declare.channel import Channel
 from headgate.declare.stores import Field, Header
 from headgate.errors import FieldFault, Invalid
+from headgate.gate.faults import faults_of
 from headgate.gate.plan import Plan
 from headgate.http import Request
 from headgate.message import MISSING, Item, Json, Message, at_path, key_fault, scalar_text
 
 _KEY_HEADER = Header()
-
-
-# Above, making them takes longer than everything else that is done for a request.
-_MOST_FAULTS = 10 * limits.FAULTS.value
 
 
 class Envelope(NamedTuple):
@@ -93,40 +89,8 @@ def _model_faults(plan: Plan, item: Item, place: int | None) -> list[FieldFault]
     try:
         plan.validator.validate_json(item.raw, strict=True)
     except ValidationError as error:
-        prefix = "" if place is None else f"/{place}"
-        if error.error_count() > _MOST_FAULTS:
-            detail = f"There are {error.error_count()} faults, too many to tell"
-            return [FieldFault(prefix, detail, "too_many_faults")]
-        found = error.errors(include_url=False, include_context=False, include_input=False)[: limits.FAULTS.value]
-        return [
-            FieldFault(
-                _pointer(fault["loc"], item.tree, prefix, missing=fault["type"] == "missing"),
-                fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, "),
-                fault["type"],
-            )
-            for fault in found
-        ]
+        return faults_of(error, item.tree, "" if place is None else f"/{place}")
     return []
-
-
-def _pointer(loc: Sequence[str | int], tree: Json, prefix: str, *, missing: bool) -> str:
-    """pydantic's location as a JSON pointer into the body: what is not in the body (union tags and the like) is left
-    out, but for the name of a missing field."""
-    node: Any = tree
-    pointer = prefix
-    for at, part in enumerate(loc):
-        if _holds(node, part):
-            node = node[part]
-        elif not (missing and at == len(loc) - 1):
-            continue
-        pointer += "/" + str(part).replace("~", "~0").replace("/", "~1")
-    return pointer
-
-
-def _holds(node: object, part: str | int) -> bool:
-    if isinstance(node, list):
-        return isinstance(part, int) and part < len(node)
-    return isinstance(node, dict) and part in node
 
 
 def _key_in_body(field: Field, tree: Json, place: int | None, faults: list[FieldFault]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from headgate.events import Accepted, Event, Faulted, Refused
+from headgate.events import Accepted, Event, Faulted, Refused, Worked
 
 log = logging.getLogger("headgate.gate")
 
@@ -21,6 +21,7 @@ class Observer:
         self.accepted: Counter[tuple[str, str]] = Counter()
         self.refused: Counter[tuple[str, str, int]] = Counter()
         self.faulted: Counter[tuple[str, str, int]] = Counter()
+        self.worked: Counter[tuple[str, str]] = Counter()
 
     def told(self, event: Event) -> None:
         """Take note of an event."""
@@ -41,6 +42,14 @@ class Observer:
                     "failed channel=%s reason=%s status=%d request_id=%s where=%s",
                     channel or "-", reason, status, request_id, where,
                 )  # fmt: skip
+
+            case Worked(channel, what, request_id, attempt, kind, where, late):
+                self.worked[channel, "late" if late else what] += 1
+                if late or what != "processed":
+                    log.warning(
+                        "%s channel=%s attempt=%d kind=%s request_id=%s where=%s",
+                        f"late: {what}" if late else what, channel, attempt, kind or "-", request_id, where or "-",
+                    )  # fmt: skip
 
     def shaping_failed(self, channel: str, option: str, request_id: str, error: Exception) -> None:
         """A user's `accepted=` or `problem=` raised; the plain reply was sent instead."""

@@ -12,6 +12,7 @@ from headgate.errors import Unavailable
 from headgate.gate.answer import Gate, Steps
 from headgate.gate.effects import (
     Admit,
+    Backlog,
     Call,
     Commit,
     Effect,
@@ -136,6 +137,8 @@ class Drive:
                         return
                     case Admit(channel, throttle):
                         step, answer = self._steps.send, self._driver.buckets.take(channel, throttle)
+                    case Backlog(channel):
+                        step, answer = self._steps.send, self._driver.engine.queue.waiting(channel)
                     case LookUpKey(id_):
                         step, answer = self._steps.send, self._driver.engine.keys.api_key(id_)
                     case Resign() as asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from random import Random
 
 from headgate.clock import Clock
 from headgate.errors import Misuse
@@ -21,11 +22,17 @@ from headgate.local.writer import Writer
 class LocalEngine:
     """The rooms of one store. The caller holds the state folder (`StateFolder.hold`) for as long as it is open.
 
-    `on_broken` is called, on the writer's thread, when the disk failed in a way that only a restart can mend.
+    `on_broken` is called, on the writer's thread, when the disk failed in a way that only a restart can mend. With
+    `dice` queues give out their messages in any order.
     """
 
     def __init__(
-        self, store: Path, channels: Iterable[str], clock: Clock, on_broken: Callable[[], None] = lambda: None
+        self,
+        store: Path,
+        channels: Iterable[str],
+        clock: Clock,
+        on_broken: Callable[[], None] = lambda: None,
+        dice: Random | None = None,
     ) -> None:
         connection = open_writing(store)
         sync_folder(store.parent)
@@ -46,7 +53,7 @@ class LocalEngine:
             on_broken=self._break,
         )
         self.index.write_with(self._writer)
-        self.queue = LocalQueue(self._writer, self.index, journal, clock)
+        self.queue = LocalQueue(self._writer, self.index, journal, clock, dice)
         self.keys = LocalKeys(keys, self._writer.change, clock, iam)
         self._upkeep = Upkeep(store, self.index.sweep)
 

@@ -290,6 +290,10 @@ class LocalIndex(Index):
         """The number of a channel; -1 where the store has none of that name."""
         return self._channels.get(channel, -1)
 
+    def name(self, number: int) -> str:
+        """The name of a channel's number."""
+        return self._names[number]
+
     def place(self, connection: sqlite3.Connection, channel: str, scope: str, key: str) -> int | None:
         """The row that holds a key, inside a transaction."""
         twin = self._held(connection, channel, scope, key, self._fresh)
@@ -307,13 +311,19 @@ class LocalIndex(Index):
     def page(self, connection: sqlite3.Connection, seqs: Sequence[int], limit: int) -> Page:
         """The first `limit` of rows as a page, or fewer where they are large; there is another behind it if there are
         more rows."""
-        sizes = (
-            connection.execute("SELECT length(body), seq FROM message WHERE seq = ?", (seq,)).fetchone() for seq in seqs
-        )
-        rows = list(islice(_while_below(limits.PAGE_BYTES.value, sizes), limit))
-        messages = self.at(connection, [seq for _, seq in rows])
-        following = str(rows[-1][1]) if len(rows) < len(seqs) else None
+        some = self.not_too_large(connection, seqs[:limit], limits.PAGE_BYTES.value)
+        messages = self.at(connection, some)
+        following = str(some[-1]) if len(some) < len(seqs) else None
         return Page([message for message in messages if not self._expired(message)], following)
+
+    def not_too_large(self, connection: sqlite3.Connection, seqs: Sequence[int], most_bytes: int) -> Sequence[int]:
+        """Of some rows the first ones: one, and more until their bodies make up `most_bytes`."""
+        sizes: dict[int, int] = {}
+        for at in range(0, len(seqs), _ROWS_READ):
+            part = seqs[at : at + _ROWS_READ]
+            asked = f"SELECT seq, length(body) FROM message WHERE seq IN ({','.join('?' * len(part))})"
+            sizes.update(connection.execute(asked, part))
+        return [seq for _, seq in _while_below(most_bytes, ((sizes.get(seq, 0), seq) for seq in seqs))]
 
     def expire(self, connection: sqlite3.Connection, seq: int, at_ms: int | None) -> None:
         """Let a message end then, or never."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -87,7 +87,7 @@ class Journal:
 
     Due times are on a time of their own, which does not jump; it goes on from where it was when the store was last
     written to, should the wall clock have been set back meanwhile. `waiting` counts the open messages of each channel,
-    as of the last commit.
+    as of the last commit; `when_more` is told, on the writer's thread, which channels got some.
     """
 
     def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
@@ -97,13 +97,14 @@ class Journal:
         counted = f"SELECT channel, count(*) FROM work WHERE {_IS_OPEN} GROUP BY channel"
         self.waiting: Counter[int] = Counter(dict(connection.execute(counted).fetchall()))
         self._change: Counter[int] = Counter()
+        self.when_more: Callable[[list[int]], None] = lambda _: None
 
-    def after_commit(self, done: bool) -> list[int]:
-        """The commit is durable, or nothing of it is; the channels that have more to do now."""
+    def after_commit(self, done: bool) -> None:
+        """The commit is durable, or nothing of it is."""
         change, self._change = self._change, Counter()
-        if done:
+        if done and change:
             self.waiting.update(change)
-        return [channel for channel, more in change.items() if done and more > 0]
+            self.when_more([channel for channel, more in change.items() if more > 0])
 
     def now_ms(self) -> int:
         """The time by which messages are due."""

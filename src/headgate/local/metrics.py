@@ -32,6 +32,9 @@ class Metrics(Collector):
         of_refusal = ("channel", "reason", "status")
         yield _family("headgate_messages", "Messages accepted", ("channel", "result"), dict(self._observer.accepted))
         yield _family("headgate_refused", "Requests and batch items refused", of_refusal, dict(self._observer.refused))
+        yield _family(
+            "headgate_worked", "Attempts behind the gate", ("channel", "outcome"), dict(self._observer.worked)
+        )
         yield _family("headgate_faults", "Requests that failed on our side", of_refusal, dict(self._observer.faulted))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 from headgate.clock import Clock
@@ -25,6 +25,8 @@ from headgate.local.index import LocalIndex, position
 from headgate.local.journal import Entry, Journal, encoded
 from headgate.local.writer import Writer
 from headgate.message import Moment
+
+_CLAIM_BYTES = 16 * 1024 * 1024  # of bodies in memory at a time
 
 
 class LocalQueue(Queue):
@@ -104,6 +106,10 @@ class LocalQueue(Queue):
         due_ms = self._index.read_with(lambda reader: self._journal.next_due_ms(reader, self._index.number(channel)))
         return None if due_ms is None else max(0, due_ms - self._journal.now_ms())
 
+    def when_more(self, told: Callable[[list[str]], None]) -> None:
+        """Let `told` be called when channels, by name, got more to do; on the writer's thread, so it must be quick."""
+        self._journal.when_more = lambda numbers: told([self._index.name(number) for number in numbers])
+
     def waiting(self, channel: str) -> int:
         """How many messages are waiting or in work."""
         return int(self._journal.waiting[self._index.number(channel)])
@@ -118,9 +124,11 @@ class LocalQueue(Queue):
         number = self._index.number(channel)
         now_ms = self._journal.now_ms()
         if self._dice is None:
-            return self._leased(connection, self._journal.due(connection, number, now_ms, limit), lease_ms)
-        seqs = self._journal.due(connection, number, now_ms, 4 * limit)
-        return self._leased(connection, self._dice.sample(seqs, min(limit, len(seqs))), lease_ms)
+            seqs = self._journal.due(connection, number, now_ms, limit)
+        else:
+            some = self._journal.due(connection, number, now_ms, 4 * limit)
+            seqs = self._dice.sample(some, min(limit, len(some)))
+        return self._leased(connection, self._index.not_too_large(connection, seqs, _CLAIM_BYTES), lease_ms)
 
     def _leased(self, connection: sqlite3.Connection, seqs: Sequence[int], lease_ms: int) -> list[Lease]:
         if not seqs:

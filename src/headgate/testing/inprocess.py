@@ -8,8 +8,9 @@ import os
 import threading
 from collections.abc import Mapping, MutableMapping
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +18,9 @@ from headgate.clock import ManualClock
 from headgate.declare.app import App
 from headgate.declare.auth import ApiKey, Iam
 from headgate.declare.channel import Channel
+from headgate.gate.handle import Handling
 from headgate.gate.verify import new_api_key
+from headgate.gate.work import Attempt, Handle, Settle, Steps, Work, in_groups
 from headgate.local.engine import LocalEngine
 from headgate.local.keys import new_iam_key
 from headgate.local.server import Server
@@ -47,9 +50,15 @@ class AppUnderTest:
             state.hold()
             up.callback(state.release)
             settings = state.settings(app, os.environ, invent=True)
-            self._engine = LocalEngine(state.store, (channel.name for channel in app.channels), self.clock)
+            channels = [channel.name for channel in app.channels]
+            self._engine = LocalEngine(state.store, channels, self.clock, dice=Random())  # noqa: S311 - no secret
             up.callback(self._engine.close)
             self._server = Server(app, self._engine, settings, self.clock)
+            self._works = [
+                Work(channel, channel.queue, self.clock, self._server.observer)
+                for channel in app.channels
+                if channel.queue is not None
+            ]
             self._up = up.pop_all()
         self._settings = settings
         self._stop: asyncio.Event
@@ -97,9 +106,38 @@ class AppUnderTest:
         return messages
 
     def drain(self) -> None:
-        """Let everything that happens in the background happen: expired messages are removed."""
+        """Let everything that happens in the background happen: messages that are due are worked off, in any order,
+        by their handlers, here and in this thread; and expired ones are removed. What waits for another attempt is due
+        when the `clock` was moved as far."""
+        while sum(self._work_off(work) for work in self._works):
+            pass
         while self._engine.index.sweep():
             pass
+
+    def _work_off(self, work: Work) -> int:
+        """Make one attempt at each message of a channel that is due, if there are not too many; how many it were."""
+        leases = self._engine.queue.claim(work.channel.name, _PAGE, work.lease_ms)
+        attempts = [Attempt(lease, work.attempt(lease)) for lease in leases]
+        to_handle = [attempt for attempt in attempts if not self._settled(next(attempt.steps), attempt.steps)]
+        if to_handle:
+            handling = Handling(work.channel, self.clock)
+            for group in in_groups(to_handle, work.channel.needs.batch):
+                reports = handling.handle([attempt.lease.message for attempt in group])
+                for attempt, report in zip(group, reports, strict=True):
+                    self._settled(attempt.steps.send(report), attempt.steps)
+            handling.close()
+        return len(leases)
+
+    def _settled(self, effect: Handle | Settle, steps: Steps) -> bool:
+        """Carry out a Settle; False where the handler is to try first."""
+        match effect:
+            case Handle():
+                return False
+            case Settle(lease, settlement):
+                written = self._engine.queue.settle(lease, settlement)
+                with suppress(StopIteration):
+                    steps.send(written)
+        return True
 
     def close(self) -> None:
         """Stop, and let go of the folder."""

@@ -1,0 +1,203 @@
+"""One attempt at a message, from its stored bytes to a report. This runs where the handler runs, in a process of its
+own under the local engine, and reaches for nothing but the user's function."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import traceback
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel
+from pydantic_core import ValidationError
+
+from headgate import limits
+from headgate.clock import Clock
+from headgate.declare.channel import Channel
+from headgate.declare.model import sent_fields
+from headgate.declare.verdict import Done, Failed, Permanent, Retry
+from headgate.gate.faults import faults_of
+from headgate.gate.observe import contained, site
+from headgate.message import Message
+
+UNFIT = "The message does not fit the channel's model any more"
+BROKE = "The handler failed."
+GIVEN_UP = "The handler gave it up."
+
+
+class Report(NamedTuple):
+    """How an attempt went. `detail` may be shown to senders; `kind`, `pointer`, `told` and `where` may not.
+
+    `delay_s` is what the handler asked for before the next attempt, None where it left that to the backoff.
+    """
+
+    ending: Literal["done", "retry", "failed"]
+    took_ms: int = 0
+    detail: str = ""
+    kind: str = ""
+    pointer: str = ""
+    told: str = ""
+    where: str = ""
+    delay_s: float | None = None
+
+
+DONE = Report("done")
+
+
+class Handling:
+    """A channel's handler, ready to be called. Not for several threads."""
+
+    def __init__(self, channel: Channel, clock: Clock) -> None:
+        if channel.handler is None:
+            raise ValueError(f"channel {channel.name} has no handler")
+        self._clock = clock
+        self._validator = channel.validator
+        self._timeout_ms = round(1000 * channel.needs.timeout_s)
+        self._function: Callable[..., Any] = channel.handler.function
+        self._takes_message = channel.handler.takes_message
+        self._in_lists = channel.needs.batch > 1
+        self._stamp = {name: value for name, value in channel.stamp.items() if _shows(channel.model, name)}
+        self._runner: asyncio.Runner | None = None
+
+    def handle(self, messages: Sequence[Message]) -> list[Report]:
+        """Make one attempt at each; more than one only where the handler takes lists. Raises nothing."""
+        values: list[Any] = []
+        reports: list[Report | None] = []
+        for message in messages:
+            try:
+                with contained():
+                    values.append(self._value(message))
+                reports.append(None)
+            except ValidationError as error:
+                reports.append(_unfit(error, message.body))
+            except Exception as error:  # noqa: BLE001 - a validator of the user's
+                reports.append(_failed(error))
+        fit = [message for message, report in zip(messages, reports, strict=True) if report is None]
+        rest = iter(self._called(values, fit) if fit else ())
+        return [report or next(rest) for report in reports]
+
+    def close(self) -> None:
+        """Let go of the event loop that async handlers ran on."""
+        if self._runner is not None:
+            self._runner.close()
+
+    def _value(self, message: Message) -> Any:
+        body = message.body
+        if self._stamp and body.startswith(b"{"):
+            # Of two fields of one name the last one counts, for pydantic as for json.
+            stamps = {name: _stamped(value, message) for name, value in self._stamp.items()}
+            body = b"%b%b%b" % (body[:-1], b"," if body[1:-1].strip() else b"", json.dumps(stamps).encode()[1:])
+        if self._validator is None:
+            return json.loads(body)
+        return self._validator.validate_json(body, strict=True)
+
+    def _called(self, values: list[Any], messages: list[Message]) -> list[Report]:
+        began_s = self._clock.elapsed_s()
+        try:
+            with contained():
+                answer = self._call(values, messages)
+        except Exception as error:  # noqa: BLE001 - it is the user's, and what it means is decided here
+            reports = [_raised(error)] * len(messages)
+        else:
+            reports = _verdicts(answer, len(messages)) if self._in_lists else [_report(answer)]
+        took_ms = round((self._clock.elapsed_s() - began_s) * 1000)
+        return [report._replace(took_ms=took_ms) for report in reports]
+
+    def _call(self, values: list[Any], messages: list[Message]) -> Any:
+        deadline_ms = self._clock.now_ms() + self._timeout_ms
+        messages = [message._replace(deadline_ms=deadline_ms) for message in messages]
+        arguments: tuple[Any, ...] = (values, messages) if self._in_lists else (values[0], messages[0])
+        answer = self._function(*arguments[: 1 + self._takes_message])
+        if not inspect.isawaitable(answer):
+            return answer
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(_awaited(answer))
+
+
+async def _awaited(answer: Any) -> Any:
+    with contained():  # in the task, which no StopIteration or cancellation may end
+        return await answer
+
+
+def _shows(model: Any, name: str) -> bool:
+    """Whether a handler would see a field that is stamped on."""
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return True
+    return model.model_config.get("extra") == "allow" or name in sent_fields(model)
+
+
+def _stamped(value: Any, message: Message) -> Any:
+    if not callable(value):
+        return value
+    return value(message) if inspect.signature(value).parameters else value()
+
+
+def _verdicts(answer: Any, expected: int) -> list[Report]:
+    """What a handler of lists says of each. Anything but one verdict a message is a mistake, and nothing is done."""
+    if answer is None:
+        return [DONE] * expected
+    if isinstance(answer, list | tuple) and len(answer) == expected and all(map(_is_verdict, answer)):
+        return [_report(verdict) for verdict in answer]
+    what = f"{len(answer)} items" if isinstance(answer, list | tuple) else type(answer).__name__
+    told = f"It answered with {what} for {expected} messages; answer with None, or a list of one verdict each."
+    return [Report("retry", detail=BROKE, kind="BadAnswer", told=told)] * expected
+
+
+def _is_verdict(value: Any) -> bool:
+    return value is None or isinstance(value, Done | Retry | Failed | Permanent)
+
+
+def _report(verdict: Any) -> Report:
+    """What a handler returned; what is no verdict is none."""
+    match verdict:
+        case BaseException():
+            return _raised(verdict)
+        case type() if issubclass(verdict, Retry | Permanent):
+            return _raised(verdict())
+        case Failed(reason):
+            return Report("failed", detail=_plain(reason) or GIVEN_UP, kind="Failed")
+        case _:
+            return DONE
+
+
+def _raised(error: BaseException) -> Report:
+    match error:
+        case Retry(delay_s=delay_s):
+            return Report("retry", kind="Retry", detail="The handler asked for another attempt.", delay_s=delay_s)
+        case Permanent(reason=reason):
+            return _failed(error)._replace(ending="failed", detail=_plain(reason) or GIVEN_UP)
+        case _:
+            return _failed(error)
+
+
+def _failed(error: BaseException) -> Report:
+    return Report("retry", detail=BROKE, kind=type(error).__name__, told=_traceback(error), where=site(error))
+
+
+def _unfit(error: ValidationError, body: bytes) -> Report:
+    """Trying again cannot help; but a person, or an older version of the app, can."""
+    first = faults_of(error, json.loads(body), "")[0]
+    at = f" at {first.pointer}" if first.pointer else ""
+    return Report("failed", detail=_plain(f"{UNFIT}{at}: {first.detail}."), kind="Unfit", pointer=_plain(first.pointer))
+
+
+def _traceback(error: BaseException) -> str:
+    """As Python shows it, but beginning with the user's code; if it is long, its end."""
+    error = error.with_traceback(_of_the_user(error.__traceback__))
+    return _plain("".join(traceback.format_exception(error)))[-limits.TRACEBACK.value :]
+
+
+def _of_the_user(frames: TracebackType | None) -> TracebackType | None:
+    inner = frames
+    while inner is not None and inner.tb_frame.f_code.co_filename == __file__:
+        inner = inner.tb_next
+    return inner or frames
+
+
+def _plain(text: object) -> str:
+    """Text that can be stored, whatever a user's function made of it."""
+    return str(text).encode("utf-8", "backslashreplace").decode()

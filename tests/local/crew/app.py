@@ -1,0 +1,53 @@
+"""The app whose handlers hang, die and print; what they do stands in the file that EFFECTS names."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from headgate import App, Env, Message, Permanent, Public, Queued, RetryPolicy, Secret
+
+AT_ONCE = RetryPolicy(first_s=0.05, most_s=0.05)
+
+app = App("crew")
+
+
+def note(*words: object) -> None:
+    with Path(os.environ["EFFECTS"]).open("a") as effects:
+        effects.write(" ".join(map(str, words)) + "\n")
+
+
+@app.channel(
+    "/jobs", key="id", auth=Public(), read=True, delivery=Queued(attempts=3, backoff=AT_ONCE), timeout_s=1.5,
+    concurrency=2, memory_mb=256,
+    env={"COLOUR": "blue", "PLACE": Env("PLACE", "here")}, secrets=[Secret("OF_JOBS")],
+)  # fmt: skip
+def work(job: dict[str, Any], message: Message) -> None:
+    note("begun", job["id"], message.attempt)
+    match job.get("do"):
+        case "hang":
+            time.sleep(60)
+        case "hang once" if message.attempt == 1:
+            time.sleep(60)
+        case "die":
+            os._exit(3)
+        case "eat":
+            print(len(bytearray(10**9)))
+        case "fail":
+            raise Permanent("as told")
+        case "print":
+            print("a line", job["id"], flush=True)
+            print("x" * 20_000)
+        case "look":
+            names = ("COLOUR", "PLACE", "OF_JOBS", "OF_OTHERS")
+            note("saw", *(os.environ.get(name) for name in names))
+        case "sleep":
+            time.sleep(job["s"])
+    note("done", job["id"], message.attempt)
+
+
+@app.channel("/others", key="id", auth=Public(), read=True, delivery=Queued(), secrets=[Secret("OF_OTHERS")])
+async def others(job: dict[str, Any]) -> None:
+    note("done", job["id"], 1)

@@ -1,0 +1,137 @@
+"""Handlers in processes of their own, on a real server: they hang, die, eat memory and print."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.serving import Served, free_port, kill, log_of, start
+
+APP = Path(__file__).with_name("crew") / "app.py"
+PATIENCE_S = 30.0
+SECRETS = {"OF_JOBS": "secret of jobs", "OF_OTHERS": "secret of others"}
+
+
+class Site:
+    """The server, and what its handlers did."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.served = self.start()
+
+    def start(self) -> Served:
+        effects = {"EFFECTS": str(self.folder / "effects"), **SECRETS}
+        self.served = start(APP, self.folder / "state", free_port(), env=effects)
+        return self.served
+
+    def send(self, id_: str, do: str = "", channel: str = "/jobs", **more: Any) -> None:
+        assert self.served.post(channel, {"id": id_, "do": do, **more}).status == 202
+
+    def effects(self) -> list[str]:
+        file = self.folder / "effects"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def until(self, *lines: str) -> float:
+        """Wait until the handlers have done that; how long it took."""
+        return self._until(lambda: set(lines) <= set(self.effects()), lines)
+
+    def ends(self, id_: str, channel: str = "/jobs") -> dict[str, Any]:
+        """The message, when it is settled."""
+        found: list[dict[str, Any]] = []
+
+        def is_settled() -> bool:
+            found.append(json.loads(self.served.ask("GET", f"{channel}/{id_}").body))
+            return found[-1]["status"] not in ("accepted", "processing")
+
+        self._until(is_settled, id_)
+        return found[-1]
+
+    def _until(self, is_so: Any, what: object) -> float:
+        began = time.monotonic()
+        while not is_so():
+            if time.monotonic() > began + PATIENCE_S:
+                log = log_of(self.folder / "state")
+                raise AssertionError(f"{what} did not come to pass; {self.effects()}\n{log}")
+            time.sleep(0.02)
+        return time.monotonic() - began
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path)
+    yield site
+    if site.served.process.poll() is None:
+        kill(site.served)
+
+
+def test_a_hung_handler_is_killed_and_its_message_comes_back_once(site: Site) -> None:
+    site.send("h", "hang once")
+    site.until("begun h 1")
+    for n in range(20):
+        site.send(f"o{n}", channel="/others")
+        site.send(f"j{n}")
+    other_s = site.until(*(f"done o{n} 1" for n in range(20)))
+    assert "done h 2" not in site.effects(), "the others did not wait for it"
+    assert other_s < 1.5
+    site.until("done h 2", *(f"done j{n} 1" for n in range(20)))
+    assert [line for line in site.effects() if " h " in line] == ["begun h 1", "begun h 2", "done h 2"]
+    assert site.ends("h")["status"] == "processed"
+    log = log_of(site.folder / "state")
+    assert "a handler took too long channel=jobs timeout_s=1.5" in log
+
+
+def test_a_message_that_always_hangs_or_kills_its_process_is_dead_after_its_attempts(site: Site) -> None:
+    site.send("h", "hang")
+    site.send("d", "die")
+    site.send("e", "eat")
+    site.send("ok")
+    assert site.ends("d")["error"] == "The handler failed."
+    assert site.ends("e")["error"] == "The handler failed."
+    assert site.ends("h")["error"] == "The handler did not end within 1.5 seconds, and was stopped."
+    assert site.ends("ok")["status"] == "processed"
+    for id_ in "hde":
+        assert [line for line in site.effects() if f" {id_} " in line] == [f"begun {id_} {n}" for n in (1, 2, 3)]
+    assert "kind=MemoryError" in log_of(site.folder / "state")
+
+
+def test_what_handlers_print_is_in_the_log(site: Site) -> None:
+    site.send("p", "print")
+    site.ends("p")
+    lines = [line for line in log_of(site.folder / "state").splitlines() if "headgate.handlers" in line]
+    assert lines[0].endswith("INFO headgate.handlers channel=jobs a line p")
+    assert sum(line.count("x") for line in lines[1:]) > 8_000
+
+
+def test_a_handler_sees_its_own_settings_and_no_others(site: Site) -> None:
+    site.send("l", "look")
+    site.until("saw blue here secret of jobs None")
+
+
+def test_what_is_in_work_is_finished_when_the_server_is_told_to_stop(site: Site) -> None:
+    for n in range(6):
+        site.send(f"s{n}", "sleep", s=0.5)
+    site.until("begun s0 1")
+    site.served.process.send_signal(signal.SIGTERM)
+    assert site.served.process.wait(20) == 0
+    begun = [line for line in site.effects() if line.startswith("begun")]
+    assert site.effects().count("done s0 1") == 1
+    assert len(begun) < 6
+    assert {line.replace("begun", "done") for line in begun} <= set(site.effects())
+    site.start()
+    site.until(*(f"done s{n} 1" for n in range(6)))
+    assert sorted(line for line in site.effects() if line.startswith("begun")) == [f"begun s{n} 1" for n in range(6)]
+
+
+def test_what_a_killed_server_was_at_comes_back_when_it_is_started_again(site: Site) -> None:
+    site.send("s", "hang once")
+    site.until("begun s 1")
+    kill(site.served)
+    site.start()
+    site.until("done s 2")
+    assert site.ends("s")["status"] == "processed"
