@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headgate.declare.delivery import Direct as Direct
     from headgate.declare.delivery import Queued as Queued
     from headgate.declare.delivery import RetryPolicy as RetryPolicy
+    from headgate.declare.delivery import Stream as Stream
     from headgate.declare.settings import Env as Env
     from headgate.declare.settings import Secret as Secret
     from headgate.declare.stage import stage as stage
@@ -54,6 +55,7 @@ _HOMES = {
     "Direct": "declare.delivery",
     "Queued": "declare.delivery",
     "RetryPolicy": "declare.delivery",
+    "Stream": "declare.delivery",
     "Env": "declare.settings",
     "Secret": "declare.settings",
     "stage": "declare.stage",

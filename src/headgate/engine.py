@@ -29,6 +29,13 @@ from headgate.message import Message, Moment
 OutcomeKind = Literal["stored", "replayed", "conflict", "in_progress", "unavailable", "untouched"]
 
 
+class Place(NamedTuple):
+    """Where a record is: `sequence` is a whole number in decimal digits, which grows within a shard."""
+
+    shard: str
+    sequence: str
+
+
 class Outcome(NamedTuple):
     """What became of one message of a commit.
 
@@ -39,10 +46,13 @@ class Outcome(NamedTuple):
     - `in_progress`: a twin is being stored, and was not done in time; nothing is known yet
     - `unavailable`: not stored, and may be sent again
     - `untouched`: not stored, because another message of a `whole` commit could not be
+
+    `place` is where it is in its channel's stream, if it has one.
     """
 
     kind: OutcomeKind
     message: Message | None = None
+    place: Place | None = None
 
 
 class Page(NamedTuple):
@@ -262,25 +272,10 @@ class Keys(Protocol):
         """
 
 
-class Entry(NamedTuple):
-    """A message to be appended to its channel's stream. Entries with one `partition` keep their order."""
-
-    message: Message
-    partition: str
-
-
-class Place(NamedTuple):
-    """Where a record is: `sequence` is a whole number in decimal digits, which grows within a shard."""
-
-    shard: str
-    sequence: str
-
-
 class Record(NamedTuple):
-    """A message as it stands in a stream."""
+    """A message as it stands in a stream; its `order` is the partition key."""
 
     place: Place
-    partition: str
     message: Message
 
 
@@ -288,10 +283,11 @@ class Stream(Protocol):
     """The ordered, partitioned logs of the channels. A record older than its stream's retention is absent."""
 
     @abstractmethod
-    def append(self, entries: Sequence[Entry]) -> list[Place | None]:
-        """Append messages; where each is, in order, once it is durable, or None where it could not be appended.
+    def append(self, messages: Sequence[Message]) -> list[Outcome]:
+        """Append messages, partitioned by their `order`. One outcome a message, in order, once it is durable: `stored`,
+        with its place, or `unavailable`.
 
-        Entries of one partition go to one shard, in the order of the call. Repeating a call appends again.
+        Messages of one partition go to one shard, in the order of the call. Repeating a call appends again.
         """
 
     @abstractmethod

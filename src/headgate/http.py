@@ -139,13 +139,16 @@ class Reply:
 class Receipt:
     """The facts about a stored message, from which `accepted=` makes the reply.
 
-    They are kept with the message, so a replayed answer is made from the same facts and is the same answer.
+    They are kept with the message, so a replayed answer is made from the same facts and is the same answer. `shard` and
+    `sequence` are where it is in the channel's stream, None where it has none.
     """
 
     channel: str
     key: str
     received_ms: int
     received_at: str
+    shard: str | None = None
+    sequence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ _AWS_APIGW = (
 )
 _AWS_DYNAMODB = "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html"
 _AWS_SQS = "https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html"
+_AWS_KINESIS = "https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html"
 _OURS = "headgate"
 
 DIRECT_BODY = Limit(
@@ -231,6 +232,33 @@ LAMBDA_UNZIPPED = Limit(
     "bytes",
     "code and layer together; a layer that is larger is refused when it is packed",
     _AWS_LAMBDA,
+    "2026-11-21",
+)
+SHARDS = Limit(
+    "shards of a stream",
+    1_000,
+    "shards",
+    "most that may be declared",
+    _AWS_KINESIS,
+    "2026-11-21",
+)
+PARTITION_KEY = Limit(
+    "partition key",
+    256,
+    "bytes",
+    "a message whose partition key is longer gets 400",
+    _AWS_KINESIS,
+    "2026-11-21",
+)
+RETENTION = Limit(
+    "retention of a stream", 365, "days", "most that may be declared; at least one day", _AWS_KINESIS, "2026-11-21"
+)
+STREAM_BODY = Limit(
+    "body in a stream",
+    1_000_000,
+    "bytes",
+    "a record of Kinesis has at most 1 MiB, with its partition key and what headgate adds",
+    _AWS_KINESIS,
     "2026-11-21",
 )
 OBJECT_NAME_PART = Limit(

@@ -19,6 +19,7 @@ from headgate.local.engine import LocalEngine
 from headgate.local.protocol import GateProtocol, protocol_for
 from headgate.local.schema import FILE_NAME
 from headgate.local.server import Server
+from headgate.local.stream import logs_of
 from headgate.message import Message
 from tests.local.store import Held
 from tests.local.wire import HOST, KIB, Clockwork, Pipe, replies
@@ -35,7 +36,9 @@ class Site:
         self.open = threading.Event()  # lets /door, whose verifier waits, go on
         self.at_the_door = threading.Event()
         app = self._app()
-        self.engine = LocalEngine(folder / FILE_NAME, (channel.name for channel in app.channels), self.clock)
+        self.engine = LocalEngine(
+            folder / FILE_NAME, (channel.name for channel in app.channels), self.clock, logs=logs_of(app)
+        )
         self.key, row = new_api_key("keyed", "tester", self.clock.now_ms())
         self.engine.keys.add_api_key(row)
         self.server = Server(app, self.engine, {}, self.clock)

@@ -9,7 +9,7 @@ import pytest
 
 from headgate.clock import ManualClock
 from headgate.local.stream import LocalStream, Log, shard_of
-from headgate.testing.contract.stream import EVENTS, RETENTION_MS, SHARDS, StreamCases, append, entry, everything
+from headgate.testing.contract.stream import EVENTS, RETENTION_MS, SHARDS, StreamCases, append, everything, sent
 from tests.local.store import Store
 
 
@@ -19,9 +19,12 @@ class Engine:
     def __init__(self, folder: Path, shards: int = SHARDS) -> None:
         self.clock = ManualClock()
         self.store = Store(folder, self.clock)
-        numbers = {name: number for number, name in self.store.connection.execute("SELECT id, name FROM channel")}
         self.stream = LocalStream(
-            numbers, {EVENTS: Log(shards, RETENTION_MS)}, self.clock, self.store.writer, self.store.index.read_with
+            self.store.index.number,
+            {EVENTS: Log(shards, RETENTION_MS)},
+            self.clock,
+            self.store.writer,
+            self.store.index.read_with,
         )
 
 
@@ -39,7 +42,7 @@ class TestStream(StreamCases):
 
 
 def test_a_consumer_goes_on_where_it_was(engine: Engine) -> None:
-    places = append(engine, *(entry(engine, str(n), "one") for n in range(4)))
+    places = append(engine, *(sent(engine, str(n), "one") for n in range(4)))
     shard = places[0].shard
     assert engine.stream.checkpoint(EVENTS, "totals", shard) is None
     engine.stream.move(EVENTS, "totals", shard, places[1].sequence)
@@ -49,21 +52,21 @@ def test_a_consumer_goes_on_where_it_was(engine: Engine) -> None:
 
 
 def test_a_sweep_removes_what_is_too_old_and_no_number_comes_again(engine: Engine) -> None:
-    append(engine, *(entry(engine, str(n), "one") for n in range(3)))
-    newest = append(engine, entry(engine, "3", "one"))[0]
+    append(engine, *(sent(engine, str(n), "one") for n in range(3)))
+    newest = append(engine, sent(engine, "3", "one"))[0]
     engine.clock.advance(RETENTION_MS / 1000)
     assert engine.stream.sweep() == 4
     assert engine.stream.sweep() == 0
-    assert int(append(engine, entry(engine, "4", "one"))[0].sequence) > int(newest.sequence)
+    assert int(append(engine, sent(engine, "4", "one"))[0].sequence) > int(newest.sequence)
 
 
 def test_records_of_shards_that_are_no_longer_declared_are_read_on(tmp_path: Path) -> None:
     before = Engine(tmp_path, shards=5)
-    append(before, *(entry(before, str(n)) for n in range(50)))
+    append(before, *(sent(before, str(n)) for n in range(50)))
     before.store.close()
     after = Engine(tmp_path, shards=1)
     assert len(everything(after.stream)) == 50
-    assert append(after, entry(after, "new"))[0].shard == after.stream.shards(EVENTS)[0]
+    assert append(after, sent(after, "new"))[0].shard == after.stream.shards(EVENTS)[0]
     after.store.close()
 
 

@@ -29,6 +29,7 @@ from headgate.http import new_id
 from headgate.local.engine import LocalEngine
 from headgate.local.server import Running, Server, listen, url_of
 from headgate.local.state import StateFolder
+from headgate.local.stream import logs_of
 from headgate.local.worker import Workers
 
 log = logging.getLogger("headgate.cli")
@@ -73,7 +74,7 @@ def serve_app(
             kept.append(sock.dup())  # the server closes the one it was given
             running.stop()
 
-        engine = LocalEngine(state.store, [channel.name for channel in app.channels], clock, broke)
+        engine = LocalEngine(state.store, [channel.name for channel in app.channels], clock, broke, logs=logs_of(app))
         try:
             server = Server(app, engine, dict(settings), clock, state.announce(url_of(sock)))
             running = Running(server, sock, proxy_headers=proxy_headers)

@@ -15,7 +15,7 @@ from pydantic_core import SchemaValidator
 
 from headgate import limits
 from headgate.declare.auth import ApiKey, Auth, Iam, Jwt, Public, Signed
-from headgate.declare.delivery import Delivery, Direct, Queued
+from headgate.declare.delivery import Delivery, Direct, Queued, Stream
 from headgate.declare.handler import Handler, Needs
 from headgate.declare.model import adapter_of, index_fault, key_fault, model_fault
 from headgate.declare.settings import Env, Secret
@@ -89,7 +89,7 @@ class Channel:
     - `many`: True or `"each"` for arrays that are judged item by item, `"all"` for all or none; False
     - `auth`: `ApiKey()`, `Jwt(...)`, `Signed(...)`, `Iam()`, a function from a `Request` to the principal, or
       `Public()`; nothing, it has to be said
-    - `delivery`: `Direct()`, or `Queued(...)` with a handler behind it; `Direct()`
+    - `delivery`: `Direct()`, `Queued(...)` with a handler behind it, or `Stream(...)` with consumers; `Direct()`
     - `indexes`: fields to find messages by, as in `["customer", "meta.company_id"]`; none
     - `attributes`: fields that a table on AWS shows as attributes beside the body, as text, for who reads it without
       headgate; what is no text, number, true or false, or longer than 1,024 bytes, stands in the body alone; none
@@ -178,7 +178,8 @@ class Channel:
         return f"<channel {self.name} at {self.path}>"
 
     def __call__(self, function: Function) -> Function:
-        """Used as a decorator: the handler of a Queued channel."""
+        """Used as a decorator: the handler of a Queued channel, or a consumer of a Stream, which is called like its
+        function and may have others beside it."""
         self.handlers.append(Handler(caller(), function))
         return function
 
@@ -193,6 +194,11 @@ class Channel:
         return self.delivery if isinstance(self.delivery, Queued) else None
 
     @property
+    def stream(self) -> Stream | None:
+        """Its delivery where that is a stream."""
+        return self.delivery if isinstance(self.delivery, Stream) else None
+
+    @property
     def unread(self) -> bool:
         """Whether messages are let in unread."""
         return self.queue is not None and self.queue.unread
@@ -200,11 +206,13 @@ class Channel:
     @property
     def taken(self) -> int:
         """The status of a good reply that the channel does not shape: 201, or 202 where the work is yet to be done."""
-        return 201 if self.queue is None else 202
+        return 201 if isinstance(self.delivery, Direct) else 202
 
     @property
     def most_bytes(self) -> int:
         """The largest body that its delivery can carry on every engine."""
+        if self.stream:
+            return limits.STREAM_BODY.value
         return (limits.UNREAD_BODY if self.unread else limits.DIRECT_BODY).value
 
     @property
@@ -299,8 +307,11 @@ class Channel:
                 if wrong := list(queued.sentences()):
                     yield from wrong
                     return
+            case Stream() as stream:
+                yield from self._stream_sentences(stream)
+                return
             case _:
-                yield f"`delivery=` is {self.delivery!r}; say Direct() or Queued(...)."
+                yield f"`delivery=` is {self.delivery!r}; say Direct(), Queued(...) or Stream(...)."
                 return
         if queued.order is not None and (fault := index_fault(self.model, queued.order.path)):
             yield f"Queued `order_by=` {queued.order_by!r}: {fault}"
@@ -313,9 +324,25 @@ class Channel:
         if isinstance(self.key, Header):
             yield 'Queued `validate="worker"` takes its keys from the body; a Header is not kept with it.'
 
+    def _stream_sentences(self, stream: Stream) -> Iterator[str]:
+        if wrong := list(stream.sentences()):
+            yield from wrong
+            return
+        if stream.partition is not None and (fault := index_fault(self.model, stream.partition.path)):
+            yield f"Stream `partition_key=` {stream.partition_key!r}: {fault}"
+        if self.whole:
+            yield '`many="all"` cannot be kept on a Stream: records are appended one by one; say many=True.'
+        if isinstance(self.key, Header):
+            yield "a Stream writes no row that could tell a header key's repetition; leave `key=` out or name a field."
+        if self.keep is not None:
+            yield "`keep=` is for rows; on a Stream say Stream(retention=timedelta(days=1))."
+
     def _handler_sentences(self, handler: Handler) -> Iterator[str]:
         if isinstance(self.delivery, Direct):
             yield "a Direct channel has no handler: it only stores. Say delivery=Queued(), or remove the function."
+        elif self.stream:
+            if [other.name for other in self.handlers].count(handler.name) > 1 and handler is not self.handler:
+                yield f"another consumer is called `{handler.name}` too; a consumer's checkpoint goes by its name."
         elif handler is not self.handler:
             yield f"it has a handler already ({self.handlers[0].where}); a channel has one."
         yield from handler.sentences()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from random import Random
 from typing import Literal
 
@@ -15,6 +16,13 @@ _QUEUED = {
     "attempts": WHOLE,
     "order_by": Shape('a field name such as "customer"', lambda value: value is None or TEXT.fits(value)),
     "at_most": WHOLE,
+}
+_STREAM = {
+    "shards": WHOLE,
+    "partition_key": Shape('a field name such as "customer"', lambda value: value is None or TEXT.fits(value)),
+    "retention": Shape("a timedelta", lambda value: isinstance(value, timedelta)),
+    "attempts": WHOLE,
+    "most_age": Shape("a timedelta", lambda value: value is None or isinstance(value, timedelta)),
 }
 _POLICY = {"first_s": NUMBER, "factor": NUMBER, "most_s": NUMBER, "jitter": NUMBER}
 
@@ -100,4 +108,48 @@ class Queued:
             yield "Queued `backoff=` must be a RetryPolicy(...)."
 
 
-Delivery = Direct | Queued
+@dataclass(frozen=True)
+class Stream:
+    """Validated, then appended to an ordered log, before the 202; the record is the journal, and no row is written.
+    A sender that repeats itself appends twice: consumers are told the message's id.
+
+    - `shards`: how many parts the log has; messages are ordered within one
+    - `partition_key`: a field of the body; messages with the same value are in one shard, in order. The message's id
+    - `retention`: how long records stay, a day at least
+    - `attempts`: how often a consumer is given a record before it is a dead letter, in halves of its batch
+    - `backoff`: how long its shard waits in between
+    - `most_age`: a record that is older than this when its turn comes is a dead letter; no limit
+    """
+
+    shards: int = 1
+    partition_key: str | None = None
+    retention: timedelta = timedelta(days=1)
+    attempts: int = 5
+    backoff: RetryPolicy = field(default_factory=RetryPolicy)
+    most_age: timedelta | None = None
+
+    @property
+    def partition(self) -> Field | None:
+        """The place in the body that `partition_key=` names."""
+        return None if self.partition_key is None else Field(self.partition_key)
+
+    def sentences(self) -> Iterator[str]:
+        """What of it cannot be honoured, whatever the channel."""
+        if wrong := list(misfits("Stream ", given(self, _STREAM), _STREAM)):
+            yield from wrong
+            return
+        if not 1 <= self.shards <= limits.SHARDS.value:
+            yield f"Stream `shards=` must be 1 to {limits.SHARDS.value}."
+        if not timedelta(days=1) <= self.retention <= timedelta(days=limits.RETENTION.value):
+            yield f"Stream `retention=` must be 1 to {limits.RETENTION.value} days."
+        if self.most_age is not None and self.most_age < timedelta(minutes=1):
+            yield "Stream `most_age=` must be a minute at least, as in timedelta(hours=1)."
+        if not 1 <= self.attempts <= limits.ATTEMPTS.value:
+            yield f"Stream `attempts=` must be 1 to {limits.ATTEMPTS.value}."
+        if isinstance(self.backoff, RetryPolicy):
+            yield from self.backoff.sentences()
+        else:
+            yield "Stream `backoff=` must be a RetryPolicy(...)."
+
+
+Delivery = Direct | Queued | Stream

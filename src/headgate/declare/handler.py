@@ -53,6 +53,11 @@ class Handler:
     function: Callable[..., Any]
 
     @property
+    def name(self) -> str:
+        """What the function is called."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    @property
     def takes_message(self) -> bool:
         """Whether it asks for the second argument, the Message."""
         return _binds(self.function, 2)

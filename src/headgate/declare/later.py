@@ -7,7 +7,6 @@ from headgate.errors import DeclarationError, DeclarationFault
 
 _STORE = "declare delivery=Direct() and read the stored messages with `headgate messages` or GET"
 _NAMES = {
-    "Stream": ("streams", _STORE),
     "Archive": ("archives", "messages are kept in the index for as long as `keep=` says"),
     "topic": ("topics", "leave it out"),
     "alarm": ("alarms", "scrape /-/metrics"),

@@ -43,6 +43,7 @@ Shape = Callable[[Any], Reply | dict[str, Any]]
 
 _SAMPLE_MS = 1_767_225_600_000
 _SAMPLE_KEY = "019b76da-a800-7000-8000-000000000000"
+_SAMPLE_SHARD, _SAMPLE_SEQUENCE = "shardId-000000000000", "49590338271490256608559692538361571095921575989136588898"
 _SAMPLE_REQUEST = "019b76da-a801-7000-8000-000000000000"
 _SAMPLE_FAULT = FieldFault("/name", "Field required", "missing")
 _CHALLENGE = (("WWW-Authenticate", "Bearer"),)
@@ -200,7 +201,9 @@ _PAGING: tuple[Node, ...] = (
 
 
 def _stored_replies(channel: Channel) -> Iterator[tuple[str, Node]]:
-    told = "Stored, durably."
+    told = (
+        "Appended to the stream, durably. Sent again, it is appended again." if channel.stream else "Stored, durably."
+    )
     if not channel.many:
         yield _stored_reply(channel, told)
         return
@@ -209,28 +212,31 @@ def _stored_replies(channel: Channel) -> Iterator[tuple[str, Node]]:
     else:
         yield str(channel.taken), _reply("Stored, durably, but for items that say otherwise.", _ITEMS, "Retry-After")
         yield "400", _reply("No item is valid.", _ITEMS)
-        yield "409", _reply("Nothing was stored: keys are taken by other bodies.", _ITEMS)
+        if not channel.stream:
+            yield "409", _reply("Nothing was stored: keys are taken by other bodies.", _ITEMS)
         yield "503", _reply("Nothing could be stored. Send it again in a moment.", _ITEMS, "Retry-After")
 
 
 def _stored_reply(channel: Channel, told: str) -> tuple[str, Node]:
+    headers = () if channel.stream else ("Idempotency-Replayed",)
     if channel.accepted is None:
         content = {JSON: {"schema": {"$ref": f"{REF}headgate.Accepted"}}}
-        return str(channel.taken), _reply(told, content, "Idempotency-Replayed")
-    receipt = Receipt(channel.name, _SAMPLE_KEY, _SAMPLE_MS, isoformat(_SAMPLE_MS))
+        return str(channel.taken), _reply(told, content, *headers)
+    place = (_SAMPLE_SHARD, _SAMPLE_SEQUENCE) if channel.stream else (None, None)
+    receipt = Receipt(channel.name, _SAMPLE_KEY, _SAMPLE_MS, isoformat(_SAMPLE_MS), *place)
     shaped = _shaped(channel.accepted, receipt, channel.taken)
     if shaped is None:
-        return "2XX", _reply(told, {JSON: {"schema": {}}}, "Idempotency-Replayed")
-    return str(shaped.status), _reply(told, _content(shaped, "stored", {}), "Idempotency-Replayed")
+        return "2XX", _reply(told, {JSON: {"schema": {}}}, *headers)
+    return str(shaped.status), _reply(told, _content(shaped, "stored", {}), *headers)
 
 
 def _post_errors(channel: Channel) -> Iterator[Answerable]:
     yield Malformed()
     yield Invalid(faults=(_SAMPLE_FAULT,))
     yield from _read_errors(channel)
-    if not channel.many or channel.whole:
+    if (not channel.many or channel.whole) and not channel.stream:
         yield Conflict()
-    if not channel.many:
+    if not channel.many and not channel.stream:
         yield InProgress(retry_after_s=1)
     yield TooLarge()
     yield UnsupportedMedia()

@@ -10,7 +10,7 @@ from typing import Any
 
 from headgate.clock import isoformat
 from headgate.declare.channel import Channel
-from headgate.engine import Outcome
+from headgate.engine import Outcome, Place
 from headgate.errors import (
     Answerable,
     Conflict,
@@ -22,7 +22,7 @@ from headgate.errors import (
 )
 from headgate.events import Accepted
 from headgate.gate.batch import accept_many
-from headgate.gate.effects import Admit, Backlog, Commit, Effect, ReadBody
+from headgate.gate.effects import Admit, Backlog, Effect, ReadBody, kept
 from headgate.gate.judge import Envelope, judge
 from headgate.gate.observe import Observer, contained
 from headgate.gate.plan import Plan
@@ -43,7 +43,7 @@ def accept(plan: Plan, request: Request, observer: Observer) -> Steps:
         return (yield from accept_many(plan, Envelope.of(plan, request, principal), body, observer))
     item = load(body)
     message = judge(plan, Envelope.of(plan, request, principal), item)
-    (outcome,) = yield Commit([message], whole=False)
+    (outcome,) = yield kept(plan.channel, [message])
     return _answer_one(plan.channel, message, outcome, observer)
 
 
@@ -89,29 +89,30 @@ def _body(channel: Channel) -> Generator[Effect, Any, bytes]:
     return body  # type: ignore[no-any-return]
 
 
-def receipt(message: Message) -> Receipt:
+def receipt(message: Message, place: Place | None) -> Receipt:
     """The facts from which a stored message's reply is made."""
-    return Receipt(message.channel, message.key, message.received_ms, isoformat(message.received_ms))
+    shard, sequence = (None, None) if place is None else place
+    return Receipt(message.channel, message.key, message.received_ms, isoformat(message.received_ms), shard, sequence)
 
 
 def _answer_one(channel: Channel, message: Message, outcome: Outcome, observer: Observer) -> Reply:
     match outcome:
         case Outcome("stored"):
             observer.told(Accepted(channel.name, 1, 0))
-            return _accepted(channel, message, observer)
+            return _accepted(channel, message, outcome.place, observer)
         case Outcome("replayed", Message() as first):
             observer.told(Accepted(channel.name, 0, 1))
-            return _accepted(channel, first, observer).with_headers(("Idempotency-Replayed", "true"))
+            return _accepted(channel, first, outcome.place, observer).with_headers(("Idempotency-Replayed", "true"))
         case _:
             raise _refusal(outcome)
 
 
-def _accepted(channel: Channel, message: Message, observer: Observer) -> Reply:
+def _accepted(channel: Channel, message: Message, place: Place | None, observer: Observer) -> Reply:
     if channel.accepted is None:
         return Reply(channel.taken, b'{"id":%b}' % encode_basestring(message.key).encode())
     try:
         with contained():
-            reply = channel.accepted(receipt(message))
+            reply = channel.accepted(receipt(message, place))
         made = (reply if isinstance(reply, Reply) else Reply(channel.taken, reply)).checked()
     except Exception as error:  # noqa: BLE001 - the message is stored: whatever `accepted=` does, the sender must hear so
         observer.shaping_failed(channel.name, "accepted=", message.request_id, error)

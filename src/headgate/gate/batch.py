@@ -14,7 +14,7 @@ from headgate.declare.stores import Field
 from headgate.engine import Outcome
 from headgate.errors import Answerable, Broken, Conflict, FieldFault, Invalid, Unavailable
 from headgate.events import Accepted, Faulted, Refused
-from headgate.gate.effects import Commit, Effect
+from headgate.gate.effects import Effect, kept
 from headgate.gate.judge import Envelope, judge
 from headgate.gate.observe import Observer, site
 from headgate.gate.plan import Plan
@@ -32,7 +32,7 @@ def accept_many(plan: Plan, envelope: Envelope, body: bytes, observer: Observer)
     messages = [verdict for verdict in verdicts if isinstance(verdict, Message)]
     if channel.whole and len(messages) < len(items):
         raise _whole_refused([verdict for verdict in verdicts if isinstance(verdict, dict)])
-    outcomes = (yield Commit(messages, whole=channel.whole)) if messages else []
+    outcomes = (yield kept(channel, messages)) if messages else []
     return _answer(channel, envelope.request, verdicts, outcomes, observer)
 
 

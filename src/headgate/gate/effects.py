@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from headgate.declare.channel import Throttle
+from headgate.declare.channel import Channel, Throttle
 from headgate.http import Request
 from headgate.message import Message
 
@@ -84,6 +84,12 @@ class Commit(NamedTuple):
     whole: bool
 
 
+class Append(NamedTuple):
+    """Answer: a list of Outcome; see `Stream.append`."""
+
+    messages: list[Message]
+
+
 class Get(NamedTuple):
     """Answer: a Message or None; see `Index.get`."""
 
@@ -103,4 +109,11 @@ class Find(NamedTuple):
     after: str | None
 
 
-Effect = Admit | Backlog | ReadBody | LookUpKey | LookUpJwks | Resign | Call | Commit | Get | Find
+Effect = Admit | Backlog | ReadBody | LookUpKey | LookUpJwks | Resign | Call | Commit | Append | Get | Find
+
+
+def kept(channel: Channel, messages: list[Message]) -> Effect:
+    """The effect by which messages of a channel become durable."""
+    if channel.stream:
+        return Append([message if message.order else message._replace(order=message.key) for message in messages])
+    return Commit(messages, whole=channel.whole)

@@ -58,7 +58,7 @@ def judge(plan: Plan, envelope: Envelope, item: Item, place: int | None = None) 
     else:
         key = _key_beside(plan, envelope.request, place, faults)
     fields = _fields(channel, item.tree, place, faults) if channel.indexes else ()
-    order = "" if plan.order is None else _indexed(plan.order, item.tree, place, faults)
+    order = "" if plan.order is None else _order(plan.order, channel, item.tree, place, faults)
     if faults:
         raise Invalid(faults=tuple(faults))
     _, name, scope, principal, received_ms, request_id, traceparent, expires_ms = envelope
@@ -138,12 +138,19 @@ def _fields(channel: Channel, tree: Json, place: int | None, faults: list[FieldF
     return tuple((name, text) for name, text in found if text)
 
 
-def _indexed(index: Field, tree: Json, place: int | None, faults: list[FieldFault]) -> str:
+def _order(field: Field, channel: Channel, tree: Json, place: int | None, faults: list[FieldFault]) -> str:
+    most = limits.PARTITION_KEY if channel.stream else limits.INDEX_VALUE
+    return _indexed(field, tree, place, faults, most.value)
+
+
+def _indexed(
+    index: Field, tree: Json, place: int | None, faults: list[FieldFault], most_bytes: int = limits.INDEX_VALUE.value
+) -> str:
     """The value of a field that messages are found or ordered by; empty where the body has none."""
     text = scalar_text(at_path(tree, index.path))
     if not text:
         return ""
-    if len(text.encode()) > limits.INDEX_VALUE.value:
-        detail = f"An indexed value is at most {limits.INDEX_VALUE.value} bytes long"
+    if len(text.encode()) > most_bytes:
+        detail = f"A value that messages are found or ordered by is at most {most_bytes} bytes long"
         faults.append(FieldFault(_pointer_to(index, place), detail, "too_long"))
     return text

@@ -10,6 +10,7 @@ from pydantic_core import SchemaValidator
 
 from headgate.clock import Clock
 from headgate.declare.channel import Channel
+from headgate.declare.delivery import Direct, Queued, Stream
 from headgate.declare.stores import Field
 from headgate.gate.verify import ChannelVerifier, verifier_for
 
@@ -38,7 +39,17 @@ def plan_for(channel: Channel, settings: Mapping[str, str], clock: Clock, new_id
         validator=channel.validator,
         keep_ms=None if channel.keep is None or channel.queue else channel.keep // timedelta(milliseconds=1),
         per_principal=channel.per_principal,
-        status="accepted" if channel.queue else "processed",
-        order=channel.queue.order if channel.queue else None,
+        status="processed" if isinstance(channel.delivery, Direct) else "accepted",
+        order=_order(channel),
         new_id=new_id,
     )
+
+
+def _order(channel: Channel) -> Field | None:
+    match channel.delivery:
+        case Queued() as queued:
+            return queued.order
+        case Stream() as stream:
+            return stream.partition
+        case Direct():
+            return None

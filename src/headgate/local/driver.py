@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from headgate.clock import Clock
+from headgate.engine import Outcome
 from headgate.errors import Unavailable
 from headgate.gate.answer import Gate, Steps
 from headgate.gate.effects import (
     Admit,
+    Append,
     Backlog,
     Call,
     Commit,
@@ -29,6 +32,7 @@ from headgate.http import RETRY_AFTER_S, Reply, Request, behind_proxy
 from headgate.local.engine import LocalEngine
 from headgate.local.groups import Groups
 from headgate.local.throttle import Buckets
+from headgate.message import Message
 
 
 class Driver:
@@ -66,6 +70,16 @@ class Driver:
         """A drive that is not begun. When the gate wants the body, `read` is called with the most bytes it takes, and
         `resume` must follow, with the body, or with None where there is more. `done` gets the reply."""
         return Drive(self, self.gate.answer(request), read, done)
+
+    def append(self, messages: list[Message], landed: Callable[[list[Outcome]], None]) -> None:
+        """Append to a stream; `landed` is called on the loop. The writer commits what arrives together in one go."""
+        loop = asyncio.get_running_loop()
+
+        def told(outcomes: list[Outcome]) -> None:
+            with suppress(RuntimeError):  # the loop was closed: what waited there is gone, what was written stays
+                loop.call_soon_threadsafe(landed, outcomes)
+
+        self.engine.stream.append_soon(messages, told)
 
     def later(self, drive: Drive, effect: Effect) -> None:
         """Carry out an effect that waits for a thread or for the network."""
@@ -134,6 +148,9 @@ class Drive:
                         return
                     case Commit(messages, whole):
                         self._driver.groups.submit(messages, whole, self.resume)
+                        return
+                    case Append(messages):
+                        self._driver.append(messages, self.resume)
                         return
                     case Admit(channel, throttle):
                         step, answer = self._steps.send, self._driver.buckets.take(channel, throttle)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from random import Random
 
@@ -15,6 +15,7 @@ from headgate.local.keys import LocalKeys, load_iam_keys, load_keys
 from headgate.local.queue import LocalQueue
 from headgate.local.schema import fingerprint_key, know_channels, open_reading, open_writing
 from headgate.local.state import sync_folder
+from headgate.local.stream import LocalStream, Log
 from headgate.local.upkeep import Upkeep
 from headgate.local.writer import Writer
 
@@ -22,8 +23,8 @@ from headgate.local.writer import Writer
 class LocalEngine:
     """The rooms of one store. The caller holds the state folder (`StateFolder.hold`) for as long as it is open.
 
-    `on_broken` is called, on the writer's thread, when the disk failed in a way that only a restart can mend. With
-    `dice` queues give out their messages in any order.
+    `logs` are the streams of the channels that have one. `on_broken` is called, on the writer's thread, when the disk
+    failed in a way that only a restart can mend. With `dice` queues give out their messages in any order.
     """
 
     def __init__(
@@ -33,6 +34,8 @@ class LocalEngine:
         clock: Clock,
         on_broken: Callable[[], None] = lambda: None,
         dice: Random | None = None,
+        *,
+        logs: Mapping[str, Log] | None = None,
     ) -> None:
         connection = open_writing(store)
         sync_folder(store.parent)
@@ -55,7 +58,8 @@ class LocalEngine:
         self.index.write_with(self._writer)
         self.queue = LocalQueue(self._writer, self.index, journal, clock, dice)
         self.keys = LocalKeys(keys, self._writer.change, clock, iam)
-        self._upkeep = Upkeep(store, self.index.sweep)
+        self.stream = LocalStream(self.index.number, logs or {}, clock, self._writer, self.index.read_with)
+        self._upkeep = Upkeep(store, lambda: self.index.sweep() + self.stream.sweep())
 
     def _after_commit(self, done: bool) -> None:
         self.ready = done

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from headgate.clock import Clock
-from headgate.engine import Entry, Place, Record, Stream
+from headgate.declare.app import App
+from headgate.engine import Outcome, Place, Record, Stream
 from headgate.errors import Unavailable
 from headgate.local.writer import Job, Writer
 from headgate.message import Message
@@ -45,8 +47,17 @@ class Log(NamedTuple):
     retention_ms: int
 
 
+def logs_of(app: App) -> dict[str, Log]:
+    """The streams that an app declares, by channel."""
+    return {
+        channel.name: Log(channel.stream.shards, channel.stream.retention // timedelta(milliseconds=1))
+        for channel in app.channels
+        if channel.stream
+    }
+
+
 class LocalStream(Stream):
-    """The streams of the channels in `logs`. `numbers` are the channels' numbers in the store.
+    """The streams of the channels in `logs`. `number` gives a channel's number in the store.
 
     `read_with` runs a query on a connection of its caller's thread. Records and rows are written by one writer, so a
     record and its row can share a transaction.
@@ -54,13 +65,13 @@ class LocalStream(Stream):
 
     def __init__(
         self,
-        numbers: Mapping[str, int],
+        number: Callable[[str], int],
         logs: Mapping[str, Log],
         clock: Clock,
         writer: Writer | None,
         read_with: Callable[[Callable[[sqlite3.Connection], Any]], Any],
     ) -> None:
-        self._numbers = numbers
+        self._number = number
         self._logs = logs
         self._clock = clock
         self._writer = writer
@@ -68,15 +79,15 @@ class LocalStream(Stream):
 
     # ------------------------------------------------------------------------------------------------ the contract
 
-    def append(self, entries: Sequence[Entry]) -> list[Place | None]:
+    def append(self, messages: Sequence[Message]) -> list[Outcome]:
         try:
-            places = self._writing.change(lambda connection: self.write(connection, entries))
+            outcomes = self._writing.change(lambda connection: self.write(connection, messages))
         except Unavailable:
-            return [None] * len(entries)
-        return list(places)
+            return [Outcome("unavailable")] * len(messages)
+        return list(outcomes)
 
     def shards(self, channel: str) -> list[str]:
-        number = self._numbers[channel]
+        number = self._number(channel)
         (newest,) = self._read(
             lambda reader: reader.execute("SELECT max(shard) FROM record WHERE channel = ?", (number,)).fetchone()
         )
@@ -88,13 +99,13 @@ class LocalStream(Stream):
             lambda reader: reader.execute(
                 f"SELECT sequence, {_COLUMNS} FROM record"
                 " WHERE channel = ? AND shard = ? AND sequence > ? AND received_ms > ? ORDER BY sequence LIMIT ?",
-                (self._numbers[channel], _number(shard), _sequence(after), self._oldest_ms(channel), limit),
+                (self._number(channel), _shard_number(shard), _sequence(after), self._oldest_ms(channel), limit),
             ).fetchall()
         )
         return [_record(channel, row) for row in rows]
 
     def position(self, channel: str, shard: str, since_ms: int | None) -> str | None:
-        where, values = "", [self._numbers[channel], _number(shard)]
+        where, values = "", [self._number(channel), _shard_number(shard)]
         if since_ms is not None:
             where, values = (
                 " AND sequence < (SELECT coalesce(min(sequence), 1 << 62) FROM record"
@@ -110,31 +121,32 @@ class LocalStream(Stream):
 
     # --------------------------------------------------------------------------------------- for the rest of the engine
 
-    def append_together(self, entries: Sequence[Entry], landed: Callable[[list[Place | None]], None]) -> None:
+    def append_soon(self, messages: Sequence[Message], landed: Callable[[list[Outcome]], None]) -> None:
         """`append`; returns at once. `landed` is called on the writer's thread."""
 
         def told(results: list[Any]) -> None:
-            landed([None] * len(entries) if isinstance(results[0], BaseException) else results[0])
+            failed = isinstance(results[0], BaseException)
+            landed([Outcome("unavailable")] * len(messages) if failed else results[0])
 
-        self._writing.submit(Job([lambda connection: self.write(connection, entries)], told))
+        self._writing.submit(Job([lambda connection: self.write(connection, messages)], told))
 
-    def write(self, connection: sqlite3.Connection, entries: Sequence[Entry]) -> list[Place]:
-        """Append inside a transaction of the writer's."""
-        return [self._write(connection, entry) for entry in entries]
+    def write(self, connection: sqlite3.Connection, messages: Sequence[Message]) -> list[Outcome]:
+        """`append` inside a transaction of the writer's."""
+        return [Outcome("stored", None, self._write(connection, message)) for message in messages]
 
     def checkpoint(self, channel: str, consumer: str, shard: str) -> str | None:
         """The sequence up to which a consumer is done; None where it has not begun."""
         row = self._read(
             lambda reader: reader.execute(
                 "SELECT sequence FROM checkpoint WHERE channel = ? AND consumer = ? AND shard = ?",
-                (self._numbers[channel], consumer, _number(shard)),
+                (self._number(channel), consumer, _shard_number(shard)),
             ).fetchone()
         )
         return None if row is None else str(row[0])
 
     def move(self, channel: str, consumer: str, shard: str, sequence: str | None) -> None:
         """Set a consumer's checkpoint, durably; None is the very start. Raises Unavailable where it cannot be."""
-        values = (self._numbers[channel], consumer, _number(shard), _sequence(sequence))
+        values = (self._number(channel), consumer, _shard_number(shard), _sequence(sequence))
         self._writing.change(
             lambda connection: connection.execute("INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?, ?)", values)
         )
@@ -147,7 +159,7 @@ class LocalStream(Stream):
                 connection.execute(
                     "DELETE FROM record WHERE sequence IN (SELECT sequence FROM record"
                     f" WHERE channel = ? AND received_ms <= ? LIMIT {_SWEEP_ROWS})",
-                    (self._numbers[channel], self._oldest_ms(channel)),
+                    (self._number(channel), self._oldest_ms(channel)),
                 ).rowcount
                 for channel in self._logs
             )
@@ -162,13 +174,12 @@ class LocalStream(Stream):
             raise RuntimeError("this stream was opened for reading")
         return self._writer
 
-    def _write(self, connection: sqlite3.Connection, entry: Entry) -> Place:
-        message = entry.message
-        shard = shard_of(entry.partition, self._logs[message.channel].shards)
+    def _write(self, connection: sqlite3.Connection, message: Message) -> Place:
+        shard = shard_of(message.order, self._logs[message.channel].shards)
         sequence = connection.execute(
             f"INSERT INTO record ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)",
             (
-                self._numbers[message.channel], shard, entry.partition, message.key, message.body,
+                self._number(message.channel), shard, message.order, message.key, message.body,
                 message.received_ms, message.principal, message.request_id, message.traceparent,
             ),
         ).lastrowid  # fmt: skip
@@ -190,11 +201,13 @@ def shard_of(partition: str, shards: int) -> int:
 
 def _record(channel: str, row: tuple[Any, ...]) -> Record:
     sequence, _, shard, partition, key, body, received_ms, principal, request_id, traceparent = row
-    message = Message(channel, "", key, body, received_ms, principal, request_id, traceparent, "accepted", None)
-    return Record(Place(_SHARD.format(shard), str(sequence)), partition, message)
+    message = Message(
+        channel, "", key, body, received_ms, principal, request_id, traceparent, "accepted", None, order=partition
+    )
+    return Record(Place(_SHARD.format(shard), str(sequence)), message)
 
 
-def _number(shard: str) -> int:
+def _shard_number(shard: str) -> int:
     digits = shard.removeprefix("shardId-")
     if not (digits.isascii() and digits.isdigit() and _SHARD.format(int(digits)) == shard):
         raise ValueError(f"{shard!r} is not a shard")

@@ -25,6 +25,7 @@ from headgate.local.engine import LocalEngine
 from headgate.local.keys import new_iam_key
 from headgate.local.server import Server
 from headgate.local.state import StateFolder
+from headgate.local.stream import logs_of
 from headgate.message import Message
 from headgate.testing.answer import Answer, Headers
 from headgate.testing.credentials import SENDER, Credentials
@@ -51,7 +52,8 @@ class AppUnderTest:
             up.callback(state.release)
             settings = state.settings(app, os.environ, invent=True)
             channels = [channel.name for channel in app.channels]
-            self._engine = LocalEngine(state.store, channels, self.clock, dice=Random())  # noqa: S311 - no secret
+            dice = Random()  # noqa: S311 - no secret
+            self._engine = LocalEngine(state.store, channels, self.clock, dice=dice, logs=logs_of(app))
             up.callback(self._engine.close)
             self._server = Server(app, self._engine, settings, self.clock)
             self._works = [

@@ -7,7 +7,7 @@ from typing import Protocol
 import pytest
 
 from headgate.clock import ManualClock
-from headgate.engine import Entry, Place, Record, Stream
+from headgate.engine import Place, Record, Stream
 from headgate.message import Message
 from headgate.testing.contract import CHANNELS
 
@@ -28,18 +28,19 @@ class StreamUnderTest(Protocol):
     def clock(self) -> ManualClock: ...
 
 
-def entry(engine: StreamUnderTest, id: str, partition: str | None = None, body: bytes = b"{}") -> Entry:
+def sent(engine: StreamUnderTest, id: str, partition: str | None = None, body: bytes = b"{}") -> Message:
     """A message as the gate would hand it over, received now."""
-    now_ms = engine.clock.now_ms()
-    message = Message(EVENTS, "", id, body, now_ms, "alice", f"request-of-{id[:9]}", "", "accepted", None)
-    return Entry(message, id if partition is None else partition)
+    return Message(
+        EVENTS, "", id, body, engine.clock.now_ms(), "alice", f"request-of-{id[:9]}", "", "accepted", None,
+        order=id if partition is None else partition,
+    )  # fmt: skip
 
 
-def append(engine: StreamUnderTest, *entries: Entry) -> list[Place]:
+def append(engine: StreamUnderTest, *messages: Message) -> list[Place]:
     """Append what must be taken."""
-    places = engine.stream.append(entries)
-    assert None not in places
-    return [place for place in places if place is not None]
+    outcomes = engine.stream.append(messages)
+    assert {outcome.kind for outcome in outcomes} == {"stored"}
+    return [outcome.place for outcome in outcomes if outcome.place is not None]
 
 
 def everything(stream: Stream, limit: int = 1_000) -> list[Record]:
@@ -64,51 +65,48 @@ class StreamCases:
         "body", [b"{}", b'{"a": 2.10}', b"12345678901234567890", "\U0001f6b0".encode(), bytes(range(256))]
     )
     def test_a_record_comes_back_as_it_went_in(self, engine: StreamUnderTest, body: bytes) -> None:
-        sent = entry(engine, "ключ-1", body=body)
-        (place,) = append(engine, sent)
-        (record,) = everything(engine.stream)
-        assert record.place == place
-        assert record.partition == "ключ-1"
-        assert record.message == sent.message
+        message = sent(engine, "ключ-1", body=body)
+        (place,) = append(engine, message)
+        assert everything(engine.stream) == [Record(place, message)]
 
     def test_a_partition_keeps_its_order_and_its_shard(self, engine: StreamUnderTest) -> None:
         for n in range(0, 60, 3):
-            append(engine, *(entry(engine, str(n + i), f"p{(n + i) % 7}") for i in range(3)))
+            append(engine, *(sent(engine, str(n + i), f"p{(n + i) % 7}") for i in range(3)))
         for name in {f"p{n % 7}" for n in range(60)}:
-            records = [record for record in everything(engine.stream, limit=4) if record.partition == name]
+            records = [record for record in everything(engine.stream, limit=4) if record.message.order == name]
             ids = [int(record.message.key) for record in records]
             assert ids == sorted(ids)
             assert len({record.place.shard for record in records}) == 1
 
     def test_sequences_grow_within_a_shard(self, engine: StreamUnderTest) -> None:
-        append(engine, *(entry(engine, str(n)) for n in range(50)))
+        append(engine, *(sent(engine, str(n)) for n in range(50)))
         for shard in engine.stream.shards(EVENTS):
             sequences = [int(record.place.sequence) for record in engine.stream.read(EVENTS, shard, None, 100)]
             assert sequences == sorted(set(sequences))
 
     def test_many_partitions_are_spread_over_all_shards(self, engine: StreamUnderTest) -> None:
-        places = append(engine, *(entry(engine, str(n)) for n in range(200)))
+        places = append(engine, *(sent(engine, str(n)) for n in range(200)))
         counts = [sum(place.shard == shard for place in places) for shard in engine.stream.shards(EVENTS)]
         assert min(counts) > 50
 
     def test_appending_again_appends_again(self, engine: StreamUnderTest) -> None:
-        one = entry(engine, "1")
+        one = sent(engine, "1")
         assert len({*append(engine, one), *append(engine, one)}) == 2
         assert [record.message.key for record in everything(engine.stream)] == ["1", "1"]
 
     def test_reading_starts_behind_a_sequence(self, engine: StreamUnderTest) -> None:
-        places = append(engine, *(entry(engine, str(n), "one") for n in range(5)))
+        places = append(engine, *(sent(engine, str(n), "one") for n in range(5)))
         found = engine.stream.read(EVENTS, places[0].shard, places[2].sequence, 1)
         assert [record.message.key for record in found] == ["3"]
         assert engine.stream.read(EVENTS, places[0].shard, places[4].sequence, 10) == []
 
     def test_a_position_is_found_by_time(self, engine: StreamUnderTest) -> None:
-        shard = append(engine, entry(engine, "1", "one"))[0].shard
+        shard = append(engine, sent(engine, "1", "one"))[0].shard
         engine.clock.advance(10)
         then_ms = engine.clock.now_ms()
-        append(engine, entry(engine, "2", "one"))
+        append(engine, sent(engine, "2", "one"))
         engine.clock.advance(10)
-        append(engine, entry(engine, "3", "one"))
+        append(engine, sent(engine, "3", "one"))
 
         def ids(since_ms: int | None) -> list[str]:
             after = engine.stream.position(EVENTS, shard, since_ms)
@@ -121,15 +119,15 @@ class StreamCases:
         assert ids(None) == []
 
     def test_the_latest_position_sees_what_comes_next(self, engine: StreamUnderTest) -> None:
-        shard = append(engine, entry(engine, "1", "one"))[0].shard
+        shard = append(engine, sent(engine, "1", "one"))[0].shard
         latest = engine.stream.position(EVENTS, shard, None)
-        append(engine, entry(engine, "2", "one"))
+        append(engine, sent(engine, "2", "one"))
         assert [record.message.key for record in engine.stream.read(EVENTS, shard, latest, 10)] == ["2"]
 
     def test_what_is_older_than_the_retention_is_absent(self, engine: StreamUnderTest) -> None:
-        append(engine, entry(engine, "1"))
+        append(engine, sent(engine, "1"))
         engine.clock.advance(RETENTION_MS / 1000 - 1)
-        append(engine, entry(engine, "2"))
+        append(engine, sent(engine, "2"))
         assert {record.message.key for record in everything(engine.stream)} == {"1", "2"}
         engine.clock.advance(1)
         assert {record.message.key for record in everything(engine.stream)} == {"2"}
