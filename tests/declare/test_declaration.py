@@ -296,8 +296,6 @@ def test_a_channel_has_one_handler(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "what"),
     [
-        ("from headgate import Stream", "streams"),
-        ('alerts = app.topic("alerts")', "topics"),
         ("app.workflow()", "workflows"),
         ('app.schedule("rate(5 minutes)")', "schedules"),
     ],
