@@ -43,6 +43,7 @@ docs: env ## write what is made from the code: docs/limits.md, the table in ARCH
 bench: ## measure, side by side with what people use otherwise
 	@$(PYTHON) tools/bootstrap.py --group bench
 	@$(BIN)/python benchmarks/intake.py $(ARGS)
+	@$(BIN)/python benchmarks/cold_start.py
 
 clean: ## remove all that was made
 	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from headgate.declare.settings import Secret as Secret
     from headgate.declare.stage import stage as stage
     from headgate.declare.stores import Header as Header
+    from headgate.declare.topic import Email as Email
+    from headgate.declare.topic import Topic as Topic
+    from headgate.declare.topic import Webhook as Webhook
     from headgate.declare.verdict import Done as Done
     from headgate.declare.verdict import Failed as Failed
     from headgate.declare.verdict import Permanent as Permanent
@@ -64,6 +67,9 @@ _HOMES = {
     "Failed": "declare.verdict",
     "Permanent": "declare.verdict",
     "Retry": "declare.verdict",
+    "Email": "declare.topic",
+    "Topic": "declare.topic",
+    "Webhook": "declare.topic",
     "DeclarationError": "errors",
     "Forbidden": "errors",
     "Unauthorized": "errors",

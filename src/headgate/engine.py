@@ -330,6 +330,23 @@ class Archive(Protocol):
         """Remove an object for good. False where there was none."""
 
 
+class Notice(NamedTuple):
+    """What people are told. `attributes` are for machines to sort notices by."""
+
+    subject: str
+    text: str
+    attributes: Mapping[str, str]
+
+
+class Topics(Protocol):
+    """Where people are told."""
+
+    @abstractmethod
+    def publish(self, topic: str, notice: Notice) -> str:
+        """Hand a notice over for delivery, durably; its id. Each subscriber gets it at least once, or is given up after
+        a day, which is logged. Raises Unavailable where it cannot be kept."""
+
+
 ExecutionStatus = Literal["RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"]
 
 

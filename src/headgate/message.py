@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeGuard
 
 import jiter
 import msgspec
@@ -24,6 +24,7 @@ Json = Any  # what jiter makes: dict, list, str, int, bool, None, and LosslessFl
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PLACE = re.compile(r" at line (\d+) column (\d+)$")
 _SPACE = b" \t\r\n"
+_NESTED = frozenset({list, dict})
 
 
 class Item(NamedTuple):
@@ -132,10 +133,10 @@ def load_many(body: bytes, at_most: int) -> list[Item | FieldFault]:
     except ValueError:
         return [_read(bytes(part)) for part in parts]
     raws = [bytes(part) for part in parts]
-    within = _brackets(body) - 1 - sum(raw[0] in b"[{" for raw in raws)
+    within = _brackets(body) - 1 - sum(map(_NESTED.__contains__, map(type, trees)))
     if within >= limits.DEPTH.value:
         return [_read(raw) for raw in raws]
-    return [Item(raw, tree) for raw, tree in zip(raws, trees, strict=True)]
+    return list(map(Item, raws, trees))
 
 
 _cut = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -225,6 +226,16 @@ def scalar_text(value: object) -> str | None:
             return bytes(value).decode()
         case _:
             return None
+
+
+def all_plain_keys(keys: Sequence[object]) -> TypeGuard[Sequence[str]]:
+    """Whether all are keys at first sight: short strings of printable ASCII. Others may be keys as well."""
+    try:
+        text = "".join(keys)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    lengths = [len(key) for key in keys]  # type: ignore[arg-type]
+    return text.isascii() and text.isprintable() and min(lengths) > 0 and max(lengths) <= limits.KEY.value
 
 
 def key_fault(key: str) -> str | None:

@@ -34,6 +34,7 @@ class Specimen:
     emulator: Emulator
     url: str
     table: str
+    bucket: str
 
     def send(
         self,
@@ -69,7 +70,7 @@ def _deployed(emulator: Emulator) -> Specimen:
         output["OutputKey"]: output["OutputValue"]
         for output in stacks.describe_stacks(StackName=_STACK)["Stacks"][0]["Outputs"]
     }
-    return Specimen(emulator, emulator.plain_url(outputs["Url"]), outputs["Table"])
+    return Specimen(emulator, emulator.plain_url(outputs["Url"]), outputs["Table"], outputs["Bucket"])
 
 
 @pytest.fixture(scope="module", params=["stock", "strict"])
@@ -116,6 +117,15 @@ def expiry_set(specimen: Specimen) -> None:
     assert told["TimeToLiveDescription"].get("AttributeName") == TTL_ATTRIBUTE
 
 
+def tagged_buckets(specimen: Specimen) -> None:
+    buckets = specimen.emulator.client("s3")
+    try:
+        tags = buckets.get_bucket_tagging(Bucket=specimen.bucket)["TagSet"]
+    except buckets.exceptions.ClientError:
+        tags = []
+    assert tags == [{"Key": "of", "Value": "the template"}]
+
+
 def unasked_functions(specimen: Specimen) -> None:
     status, answer = specimen.send("/unasked")
     assert status == 500, answer
@@ -141,6 +151,7 @@ PROBES: dict[str, Callable[[Specimen], None]] = {
     "a body without a media type is JSON, and so binary under */*": no_media_type,
     "a method is throttled under the path its stage names": throttled_method,
     "the attribute that says when an item expires is set by the template": expiry_set,
+    "a bucket has the tags of its template": tagged_buckets,
     "a function is invoked by whom its policy names": unasked_functions,
     "an exception of a function stays inside": hidden_exceptions,
     "a gateway response tells what the authorizer said": told_denials,

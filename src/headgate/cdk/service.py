@@ -144,10 +144,10 @@ def _by_auth(channels: Iterable[Channel]) -> list[list[Channel]]:
 def _env_of(app: App) -> dict[str, str]:
     """What `Env("X")` is where the stacks are made. Raises Misuse where it is nothing."""
     found = {}
-    for channel, setting in app.settings():
+    for owner, setting in app.settings():
         if isinstance(setting, Env):
             value = os.environ.get(setting.name) or setting.default
             if not value:
-                raise Misuse(f"Channel {channel.path}: {setting.name} is not set: set it, then synthesize again.")
+                raise Misuse(f"{owner!r}: {setting.name} is not set: set it, then synthesize again.")
             found[setting.name] = value
     return found

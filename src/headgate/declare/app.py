@@ -16,6 +16,7 @@ from headgate.declare.settings import Env, Secret
 from headgate.declare.shape import TEXT, given, misfits
 from headgate.declare.source import caller
 from headgate.declare.stage import DEFAULT_STAGE, Packaging, Stage, packaging_sentences
+from headgate.declare.topic import Subscriber, Topic
 from headgate.errors import DeclarationError, DeclarationFault, Misuse
 
 Options = ParamSpec("Options")
@@ -113,6 +114,7 @@ class App:
         self.packaging = packaging
         self.channels: list[Channel] = []
         self.stages: list[Stage] = []
+        self.topics: list[Topic] = []
 
     def __repr__(self) -> str:
         return f"<app {self.name} with {len(self.channels)} channels>"
@@ -136,9 +138,16 @@ class App:
             raise Misuse(" ".join(fault.sentence.capitalize() for fault in faults))
         return made
 
+    def topic(self, name: str, *subscribers: Subscriber, alarms: bool = True) -> Topic:
+        """Declare where people are told, with the options that `help(Topic)` tells."""
+        made = Topic(caller(), name, subscribers, alarms=alarms)
+        self.topics.append(made)
+        return made
+
     def include(self, other: App) -> None:
-        """Take over every channel of another app, so that one app can be written in several files."""
+        """Take over everything that another app declares, so that one app can be written in several files."""
         self.channels.extend(other.channels)
+        self.topics.extend(other.topics)
 
     if not TYPE_CHECKING:  # a type checker would take any name for good
 
@@ -156,8 +165,8 @@ class App:
         """What is allowed but probably not meant."""
         return [warning for channel in self.channels for warning in channel.warnings()]
 
-    def settings(self) -> Iterator[tuple[Channel, Secret | Env]]:
-        """Every setting that a channel's auth or its handler refers to."""
+    def settings(self) -> Iterator[tuple[Channel | Topic, Secret | Env]]:
+        """Every setting that a channel or a topic refers to."""
         for channel in self.channels:
             for needed in (*channel.needs.secrets, *channel.needs.env.values()):
                 if isinstance(needed, Secret | Env):
@@ -168,6 +177,9 @@ class App:
                         for setting in value if isinstance(value, tuple) else (value,):
                             if isinstance(setting, Secret | Env):
                                 yield channel, setting
+        for topic in self.topics:
+            for setting in topic.settings():
+                yield topic, setting
 
     def _faults(self) -> Iterator[DeclarationFault]:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -184,6 +196,11 @@ class App:
             for earlier in self.channels[:at]:
                 if clash := _clash(earlier, channel):
                     yield DeclarationFault(channel.where, f"channel {channel.path}: {clash} ({earlier.where}).")
+        for at, topic in enumerate(self.topics):
+            yield from topic.faults()
+            for named in self.topics[:at]:
+                if named.name == topic.name:
+                    yield DeclarationFault(topic.where, f"topic {topic.name!r}: the name is taken ({named.where}).")
 
     def _stage_faults(self) -> Iterator[DeclarationFault]:
         for at, declared in enumerate(self.stages):

@@ -165,18 +165,24 @@ def jwt_algorithms(auth: Jwt) -> tuple[str, ...]:
 
 def jwks_url_fault(url: str) -> str | None:
     """Why keys cannot be fetched from `url`, as a sentence without the URL; None where they can."""
+    fault = url_fault(url)
+    return None if fault is None else f"its jwks_url {fault}"
+
+
+def url_fault(url: str) -> str | None:
+    """Why nothing is asked of or sent to `url`, as a sentence that lacks its subject; None where it can be."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
     if not host or not _VISIBLE.fullmatch(url):
-        return "its jwks_url is not a URL."
+        return "is not a URL."
     if "@" in parts.netloc:
-        return "its jwks_url has a user name in it; published keys need none."
+        return "has a user name in it, which would be seen in logs."
     if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)):
         return None
-    return "its jwks_url must start with https:// (http:// only for this machine, as in http://127.0.0.1)."
+    return "must start with https:// (http:// only for this machine, as in http://127.0.0.1)."
 
 
 def is_loopback(host: str) -> bool:

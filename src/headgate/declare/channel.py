@@ -17,7 +17,7 @@ from headgate import limits
 from headgate.declare.auth import ApiKey, Auth, Iam, Jwt, Public, Signed
 from headgate.declare.delivery import Delivery, Direct, Queued, Stream
 from headgate.declare.handler import Handler, Needs
-from headgate.declare.model import adapter_of, index_fault, key_fault, model_fault
+from headgate.declare.model import adapter_of, adapter_of_many, index_fault, key_fault, model_fault
 from headgate.declare.settings import Env, Secret
 from headgate.declare.shape import FLAG, NUMBER, TEXT, TEXTS, WHOLE, given, misfits
 from headgate.declare.source import caller
@@ -254,6 +254,11 @@ class Channel:
     def validator(self) -> SchemaValidator | None:
         """pydantic's compiled validator; None for any JSON."""
         return cast("SchemaValidator", self.adapter.validator) if self.adapter else None
+
+    @property
+    def validator_of_many(self) -> SchemaValidator | None:
+        """The same for an array of messages: it says whether all are valid, and not what is wrong with each."""
+        return None if self.model is None else cast("SchemaValidator", adapter_of_many(self.model).validator)
 
     def faults(self) -> Iterator[DeclarationFault]:
         """Everything about this channel alone that cannot be honoured."""

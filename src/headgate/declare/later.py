@@ -8,7 +8,6 @@ from headgate.errors import DeclarationError, DeclarationFault
 _STORE = "declare delivery=Direct() and read the stored messages with `headgate messages` or GET"
 _NAMES = {
     "Archive": ("archives", "messages are kept in the index for as long as `keep=` says"),
-    "topic": ("topics", "leave it out"),
     "alarm": ("alarms", "scrape /-/metrics"),
     "workflow": ("workflows", "leave it out"),
     "task": ("workflow tasks", "leave it out"),

@@ -7,7 +7,7 @@ from inspect import isroutine
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import AliasChoices, AliasPath, BaseModel, RootModel, TypeAdapter
+from pydantic import AliasChoices, AliasPath, BaseModel, FailFast, RootModel, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
 from pydantic_core import SchemaError
 
@@ -21,6 +21,11 @@ def adapter_of(model: Any) -> TypeAdapter[Any]:
     if not adapter.pydantic_complete:
         adapter.rebuild()
     return adapter
+
+
+def adapter_of_many(model: Any) -> TypeAdapter[Any]:
+    """An array of the model; validation ends at the first item that is at fault."""
+    return adapter_of(Annotated[list[model], FailFast()])
 
 
 def model_fault(model: Any) -> str | None:

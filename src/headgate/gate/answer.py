@@ -13,8 +13,9 @@ from headgate.events import Faulted, Refused
 from headgate.gate.accept import accept
 from headgate.gate.effects import Effect
 from headgate.gate.observe import Observer, contained, site
-from headgate.gate.plan import Plan, plan_for
+from headgate.gate.plan import Plan, VerifierFor, plan_for
 from headgate.gate.query import read_many, read_one
+from headgate.gate.verify import verifier_for
 from headgate.http import Problem, Reply, Request
 
 Steps = Generator[Effect, Any, Reply]
@@ -36,9 +37,10 @@ class Gate:
         clock: Clock,
         observer: Observer,
         new_id: Callable[[], str],
+        verifier: VerifierFor = verifier_for,
     ) -> None:
         self.observer = observer
-        self._plans = {channel.path: plan_for(channel, settings, clock, new_id) for channel in app.channels}
+        self._plans = {channel.path: plan_for(channel, settings, clock, new_id, verifier) for channel in app.channels}
 
     def answer(self, request: Request) -> Steps:
         """Answer a request. Every error becomes a reply; nothing of its text but what `errors` holds gets out."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from json.encoder import encode_basestring
+from operator import itemgetter
 from typing import Any
 
 from headgate import limits
@@ -15,7 +16,7 @@ from headgate.engine import Outcome
 from headgate.errors import Answerable, Broken, Conflict, FieldFault, Invalid, Unavailable
 from headgate.events import Accepted, Faulted, Refused
 from headgate.gate.effects import Effect, kept
-from headgate.gate.judge import Envelope, judge
+from headgate.gate.judge import Envelope, judge, judge_all
 from headgate.gate.observe import Observer, site
 from headgate.gate.plan import Plan
 from headgate.http import RETRY_AFTER_S, Reply, Request
@@ -28,7 +29,9 @@ def accept_many(plan: Plan, envelope: Envelope, body: bytes, observer: Observer)
     """Store the messages of an array, and answer each for itself; with `many="all"`, all or none."""
     channel = plan.channel
     items = load_many(body, channel.most_items)
-    verdicts = [_judged(plan, envelope, item, place, observer) for place, item in enumerate(items)]
+    verdicts: Sequence[dict[str, object] | Message] = judge_all(plan, envelope, body, items) or [
+        _judged(plan, envelope, item, place, observer) for place, item in enumerate(items)
+    ]
     messages = [verdict for verdict in verdicts if isinstance(verdict, Message)]
     if channel.whole and len(messages) < len(items):
         raise _whole_refused([verdict for verdict in verdicts if isinstance(verdict, dict)])
@@ -67,7 +70,7 @@ def _whole_refused(bad: list[dict[str, object]]) -> Invalid:
 def _answer(
     channel: Channel,
     request: Request,
-    verdicts: list[dict[str, object] | Message],
+    verdicts: Sequence[dict[str, object] | Message],
     outcomes: list[Outcome],
     observer: Observer,
 ) -> Reply:
@@ -78,7 +81,8 @@ def _answer(
         _encoded(verdict) if isinstance(verdict, dict) else _item(place, verdict, next(remaining))
         for place, verdict in enumerate(verdicts)
     ]
-    counts: Counter[str] = Counter(outcome.kind if outcome.kind in _ANSWERED else "unavailable" for outcome in outcomes)
+    counts: Counter[str] = Counter(map(itemgetter(0), outcomes))
+    counts["unavailable"] = len(outcomes) - sum(counts[kind] for kind in _ANSWERED)
     counts.update(str(verdict["status"]) for verdict in bad)
     if channel.whole and counts["stored"] + counts["replayed"] < len(verdicts):
         raise _whole_failed(verdicts, outcomes)
@@ -121,7 +125,7 @@ def _encoded(verdict: dict[str, object]) -> str:
     return json.dumps(verdict, ensure_ascii=False, separators=(",", ":"))
 
 
-def _whole_failed(verdicts: list[dict[str, object] | Message], outcomes: list[Outcome]) -> Answerable:
+def _whole_failed(verdicts: Sequence[dict[str, object] | Message], outcomes: list[Outcome]) -> Answerable:
     faults = [
         FieldFault(f"/{place}", f"The key {encode_basestring(verdict.key)} is taken by another body", "conflict")
         for place, (verdict, outcome) in enumerate(zip(verdicts, outcomes, strict=True))

@@ -72,8 +72,8 @@ def is_principal(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and key_fault(value) is None
 
 
-def resolved(setting: Setting, settings: Mapping[str, str], channel: str) -> str:
-    """The value of a setting of `channel` (its path). Raises Misuse where it has none."""
+def resolved(setting: Setting, settings: Mapping[str, str], owner: str) -> str:
+    """The value of a setting of `owner`, as in `Channel /orders`. Raises Misuse where it has none."""
     if isinstance(setting, str):
         value = setting
     elif isinstance(setting, Env):
@@ -82,5 +82,5 @@ def resolved(setting: Setting, settings: Mapping[str, str], channel: str) -> str
         value = settings.get(setting.name, "")
     if not value:
         name = "a setting" if isinstance(setting, str) else setting.name
-        raise Misuse(f"Channel {channel}: {name} of its auth is not set, or empty.")
+        raise Misuse(f"{owner}: {name} is not set, or empty.")
     return value

@@ -70,6 +70,11 @@ class Resigned(NamedTuple):
     expired: bool
 
 
+class LookUpPrincipal(NamedTuple):
+    """Answer: who API Gateway says it has let in, as it stands in what it hands over beside the request, where no
+    sender can write; None where it says nothing. Only the engine on AWS is asked, by a verifier of its own."""
+
+
 class Call(NamedTuple):
     """Run the user's verifier off the event loop. Answer: what it returns; what it raises is thrown in."""
 
@@ -109,7 +114,9 @@ class Find(NamedTuple):
     after: str | None
 
 
-Effect = Admit | Backlog | ReadBody | LookUpKey | LookUpJwks | Resign | Call | Commit | Append | Get | Find
+Effect = (
+    Admit | Backlog | ReadBody | LookUpKey | LookUpJwks | LookUpPrincipal | Resign | Call | Commit | Append | Get | Find
+)
 
 
 def kept(channel: Channel, messages: list[Message]) -> Effect:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pydantic_core import ValidationError
@@ -13,7 +14,7 @@ from headgate.errors import FieldFault, Invalid
 from headgate.gate.faults import faults_of
 from headgate.gate.plan import Plan
 from headgate.http import Request
-from headgate.message import MISSING, Item, Json, Message, at_path, key_fault, scalar_text
+from headgate.message import MISSING, Item, Json, Message, all_plain_keys, at_path, key_fault, scalar_text
 
 _KEY_HEADER = Header()
 
@@ -28,6 +29,7 @@ class Envelope(NamedTuple):
     received_ms: int
     request_id: str
     traceparent: str
+    status: str
     expires_ms: int | None
 
     @classmethod
@@ -41,8 +43,51 @@ class Envelope(NamedTuple):
             request.received_ms,
             request.id,
             request.traceparent,
+            plan.status,
             None if plan.keep_ms is None else request.received_ms + plan.keep_ms,
         )
+
+    def around(self, key: str, body: bytes, fields: tuple[tuple[str, str], ...] = (), order: str = "") -> Message:
+        """A message in this envelope."""
+        _, channel, scope, principal, received_ms, request_id, traceparent, status, expires_ms = self
+        return Message(
+            channel, scope, key, body, received_ms, principal, request_id, traceparent, status, expires_ms, fields,
+            None, order,
+        )  # fmt: skip
+
+
+def judge_all(plan: Plan, envelope: Envelope, body: bytes, items: Sequence[Item | FieldFault]) -> list[Message] | None:
+    """The items of the array `body` as messages, in one go; None where one is at fault, or needs a closer look, and
+    each has to be judged for itself."""
+    channel, order = plan.channel, plan.order
+    whole = [item for item in items if type(item) is Item]
+    if type(channel.key) is not Field or len(whole) < len(items) or not _all_valid(plan, body):
+        return None
+    path = channel.key.path
+    keys = [at_path(item.tree, path) for item in whole]
+    if not all_plain_keys(keys):
+        return None
+    faults: list[FieldFault] = []
+    messages = [
+        envelope.around(
+            key,
+            raw,
+            _fields(channel, tree, None, faults) if channel.indexes else (),
+            "" if order is None else _indexed(order, tree, None, faults),
+        )
+        for key, (raw, tree) in zip(keys, whole, strict=True)
+    ]
+    return None if faults else messages
+
+
+def _all_valid(plan: Plan, body: bytes) -> bool:
+    if plan.validator_of_many is None:
+        return True
+    try:
+        plan.validator_of_many.validate_json(body, strict=True)
+    except (Exception, SystemExit):  # noqa: BLE001 - the user's code in a model may raise anything
+        return False
+    return True
 
 
 def judge(plan: Plan, envelope: Envelope, item: Item, place: int | None = None) -> Message:
@@ -61,22 +106,7 @@ def judge(plan: Plan, envelope: Envelope, item: Item, place: int | None = None) 
     order = "" if plan.order is None else _order(plan.order, channel, item.tree, place, faults)
     if faults:
         raise Invalid(faults=tuple(faults))
-    _, name, scope, principal, received_ms, request_id, traceparent, expires_ms = envelope
-    return Message(
-        name,
-        scope,
-        key,
-        item.raw,
-        received_ms,
-        principal,
-        request_id,
-        traceparent,
-        plan.status,
-        expires_ms,
-        fields,
-        None,
-        order,
-    )
+    return envelope.around(key, item.raw, fields, order)
 
 
 def _pointer_to(field: Field, place: int | None) -> str:

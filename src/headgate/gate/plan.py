@@ -24,6 +24,7 @@ class Plan:
     channel: Channel
     verifier: ChannelVerifier
     validator: SchemaValidator | None
+    validator_of_many: SchemaValidator | None
     keep_ms: int | None
     per_principal: bool
     status: str
@@ -31,12 +32,23 @@ class Plan:
     new_id: Callable[[], str]
 
 
-def plan_for(channel: Channel, settings: Mapping[str, str], clock: Clock, new_id: Callable[[], str]) -> Plan:
+VerifierFor = Callable[[Channel, Mapping[str, str], Clock], ChannelVerifier]
+"""How a channel gets its verifier: `verifier_for`, unless somebody at the door verifies already."""
+
+
+def plan_for(
+    channel: Channel,
+    settings: Mapping[str, str],
+    clock: Clock,
+    new_id: Callable[[], str],
+    verifier: VerifierFor = verifier_for,
+) -> Plan:
     """The plan of one channel. Raises Misuse where a setting cannot be used."""
     return Plan(
         channel=channel,
-        verifier=verifier_for(channel, settings, clock),
+        verifier=verifier(channel, settings, clock),
         validator=channel.validator,
+        validator_of_many=channel.validator_of_many if channel.many else None,
         keep_ms=None if channel.keep is None or channel.queue else channel.keep // timedelta(milliseconds=1),
         per_principal=channel.per_principal,
         status="processed" if isinstance(channel.delivery, Direct) else "accepted",

@@ -37,7 +37,7 @@ class SignedVerifier:
     def __init__(self, auth: Signed, secrets: list[str], channel: str, realm: str, clock: Clock) -> None:
         self._style = auth.style
         self._window_ms = auth.window_s * 1000
-        self._keys = [_key(secret, auth.style, channel) for secret in secrets]
+        self._keys = [signing_key(secret, auth.style, f"Channel {channel}") for secret in secrets]
         self._realm = realm
         self._clock = clock
 
@@ -112,7 +112,7 @@ def _github(request: Request) -> Claim | None:
     return Claim(b"", None, [signature] if algorithm == b"sha256" else [])
 
 
-def _key(secret: str, style: str, channel: str) -> bytes:
+def signing_key(secret: str, style: str, owner: str) -> bytes:
     """The bytes a secret stands for: only Standard Webhooks spells them in base64, behind `whsec_`."""
     if style != "standard" or not secret.startswith(_PREFIX):
         return secret.encode()
@@ -121,5 +121,5 @@ def _key(secret: str, style: str, channel: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if not key:
-        raise Misuse(f"Channel {channel}: a secret that starts with {_PREFIX} must go on in base64.")
+        raise Misuse(f"{owner}: a secret that starts with {_PREFIX} must go on in base64.")
     return key

@@ -193,7 +193,9 @@ class JwtVerifier:
 def jwt_verifier(auth: Jwt, channel: Channel, settings: Mapping[str, str], clock: Clock) -> JwtVerifier:
     """The verifier of a channel with Jwt auth. Raises Misuse for a setting that is missing or cannot work."""
     key, algorithms = _configured_key(auth, channel.path, settings)
-    issuer, audience = (resolved(setting, settings, channel.path) for setting in (auth.issuer, auth.audience))
+    issuer, audience = (
+        resolved(setting, settings, f"Channel {channel.path}") for setting in (auth.issuer, auth.audience)
+    )
     return JwtVerifier(key, algorithms, issuer, audience, auth, channel.name, clock)
 
 
@@ -201,14 +203,14 @@ def _configured_key(auth: Jwt, channel: str, settings: Mapping[str, str]) -> tup
     """The key, or the URL of the keys, and the algorithms that go with it."""
     allowed = jwt_algorithms(auth)
     if auth.secret is not None:
-        return _secret(resolved(auth.secret, settings, channel).encode(), channel), allowed
+        return _secret(resolved(auth.secret, settings, f"Channel {channel}").encode(), channel), allowed
     if auth.public_key is not None:
-        key, algorithm = _public_key(resolved(auth.public_key, settings, channel), channel)
+        key, algorithm = _public_key(resolved(auth.public_key, settings, f"Channel {channel}"), channel)
         if algorithm not in allowed:
             raise Misuse(f"Channel {channel}: its public key is for {algorithm}, not {', '.join(allowed)}.")
         return key, (algorithm,)
     if auth.jwks_url is not None:
-        url = resolved(auth.jwks_url, settings, channel)
+        url = resolved(auth.jwks_url, settings, f"Channel {channel}")
         if fault := jwks_url_fault(url):
             raise Misuse(f"Channel {channel}: {fault}")
         return url, allowed

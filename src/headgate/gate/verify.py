@@ -45,7 +45,7 @@ def verifier_for(channel: Channel, settings: Mapping[str, str], clock: Clock) ->
 
             return jwt_verifier(auth, channel, settings, clock)
         case Signed() as auth:
-            found = [resolved(secret, settings, channel.path) for secret in auth.secrets]
+            found = [resolved(secret, settings, f"Channel {channel.path}") for secret in auth.secrets]
             return SignedVerifier(auth, found, channel.path, channel.name, clock)
         case Iam() as auth:
             return IamVerifier(channel.name, auth.region, auth.service, clock)

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from headgate.message import Message
 
 _SHARED = "channel, scope, received_ms, principal, request_id, traceparent, status, expires_ms, error"
+_shared = itemgetter(*map(Message._fields.index, _SHARED.split(", ")))
 _MOST_ROWS = 1024  # of one statement
 _SIZES = [2**power for power in range(_MOST_ROWS.bit_length())]
 
@@ -28,22 +31,14 @@ def append(
     envelopes: list[Any] = []
     rows: list[Any] = []
     fields = []
-    last: tuple[Any, ...] | None = None
-    number = 0
-    for m in messages:
-        (
-            name, scope, key, body, received_ms, principal, request_id, trace, status, expires_ms, indexed, error,
-            _, _, _, _, _,
-        ) = m  # fmt: skip
-        shared = (name, scope, received_ms, principal, request_id, trace, status, expires_ms, error)
-        if shared != last:
-            last = shared
-            number += 1
-            envelopes += (number, channels[name], *shared[1:])
-        rows += (number, key, body)
-        if indexed:
-            seq = first_seq + len(rows) // 3 - 1
-            fields += [(channels[name], index, value, seq) for index, value in indexed]
+    for number, (shared, alike) in enumerate(groupby(messages, key=_shared), start=1):
+        channel = channels[shared[0]]
+        envelopes += (number, channel, *shared[1:])
+        for message in alike:
+            rows += (number, message.key, message.body)
+            if message.fields:
+                seq = first_seq + len(rows) // 3 - 1
+                fields += [(channel, name, value, seq) for name, value in message.fields]
     for size, values in _slices(envelopes, 10):
         connection.execute(_INSERT_ENVELOPES[size], values)
     for size, values in _slices(rows, 3):

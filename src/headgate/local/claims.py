@@ -40,7 +40,8 @@ class Claims:
         self._slice = slice_
         self._live: dict[bytes, int] = {}
         self._merging: dict[bytes, int] = {}
-        self._slices: list[list[bytes]] = []
+        self._order: list[bytes] = []  # of those being merged, what is not in the table yet; the next ones come last
+        self._written = 0  # of these, by the commit under way
         self._merging_to = 0
 
     def mark(self, channel: int, scope: str, key: str) -> bytes:
@@ -67,10 +68,12 @@ class Claims:
 
     def holders(self, connection: sqlite3.Connection, marks: Sequence[bytes]) -> dict[bytes, int]:
         """The rows of those `marks` that are claimed."""
-        # In this order: a turn fills `_merging` before it empties `_live`.
-        live, merging = self._live, self._merging
-        held = {mark: seq for mark in marks if (seq := live.get(mark)) is not None}
-        held.update({mark: seq for mark in marks if mark not in held and (seq := merging.get(mark)) is not None})
+        held: dict[bytes, int] = {}
+        # In this order: a turn fills `_merging` before it empties `_live`. The newer claim counts.
+        for claims in (self._live, self._merging):
+            for mark in claims.keys() & marks:
+                if (seq := claims.get(mark)) is not None:
+                    held.setdefault(mark, seq)
         unknown = [mark for mark in marks if mark not in held] if held else marks
         if unknown:
             held.update(connection.execute(_HOLDERS, (b"".join(unknown), len(unknown) * _MARK_BYTES)))
@@ -92,24 +95,25 @@ class Claims:
                 if kept.get(mark) == seq:
                     del kept[mark]
 
-    def merge(self, connection: sqlite3.Connection) -> None:
-        """Inside a commit: write the next slice, if a merge is under way. Repeating a slice does no harm."""
-        if not self._slices:
+    def merge(self, connection: sqlite3.Connection, new: int) -> None:
+        """Inside a commit that has `new` claims: write the next slice, if a merge is under way, and one that is larger
+        than what comes in. Repeating a slice does no harm."""
+        if not self._order:
             return
-        part = [mark for mark in self._slices[-1] if mark in self._merging]
+        self._written = max(self._slice, 2 * new)
+        part = [mark for mark in reversed(self._order[-self._written :]) if mark in self._merging]
         connection.execute(_MERGE, (b"".join(part), json.dumps([self._merging[mark] for mark in part])))
-        if len(self._slices) == 1:
+        if self._written >= len(self._order):
             connection.execute("UPDATE meta SET value = ? WHERE name = 'claimed_to'", (self._merging_to,))
 
     def merged(self) -> None:
         """After that commit: the slice is durable. When none is left and enough has gathered, start the next turn."""
-        if self._slices:
-            self._slices.pop()
-            if not self._slices:
+        if self._order:
+            del self._order[-self._written :]
+            if not self._order:
                 self._merging = {}
         elif len(self._live) >= self._turn:
             self._merging_to = max(self._live.values())
             self._merging = self._live
             self._live = {}
-            marks = sorted(self._merging, reverse=True)
-            self._slices = [marks[at : at + self._slice][::-1] for at in range(0, len(marks), self._slice)]
+            self._order = sorted(self._merging, reverse=True)

@@ -338,7 +338,7 @@ class LocalIndex(Index):
 
     def before_commit(self, connection: sqlite3.Connection) -> None:
         """For the writer: what else goes into this commit."""
-        self._claims.merge(connection)
+        self._claims.merge(connection, len(self._fresh))
 
     def after_commit(self, done: bool) -> None:
         """For the writer: the commit is durable, or nothing of it is."""

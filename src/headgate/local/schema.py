@@ -13,6 +13,7 @@ from headgate.local.append import ENVELOPES
 from headgate.local.journal import SCHEMA as WORK_SCHEMA
 from headgate.local.keys import SCHEMA as KEYS_SCHEMA
 from headgate.local.stream import SCHEMA as STREAM_SCHEMA
+from headgate.local.topics import SCHEMA as TOPICS_SCHEMA
 
 FILE_NAME = "messages.sqlite3"
 VERSION = 2
@@ -55,6 +56,7 @@ CREATE INDEX field_seq ON field (seq);
 {WORK_SCHEMA};
 {KEYS_SCHEMA};
 {STREAM_SCHEMA};
+{TOPICS_SCHEMA};
 """
 
 

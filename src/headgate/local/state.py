@@ -18,6 +18,7 @@ from headgate.declare.app import App
 from headgate.declare.auth import Jwt, Signed
 from headgate.declare.channel import Channel
 from headgate.declare.settings import Env, Secret
+from headgate.declare.topic import Topic
 from headgate.errors import Misuse
 from headgate.local.schema import FILE_NAME
 
@@ -161,8 +162,8 @@ class StateFolder:
         credentials = self.credentials() if invent else {"secrets": {}, "api_keys": {}}
         resolved: dict[str, str] = {}
         missing = []
-        for channel, setting in app.settings():
-            value = environ.get(setting.name) or _otherwise(setting, channel, credentials, invent=invent)
+        for owner, setting in app.settings():
+            value = environ.get(setting.name) or _otherwise(setting, owner, credentials, invent=invent)
             if value is None:
                 missing.append(setting.name)
             else:
@@ -175,20 +176,28 @@ class StateFolder:
         return resolved
 
 
-def _otherwise(setting: Secret | Env, channel: Channel, credentials: dict[str, Any], *, invent: bool) -> str | None:
+def _otherwise(
+    setting: Secret | Env, owner: Channel | Topic, credentials: dict[str, Any], *, invent: bool
+) -> str | None:
     if isinstance(setting, Env):
         return setting.default
     if not invent:
         return None
     if setting.name not in credentials["secrets"]:
-        match channel.auth:
-            case Jwt(secret=secret) if setting is not secret and setting not in channel.needs.secrets:
+        match owner:
+            case Channel(auth=Jwt(secret=secret)) if setting is not secret and setting not in owner.needs.secrets:
                 return None
-            case Signed(style="standard") if setting not in channel.needs.secrets:
-                credentials["secrets"][setting.name] = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+            case Channel(auth=Signed(style="standard")) if setting not in owner.needs.secrets:
+                credentials["secrets"][setting.name] = _webhook_secret()
+            case Topic():
+                credentials["secrets"][setting.name] = _webhook_secret()
             case _:
                 credentials["secrets"][setting.name] = secrets.token_urlsafe(32)
     return str(credentials["secrets"][setting.name])
+
+
+def _webhook_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def _texts(kept: Any) -> dict[str, str]:

@@ -56,7 +56,7 @@ class Credentials:
             case ApiKey() if channel.name in self.api_keys:
                 return {"Authorization": f"Bearer {self.api_keys[channel.name]}"}
             case Signed() as auth:
-                secret = resolved(auth.secrets[0], self.settings, channel.path)
+                secret = resolved(auth.secrets[0], self.settings, f"Channel {channel.path}")
                 return signature(auth.style, secret, body, self._now_s(), id_)
             case Iam() if self.iam:
                 return aws_signature(self.iam, method, url, body, self.clock)
@@ -69,8 +69,8 @@ class Credentials:
 
         assert auth.secret is not None, "only a channel with a secret can be opened from here"
         all_claims: dict[str, object] = {
-            "iss": resolved(auth.issuer, self.settings, channel.path),
-            "aud": resolved(auth.audience, self.settings, channel.path),
+            "iss": resolved(auth.issuer, self.settings, f"Channel {channel.path}"),
+            "aud": resolved(auth.audience, self.settings, f"Channel {channel.path}"),
             "sub": sender,
             "iat": self._now_s(),
             "exp": self._now_s() + expires_s,
@@ -78,7 +78,7 @@ class Credentials:
             **claims,
         }
         payload = {name: value for name, value in all_claims.items() if value is not None}
-        return jwt.encode(payload, resolved(auth.secret, self.settings, channel.path), algorithm="HS256")
+        return jwt.encode(payload, resolved(auth.secret, self.settings, f"Channel {channel.path}"), algorithm="HS256")
 
     def _now_s(self) -> int:
         return self.clock.now_ms() // 1000

@@ -75,6 +75,13 @@ DEPARTURES = (
         patch="expiry",
     ),
     Departure(
+        "a bucket has the tags of its template",
+        "they are dropped, and CDK's function that empties buckets finds none",
+        "the bucket has them",
+        f"{_DOCS}/AWSCloudFormation/latest/TemplateReference/aws-resource-s3-bucket.html",
+        patch="buckets",
+    ),
+    Departure(
         "a function is invoked by whom its policy names",
         "API Gateway invokes any function, as integration and as authorizer",
         "without a resource policy that lets it, the caller gets 500",

@@ -18,13 +18,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.aws.emulator import node
 from tests.aws.emulator.wire import Fault, Kind
 from tests.cases import ROOT
+from tests.once import once
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
 _START_S = 60.0
 _KEY = "test"
 """The root user's key, and its secret."""
+_CERTIFICATE = "ministack-tls/server.crt"
 _started: dict[int, subprocess.Popen[bytes]] = {}
 
 
@@ -46,7 +49,7 @@ class Emulator:
 
     @property
     def certificate(self) -> str:
-        return f"{self.folder}/tmp/ministack-tls/server.crt"
+        return f"{self.folder}/tmp/{_CERTIFICATE}"
 
     @property
     def log(self) -> Path:
@@ -136,7 +139,9 @@ def start(folder: Path, owner: int, mode: str = "strict") -> Emulator:
     (folder / "tmp").mkdir(parents=True)
     port, plain_port, wire_port = _free_ports(3)
     env = {
-        "PATH": os.environ["PATH"],
+        "PATH": os.pathsep.join((str(node.binary_folder()), os.environ["PATH"])),
+        "NODE_PATH": str(node.packages()),
+        "NODE_EXTRA_CA_CERTS": str(folder / "tmp" / _CERTIFICATE),
         "HOME": str(folder),
         "TMPDIR": str(folder / "tmp"),
         "PYTHONPATH": str(ROOT),
@@ -186,16 +191,8 @@ def stop(emulator: Emulator) -> None:
 
 
 def shared(folder: Path, owner: int, mode: str) -> Emulator:
-    """The emulator of this run: whoever comes first starts it, under a lock, and the others find it."""
-    import fcntl
-
-    folder.mkdir(exist_ok=True)
-    record = folder / "emulator.json"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not record.exists():
-            record.write_text(json.dumps(asdict(start(folder / "emulator", owner, mode))))
-        return Emulator(**json.loads(record.read_text()))
+    """The emulator of this run, started by whichever worker comes first."""
+    return Emulator(**once(folder, "emulator", lambda: asdict(start(folder / "emulator", owner, mode))))
 
 
 def _answers(emulator: Emulator) -> bool:

@@ -43,6 +43,7 @@ def template() -> dict[str, Any]:
                 "TimeToLiveSpecification": {"AttributeName": TTL_ATTRIBUTE, "Enabled": True},
             },
         },
+        "Bucket": _of("AWS::S3::Bucket", Tags=[{"Key": "of", "Value": "the template"}]),
         "Api": _of("AWS::ApiGateway::RestApi", Name="specimen", BinaryMediaTypes=["*/*"]),
         "Denied": _answer("ACCESS_DENIED", '{"why":"$context.authorizer.reason"}'),
         "Broken": _answer("DEFAULT_5XX", '{"shaped":$context.error.messageString}'),
@@ -81,7 +82,10 @@ def template() -> dict[str, Any]:
         MethodSettings=[narrow],
     )  # fmt: skip
     url = {"Fn::Sub": "https://${Api}.execute-api." + REGION + ".amazonaws.com/prod/"}
-    return {"Resources": resources, "Outputs": {"Url": {"Value": url}, "Table": {"Value": {"Ref": "Table"}}}}
+    return {
+        "Resources": resources,
+        "Outputs": {"Url": {"Value": url}, **{name: {"Value": {"Ref": name}} for name in ("Table", "Bucket")}},
+    }
 
 
 def _of(kind: str, **properties: Any) -> dict[str, Any]:

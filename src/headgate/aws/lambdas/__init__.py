@@ -1,0 +1,1 @@
+"""The entries of our Lambda functions, one module for each duty."""

@@ -1,0 +1,166 @@
+"""Apps deployed to an emulator: by the real CDK CLI, from the real stacks, with zips for the Python at hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headgate.cdk import toolkit
+from tests.aws.emulator import node
+from tests.aws.emulator.process import ACCOUNT, REGION, Emulator
+from tests.aws.emulator.versions import ARCHITECTURE, RUNTIME
+
+_TIMEOUT_S = 240
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """An app that is deployed. `outputs` are those of all its stacks."""
+
+    emulator: Emulator
+    project: Path
+    stacks: tuple[str, ...]
+    outputs: Mapping[str, str]
+
+    @property
+    def url(self) -> str:
+        """Where it is served, plainly."""
+        return self.emulator.plain_url(self.outputs["ApiUrl"])
+
+    def set_secret(self, name: str, value: str) -> None:
+        """Give a Secret its value, as its user would. Functions that have read it already keep what they have."""
+        from headgate.cdk.outputs import secret_arn
+
+        self.emulator.client("secretsmanager").put_secret_value(
+            SecretId=self.outputs[secret_arn(name)], SecretString=value
+        )
+
+    def functions(self) -> dict[str, str]:
+        """The names of its functions, by channel and duty: `NotesIngest`."""
+        return {
+            name.removeprefix("Functions").partition("Function")[0]: physical
+            for name, physical in self.resources("AWS::Lambda::Function")
+        }
+
+    def resources(self, kind: str) -> list[tuple[str, str]]:
+        """The logical and the physical names of its resources of one kind."""
+        stacks = self.emulator.client("cloudformation")
+        return [
+            (resource["LogicalResourceId"], resource["PhysicalResourceId"])
+            for stack in self.stacks
+            for resource in stacks.describe_stack_resources(StackName=stack)["StackResources"]
+            if resource["ResourceType"] == kind
+        ]
+
+    def log(self, function: str) -> str:
+        """All that a function has written to its log."""
+        logs = self.emulator.client("logs")
+        config = self.emulator.client("lambda").get_function_configuration(FunctionName=function)
+        group = config.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{function}"
+        events = logs.filter_log_events(logGroupName=group)["events"]
+        return "\n".join(event["message"] for event in events)
+
+    @contextmanager
+    def without(self, function: str, action: str) -> Iterator[None]:
+        """For the length of a `with`, the role of a function is not granted one action."""
+        config = self.emulator.client("lambda").get_function_configuration(FunctionName=function)
+        role = config["Role"].rpartition("/")[2]
+        roles = self.emulator.client("iam")
+        before = {
+            name: roles.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+            for name in roles.list_role_policies(RoleName=role)["PolicyNames"]
+        }
+        try:
+            for name, document in before.items():
+                left = {**document, "Statement": list(_without(document["Statement"], action))}
+                roles.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(left))
+            yield
+        finally:
+            for name, document in before.items():
+                roles.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
+
+    def granted(self, function: str) -> set[str]:
+        """The actions that the role of a function is granted."""
+        config = self.emulator.client("lambda").get_function_configuration(FunctionName=function)
+        role = config["Role"].rpartition("/")[2]
+        roles = self.emulator.client("iam")
+        return {
+            action
+            for name in roles.list_role_policies(RoleName=role)["PolicyNames"]
+            for statement in roles.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]["Statement"]
+            for action in _actions(statement)
+        }
+
+
+def project_of(source: Path, folder: Path) -> Path:
+    """A copy of a project, since a deployment writes into its folder."""
+    ignored = shutil.ignore_patterns("__pycache__", ".headgate", "cdk.out", "tests")
+    return Path(shutil.copytree(source, folder, ignore=ignored))
+
+
+def bootstrap(emulator: Emulator, folder: Path) -> None:
+    """What `cdk bootstrap` does, once for an account."""
+    node.install()
+    folder.mkdir(parents=True, exist_ok=True)
+    cdk(emulator, folder, "bootstrap", f"aws://{ACCOUNT}/{REGION}")
+
+
+def deploy(emulator: Emulator, project: Path, stage: str = "dev", env: Mapping[str, str] = {}) -> Deployed:
+    """Deploy every stack of the app in a project's folder."""
+    told = project / "outputs.json"
+    cdk(
+        emulator, project, "deploy", "--all", "--require-approval", "never", "--outputs-file", str(told),
+        *_of_the_app(stage), env=env,
+    )  # fmt: skip
+    outputs: dict[str, dict[str, str]] = json.loads(told.read_text())
+    return Deployed(
+        emulator, project, tuple(outputs), {name: value for stack in outputs.values() for name, value in stack.items()}
+    )
+
+
+def destroy(emulator: Emulator, project: Path, stage: str = "dev", env: Mapping[str, str] = {}) -> None:
+    """Destroy every stack of the app."""
+    cdk(emulator, project, "destroy", "--all", "--force", *_of_the_app(stage), env=env)
+
+
+def cdk(emulator: Emulator, project: Path, *words: str, env: Mapping[str, str] = {}) -> str:
+    """The CDK CLI, in a project's folder. What it prints; an AssertionError with that where it fails."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_", "HEADGATE_STAGE"))}
+    done = subprocess.run(
+        [*toolkit.cdk(project), *words, "--no-notices"],
+        cwd=project, env={**own, **toolkit_environment(), **emulator.env, **env}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=_TIMEOUT_S,
+    )  # fmt: skip
+    assert done.returncode == 0, f"cdk {' '.join(words)}:\n{done.stdout[-8000:]}\n{emulator.told()}"
+    return done.stdout
+
+
+def toolkit_environment() -> dict[str, str]:
+    """What `toolkit.environment` adds to this process's own."""
+    return {name: value for name, value in toolkit.environment().items() if os.environ.get(name) != value}
+
+
+def _of_the_app(stage: str) -> tuple[str, ...]:
+    return (
+        "--app", f"{sys.executable} -m headgate.cdk",
+        "-c", f"stage={stage}", "-c", f"runtime={RUNTIME}", "-c", f"architecture={ARCHITECTURE}", "-c", "packaging=zip",
+    )  # fmt: skip
+
+
+def _without(statements: Iterable[Any], action: str) -> Iterator[Any]:
+    for statement in statements:
+        if left := [one for one in _actions(statement) if one != action]:
+            yield {**statement, "Action": left}
+
+
+def _actions(statement: Mapping[str, Any]) -> list[str]:
+    said = statement["Action"]
+    return [said] if isinstance(said, str) else list(said)

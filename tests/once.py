@@ -1,0 +1,31 @@
+"""What the workers of one run make together: the first one makes it, the others find it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def once(folder: Path, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `make` returned when it was called, by whichever worker; it has to be JSON. One that failed is not tried
+    again: everybody is told why."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / f"{name}.json"
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not record.exists():
+            try:
+                told = {"made": make()}
+            except Exception:
+                record.write_text(json.dumps({"failed": traceback.format_exc()}))
+                raise
+            record.write_text(json.dumps(told))
+    told = json.loads(record.read_text())
+    if "failed" in told:
+        raise AssertionError(f"{name} could not be made: {told['failed']}")
+    made: dict[str, Any] = told["made"]
+    return made
