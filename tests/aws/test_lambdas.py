@@ -18,9 +18,10 @@ import pytest
 from headgate import limits
 from headgate.aws.admission import Admission, Turned
 from headgate.aws.clients import Clients
+from headgate.aws.deployed import app_of
 from headgate.aws.keys import DynamoKeys
 from headgate.aws.layout import layout_of
-from headgate.aws.serving import Serving, app_of
+from headgate.aws.serving import Serving
 from headgate.aws.settings import Settings
 from headgate.clock import ManualClock, SystemClock
 from headgate.gate.verify import new_api_key
@@ -326,6 +327,23 @@ def test_what_answers_a_head_has_no_body(shop: Shop) -> None:
     serving.answer(posted("/my/path", {"username": "a"}), 20)
     answer = serving.answer({**got("/my/path/a", "/my/path/{key}"), "httpMethod": "HEAD"}, 20)
     assert (answer["statusCode"], answer["body"]) == (200, "")
+
+
+def test_an_outage_is_503_with_a_time_to_come_back_and_nothing_of_its_reason(shop: Shop) -> None:
+    serving = shop.with_settings(channels=("my-path",), table="a-table-that-is-gone")
+    for event in (posted("/my/path", {"username": "a"}), got("/my/path/a", "/my/path/{key}")):
+        answer = serving.answer(event, 20)
+        assert answer["statusCode"] == 503
+        assert answer["multiValueHeaders"]["Retry-After"] == ["1"]
+        for word in ("a-table", "botocore", "Exception", "Traceback", "ResourceNotFound"):
+            assert word not in answer["body"]
+
+
+def test_secrets_that_cannot_be_had_are_503_and_no_way_in(shop: Shop) -> None:
+    serving = shop.with_settings(channels=("hooks",), table="any", secrets={"HOOKS": "arn:aws:none"})
+    answer = serving.answer(posted("/hooks", {"id": "1"}), 20)
+    assert (answer["statusCode"], answer["multiValueHeaders"]["Retry-After"]) == (503, ["1"])
+    assert answer["multiValueHeaders"]["X-Request-Id"] == ["r-1"]
 
 
 # ----------------------------------------------------------------------------------------------- signed, and secrets

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from headgate.aws.clients import Clients
+from headgate.aws.deployed import app_of, channels_of
 from headgate.aws.driver import Brought, Driver
 from headgate.aws.keys import DynamoKeys, Secrets
 from headgate.aws.proxy import Event, request_of
-from headgate.aws.serving import app_of, channels_of
 from headgate.aws.settings import Settings
 from headgate.aws.telemetry import Metrics, log_as_json
 from headgate.clock import Clock

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 from headgate.aws.clients import Clients
+from headgate.aws.deployed import app_of, channels_of
 from headgate.aws.driver import Brought, Driver
 from headgate.aws.index import DynamoIndex, Table
 from headgate.aws.keys import Secrets
@@ -18,7 +18,7 @@ from headgate.clock import Clock
 from headgate.declare.app import App
 from headgate.declare.auth import Public, Signed
 from headgate.declare.channel import Channel
-from headgate.errors import Answerable, Broken, Misuse, Unavailable
+from headgate.errors import Answerable, Broken, Unavailable
 from headgate.events import Faulted
 from headgate.gate.answer import Gate
 from headgate.gate.credentials import Bearer, ChannelVerifier, Verification, is_principal
@@ -101,20 +101,3 @@ def verifier_behind_api(channel: Channel, settings: Mapping[str, str], clock: Cl
     if isinstance(channel.auth, Public | Signed):
         return verifier_for(channel, settings, clock)
     return LetIn(channel.name)
-
-
-def app_of(settings: Settings) -> App:
-    """The app that a function serves. It was checked when it was deployed, and is not checked again."""
-    module, _, attribute = settings.app.partition(":")
-    app = getattr(import_module(module), attribute, None)
-    if not isinstance(app, App):
-        raise Misuse(f"There is no App at {settings.app}.")
-    return app
-
-
-def channels_of(app: App, settings: Settings) -> list[Channel]:
-    """The channels that a function is for."""
-    found = {channel.name: channel for channel in app.channels}
-    if unknown := [name for name in settings.channels if name not in found]:
-        raise Misuse(f"The app has no channel {', '.join(unknown)}.")
-    return [found[name] for name in settings.channels]
