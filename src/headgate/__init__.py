@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headgate.declare import workflow as workflow
     from headgate.declare.app import App as App
     from headgate.declare.auth import ApiKey as ApiKey
     from headgate.declare.auth import Iam as Iam
@@ -61,6 +62,7 @@ _HOMES = {
     "Stream": "declare.delivery",
     "Env": "declare.settings",
     "Secret": "declare.settings",
+    "workflow": "declare",
     "stage": "declare.stage",
     "Header": "declare.stores",
     "Done": "declare.verdict",
@@ -85,7 +87,10 @@ if not TYPE_CHECKING:  # a type checker would take any name for good
 
     def __getattr__(name: str) -> object:
         if name in _HOMES:
-            value = getattr(import_module(f"headgate.{_HOMES[name]}"), name)
+            home = f"headgate.{_HOMES[name]}"
+            value = (
+                import_module(f"{home}.{name}") if home == "headgate.declare" else getattr(import_module(home), name)
+            )
             globals()[name] = value
             return value
         from headgate.declare.later import refuse_name

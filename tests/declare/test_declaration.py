@@ -296,7 +296,6 @@ def test_a_channel_has_one_handler(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "what"),
     [
-        ("app.workflow()", "workflows"),
         ('app.schedule("rate(5 minutes)")', "schedules"),
     ],
 )

@@ -33,6 +33,7 @@ COMMANDS = {
     "token": Entry("token", "Print a token that opens a channel under dev."),
     "keys": Entry("keys", "Show, create and revoke credentials."),
     "messages": Entry("messages", "List, show and delete stored messages."),
+    "export": Entry("export", "Print a workflow for other tools: asl, mermaid."),
     "backup": Entry("backup", "Copy the store into a file, also while serving."),
     "restore": Entry("restore", "Put a backup in the place of the store."),
 }

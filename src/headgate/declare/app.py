@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, overload
 
 from headgate.declare.auth import Iam, Jwt, Signed
 from headgate.declare.channel import Channel
@@ -16,6 +16,7 @@ from headgate.declare.settings import Env, Secret
 from headgate.declare.shape import TEXT, given, misfits
 from headgate.declare.source import caller
 from headgate.declare.stage import DEFAULT_STAGE, Packaging, Stage, packaging_sentences
+from headgate.declare.task import Definition, Task, Workflow
 from headgate.declare.topic import Subscriber, Topic
 from headgate.errors import DeclarationError, DeclarationFault, Misuse
 
@@ -115,6 +116,8 @@ class App:
         self.channels: list[Channel] = []
         self.stages: list[Stage] = []
         self.topics: list[Topic] = []
+        self.tasks: list[Task] = []
+        self.workflows: list[Workflow] = []
 
     def __repr__(self) -> str:
         return f"<app {self.name} with {len(self.channels)} channels>"
@@ -144,10 +147,40 @@ class App:
         self.topics.append(made)
         return made
 
+    @overload
+    def task(self, function: Callable[[Any], Any]) -> Task: ...
+
+    @overload
+    def task(
+        self, *, name: str = "", timeout_s: float = 30, memory_mb: int = 512,
+        env: Mapping[str, str | Env] | None = None, secrets: Sequence[Secret] = (),
+    ) -> Callable[[Callable[[Any], Any]], Task]: ...  # fmt: skip
+
+    def task(self, function: Callable[[Any], Any] | None = None, **options: Any) -> Any:
+        """Declare a function that workflows call, as `@app.task` or `@app.task(timeout_s=60)`; see `help(Task)`."""
+
+        def declared(function: Callable[[Any], Any]) -> Task:
+            made = Task(function, **options)
+            self.tasks.append(made)
+            return made
+
+        return declared if function is None else declared(function)
+
+    def workflow(
+        self, name: str, definition: Definition, *, express: bool = False, timeout_s: int | None = None,
+        description: str = "",
+    ) -> Workflow:  # fmt: skip
+        """Declare a workflow, by its steps or as a document in Amazon States Language; see `help(Workflow)`."""
+        made = Workflow(name, definition, express=express, timeout_s=timeout_s, description=description)
+        self.workflows.append(made)
+        return made
+
     def include(self, other: App) -> None:
         """Take over everything that another app declares, so that one app can be written in several files."""
         self.channels.extend(other.channels)
         self.topics.extend(other.topics)
+        self.tasks.extend(other.tasks)
+        self.workflows.extend(other.workflows)
 
     if not TYPE_CHECKING:  # a type checker would take any name for good
 
@@ -165,8 +198,8 @@ class App:
         """What is allowed but probably not meant."""
         return [warning for channel in self.channels for warning in channel.warnings()]
 
-    def settings(self) -> Iterator[tuple[Channel | Topic, Secret | Env]]:
-        """Every setting that a channel or a topic refers to."""
+    def settings(self) -> Iterator[tuple[Channel | Topic | Task, Secret | Env]]:
+        """Every setting that a channel, a topic or a task refers to."""
         for channel in self.channels:
             for needed in (*channel.needs.secrets, *channel.needs.env.values()):
                 if isinstance(needed, Secret | Env):
@@ -180,6 +213,9 @@ class App:
         for topic in self.topics:
             for setting in topic.settings():
                 yield topic, setting
+        for task in self.tasks:
+            for setting in task.settings():
+                yield task, setting
 
     def _faults(self) -> Iterator[DeclarationFault]:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -201,6 +237,7 @@ class App:
             for named in self.topics[:at]:
                 if named.name == topic.name:
                     yield DeclarationFault(topic.where, f"topic {topic.name!r}: the name is taken ({named.where}).")
+        yield from self._workflow_faults()
 
     def _stage_faults(self) -> Iterator[DeclarationFault]:
         for at, declared in enumerate(self.stages):
@@ -209,6 +246,28 @@ class App:
                 if earlier.name == declared.name:
                     sentence = f"stage {declared.name}: it is declared already ({earlier.where})."
                     yield DeclarationFault(declared.where, sentence)
+
+    def _workflow_faults(self) -> Iterator[DeclarationFault]:
+        for task in self.tasks:
+            yield from _said(f"task {task.name}", task.where, task.sentences())
+        yield from _twice("task", self.tasks)
+        known = {"task": {task.name for task in self.tasks}, "topic": {topic.name for topic in self.topics}}
+        for workflow in self.workflows:
+            yield from _said(f"workflow {workflow.name}", workflow.where, workflow.sentences(known))
+        yield from _twice("workflow", self.workflows)
+
+
+def _said(what: str, where: str, sentences: Iterable[str]) -> Iterator[DeclarationFault]:
+    return (DeclarationFault(where, f"{what}: {sentence}") for sentence in sentences)
+
+
+def _twice(what: str, declared: Sequence[Task] | Sequence[Workflow]) -> Iterator[DeclarationFault]:
+    """A fault for each name that is taken already."""
+    first: dict[str, str] = {}
+    for one in declared:
+        if one.name in first:
+            yield DeclarationFault(one.where, f"{what} {one.name}: the name is taken by another ({first[one.name]}).")
+        first.setdefault(one.name, one.where)
 
 
 def _clash(one: Channel, two: Channel) -> str | None:

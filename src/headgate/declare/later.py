@@ -9,8 +9,6 @@ _STORE = "declare delivery=Direct() and read the stored messages with `headgate 
 _NAMES = {
     "Archive": ("archives", "messages are kept in the index for as long as `keep=` says"),
     "alarm": ("alarms", "scrape /-/metrics"),
-    "workflow": ("workflows", "leave it out"),
-    "task": ("workflow tasks", "leave it out"),
     "schedule": ("schedules", "leave it out"),
     "archive": ("archives", "leave it out"),
 }

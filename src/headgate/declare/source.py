@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import FrameType
 
 _HERE = str(Path(__file__).parent)
 
@@ -11,10 +12,20 @@ _HERE = str(Path(__file__).parent)
 def caller() -> str:
     """`file:line` of the nearest frame outside of headgate's own declarations; the file relative to the folder
     one is in, where it lies below it."""
-    frame = sys._getframe(1)
+    frame = _their_frame()
+    return f"{shown(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def folder_of_caller() -> Path:
+    """The folder of the file in which `caller` is."""
+    return Path(_their_frame().f_code.co_filename).parent
+
+
+def _their_frame() -> FrameType:
+    frame = sys._getframe(2)
     while frame.f_back is not None and _is_ours(frame.f_code.co_filename):
         frame = frame.f_back
-    return f"{shown(frame.f_code.co_filename)}:{frame.f_lineno}"
+    return frame
 
 
 def shown(file: str) -> str:

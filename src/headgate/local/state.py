@@ -18,6 +18,7 @@ from headgate.declare.app import App
 from headgate.declare.auth import Jwt, Signed
 from headgate.declare.channel import Channel
 from headgate.declare.settings import Env, Secret
+from headgate.declare.task import Task
 from headgate.declare.topic import Topic
 from headgate.errors import Misuse
 from headgate.local.schema import FILE_NAME
@@ -177,7 +178,7 @@ class StateFolder:
 
 
 def _otherwise(
-    setting: Secret | Env, owner: Channel | Topic, credentials: dict[str, Any], *, invent: bool
+    setting: Secret | Env, owner: Channel | Topic | Task, credentials: dict[str, Any], *, invent: bool
 ) -> str | None:
     if isinstance(setting, Env):
         return setting.default

@@ -1,0 +1,71 @@
+"""headgate export"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from headgate.cli.place import Place, placed, visible
+from headgate.errors import Misuse
+
+if TYPE_CHECKING:
+    from headgate.declare.task import Workflow
+
+
+@click.group
+@placed
+def export(place: Place) -> None:
+    """Print a workflow for other tools.
+
+    \b
+    Example:
+      headgate export mermaid orders
+    """
+
+
+@export.command
+@click.argument("workflow", required=False)
+@placed
+def asl(place: Place, workflow: str | None) -> None:
+    """Print WORKFLOW in Amazon States Language, as the local engine runs it; its name may be left out where the app
+    has one.
+
+    \b
+    Example:
+      headgate export asl orders > orders.asl.json
+    """
+    print(json.dumps(_workflow(place, workflow).placed(), indent=2, ensure_ascii=False))
+
+
+@export.command
+@click.argument("workflow", required=False)
+@placed
+def mermaid(place: Place, workflow: str | None) -> None:
+    """Print WORKFLOW as a state diagram in mermaid.
+
+    \b
+    Example:
+      headgate export mermaid orders
+    """
+    from headgate.describe.mermaid import mermaid as diagram
+
+    print(diagram(_workflow(place, workflow).placed()), end="")
+
+
+def _workflow(place: Place, name: str | None) -> Workflow:
+    found = place.app.workflows
+    if name is None and len(found) == 1:
+        return found[0]
+    for workflow in found:
+        if workflow.name == name:
+            return workflow
+    known = ", ".join(workflow.name for workflow in found)
+    if not known:
+        raise Misuse("The app has no workflow; declare one with app.workflow(name, definition).")
+    raise Misuse(
+        f"Say which workflow: {known}."
+        if name is None
+        else f"There is no workflow {visible(name)}; the app has {known}."
+    )

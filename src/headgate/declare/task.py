@@ -1,0 +1,193 @@
+"""Tasks, the functions that workflows call; and workflows, as an app declares them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cached_property
+from inspect import signature
+from pathlib import Path
+from typing import Any, Literal
+
+from headgate.declare import asl
+from headgate.declare.compile import Machine, machine, placed, places
+from headgate.declare.handler import Needs
+from headgate.declare.settings import Env, Secret
+from headgate.declare.shape import FLAG, TEXT, misfits
+from headgate.declare.source import caller, folder_of_caller
+from headgate.declare.workflow import Step
+from headgate.errors import DeclarationError, DeclarationFault
+
+Definition = Step | Mapping[str, Any] | str | Path
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_ARNS = {
+    "task": "arn:aws:lambda:us-east-1:000000000000:function:{}",
+    "topic": "arn:aws:sns:us-east-1:000000000000:{}",
+    "archive": "{}",
+}
+
+
+def local_name(kind: str, name: str) -> str:
+    """What stands for a task, a topic or an archive in a document that the local engine runs."""
+    return _ARNS[kind].format(name)
+
+
+class Task:
+    """A function that workflows call; made by `App.task`, and itself still that function.
+
+    It is handed JSON, and returns JSON; it may be `async def`. Behind the semicolon stands what is meant if left out.
+
+    - `name`: what workflows call it; the function's name
+    - `timeout_s`: after so many seconds it is stopped, and has failed; 30
+    - `memory_mb`: how much memory it has on AWS; 512
+    - `env`: its environment variables, text or `Env`; none
+    - `secrets`: the Secrets it reads from its environment; none
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        *,
+        name: str = "",
+        timeout_s: float = 30,
+        memory_mb: int = 512,
+        env: Mapping[str, str | Env] | None = None,
+        secrets: tuple[Secret, ...] | list[Secret] = (),
+    ) -> None:
+        self.where = caller()
+        self.function = function
+        self.name = name or str(getattr(function, "__name__", ""))
+        self.needs = Needs(timeout_s, memory_mb, env or {}, tuple(secrets))
+
+    def __call__(self, given: Any) -> Any:
+        return self.function(given)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}>"
+
+    def settings(self) -> Iterator[Secret | Env]:
+        """Every setting it refers to."""
+        yield from self.needs.secrets
+        yield from (value for value in self.needs.env.values() if isinstance(value, Env))
+
+    def sentences(self) -> Iterator[str]:
+        """What of it cannot be honoured."""
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            yield "a name is 1 to 64 letters, digits, _ and -, and starts with a letter; say `name=`."
+        if not callable(self.function) or not _takes_one(self.function):
+            yield "a task is a function of one argument, what it is handed."
+        yield from self.needs.sentences()
+
+
+class Workflow:
+    """A machine in Amazon States Language; made by `App.workflow`. What is meant if left out is behind the semicolon.
+
+    - `name`: 1 to 64 letters, digits, `_` and `-`
+    - `definition`: a step (`from headgate import workflow as w`), the document as a dict, or the name of a JSON file,
+      beside the file that declares it. In a document `${task:NAME}`, `${topic:NAME}` and `${archive:NAME}` stand for
+      what the app declares under that name
+    - `express`: many short runs, of at most 5 minutes, without a history, that may run twice; False
+    - `timeout_s`: after so many seconds an execution has failed; what the document says
+    """
+
+    def __init__(
+        self,
+        name: str,
+        definition: Definition,
+        *,
+        express: bool = False,
+        timeout_s: int | None = None,
+        description: str = "",
+    ) -> None:
+        self.where = caller()
+        self.name = name
+        self.definition = definition
+        self.express = express
+        self.timeout_s = timeout_s
+        self.description = description
+        self._folder = folder_of_caller()
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name}>"
+
+    @property
+    def kind(self) -> Literal["STANDARD", "EXPRESS"]:
+        """As Step Functions calls it."""
+        return "EXPRESS" if self.express else "STANDARD"
+
+    @cached_property
+    def document(self) -> Machine:
+        """The document, in which `${task:NAME}` and the like stand for what an engine knows. Raises DeclarationError
+        where it cannot be had."""
+        match self.definition:
+            case Mapping():
+                made = dict(self.definition)
+            case str() | Path() as file:
+                made = self._read(self._folder / file)
+            case step:
+                try:
+                    made = machine(step, self.description)
+                except DeclarationError as error:
+                    raise DeclarationError(
+                        *(
+                            DeclarationFault(self.where, f"workflow {self.name}: {fault.sentence}")
+                            for fault in error.faults
+                        )
+                    ) from None
+        return made if self.timeout_s is None else {**made, "TimeoutSeconds": self.timeout_s}
+
+    def placed(self, name_of: Callable[[str, str], str] = local_name) -> Machine:
+        """The document with an engine's own names in it; see `compile.placed`."""
+        document: Machine = placed(self.document, name_of)
+        return document
+
+    def sentences(self, known: Mapping[str, Collection[str]]) -> Iterator[str]:
+        """What of it cannot be honoured; `known` has the names of the app's tasks and topics by their kind."""
+        shapes = {"name": TEXT, "express": FLAG, "description": TEXT}
+        if wrong := list(misfits("", {name: getattr(self, name) for name in shapes}, shapes)):
+            yield from wrong
+            return
+        if not _NAME.fullmatch(self.name):
+            yield "a name is 1 to 64 letters, digits, _ and -, and starts with a letter."
+        if not isinstance(self.definition, Step | Mapping | str | Path):
+            yield "the definition must be a step, a dict, or the name of a JSON file."
+            return
+        try:
+            document = self.document
+        except DeclarationError as error:
+            yield from (fault.sentence for fault in error.faults)
+            return
+        for kind, name in places(document):
+            if name not in known.get(kind, (name,)):
+                there = (
+                    f"the app has {', '.join(sorted(known[kind]))}" if known[kind] else f"declare it with app.{kind}"
+                )
+                yield f"there is no {kind} {name!r}; {there}."
+        yield from asl.refusals(self.placed())
+
+    def _read(self, file: Path) -> Machine:
+        try:
+            made = json.loads(file.read_bytes())
+        except OSError as error:
+            sentence = f"workflow {self.name}: the file {file.name} cannot be read ({error.strerror})."
+        except (ValueError, RecursionError) as error:
+            sentence = (
+                f"workflow {self.name}: the file {file.name} is not JSON ({next(iter(str(error).splitlines()))})."
+            )
+        else:
+            if isinstance(made, dict):
+                return made
+            sentence = f"workflow {self.name}: the file {file.name} holds no JSON object."
+        raise DeclarationError(DeclarationFault(self.where, sentence))
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
+    try:
+        signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # a builtin that tells nothing
+        return True
+    return True
