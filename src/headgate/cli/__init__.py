@@ -34,6 +34,7 @@ COMMANDS = {
     "keys": Entry("keys", "Show, create and revoke credentials."),
     "messages": Entry("messages", "List, show and delete stored messages."),
     "export": Entry("export", "Print a workflow for other tools: asl, mermaid."),
+    "stream": Entry("stream", "Read the records of a stream."),
     "backup": Entry("backup", "Copy the store into a file, also while serving."),
     "restore": Entry("restore", "Put a backup in the place of the store."),
 }

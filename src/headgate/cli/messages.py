@@ -145,9 +145,13 @@ def about(message: Message) -> dict[str, Any]:
 
 
 def as_json_text(message: Message) -> str:
-    """A message as JSON. Its body stands in it with its numbers as they came, and in ASCII, which is the same JSON."""
-    body = _BEYOND_ASCII.sub(lambda char: json.dumps(char[0])[1:-1], message.body.decode()).replace("\x7f", "\\u007f")
-    return f'{json.dumps(about(message))[:-1]}, "body": {body}}}'
+    """A message as JSON. Its body stands in it with its numbers as they came."""
+    return f'{json.dumps(about(message))[:-1]}, "body": {in_ascii(message.body)}}}'
+
+
+def in_ascii(body: bytes) -> str:
+    """The same JSON in ASCII, which no terminal takes for a command."""
+    return _BEYOND_ASCII.sub(lambda char: json.dumps(char[0])[1:-1], body.decode()).replace("\x7f", "\\u007f")
 
 
 def _asked(place: Place, channel: Channel | None, where: str) -> tuple[Channel, str, str]:

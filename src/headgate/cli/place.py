@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headgate.declare.channel import Channel
     from headgate.local.index import LocalIndex
     from headgate.local.state import StateFolder
+    from headgate.local.stream import LocalStream
     from headgate.testing.credentials import Credentials
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -107,6 +108,15 @@ class Place:
             yield index
         finally:
             index.close()
+
+    @contextmanager
+    def stream(self) -> Iterator[LocalStream]:
+        """The streams, for reading; also beside a running server."""
+        from headgate.clock import SystemClock
+        from headgate.local.stream import LocalStream, logs_of
+
+        with self.index() as index:
+            yield LocalStream(index.number, logs_of(self.app), SystemClock(), None, index.read_with)
 
 
 def placed(command: Callable[..., Any]) -> Callable[..., Any]:
