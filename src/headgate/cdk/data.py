@@ -12,6 +12,7 @@ from constructs import Construct
 
 from headgate.cdk import outputs
 from headgate.cdk.bodies import BodiesBucket
+from headgate.cdk.fit import check_fit
 from headgate.cdk.index import IndexTable
 from headgate.cdk.keys import KeysTable, NamedSecret
 from headgate.declare.app import App
@@ -28,7 +29,7 @@ class DataStack(Stack):
 
     def __init__(self, scope: Construct, id: str, *, app: App, stage: Stage, **options: object) -> None:
         super().__init__(scope, id, **options)  # type: ignore[arg-type] # Stack's own options
-        app.check()
+        check_fit(app)
         retains = stage.retains
         self.tables = {
             channel.name: IndexTable(self, f"{outputs.pascal(channel.name)}Index", channel=channel, retains=retains)
@@ -37,8 +38,9 @@ class DataStack(Stack):
         self.bodies = BodiesBucket(self, "Bodies", channels=app.channels, retains=retains)
         asks_for_keys = any(isinstance(channel.auth, ApiKey) for channel in app.channels)
         self.keys = KeysTable(self, "Keys", retains=retains) if asks_for_keys else None
+        secrets = Construct(self, "Secrets")
         self.secrets = {
-            name: NamedSecret(self, outputs.pascal(name), name=name, retains=retains)
+            name: NamedSecret(secrets, outputs.pascal(name), name=name, retains=retains)
             for name in sorted({setting.name for _, setting in app.settings() if isinstance(setting, Secret)})
         }
         for name, value in self._told():

@@ -183,7 +183,8 @@ def _add_open(at: apigateway.IResource, method: str, integration: apigateway.Int
 
 
 def _integration(function: lambda_.IFunction) -> apigateway.LambdaIntegration:
-    return apigateway.LambdaIntegration(function, allow_test_invoke=False)
+    # One permission for all methods of this API; each for itself they would fill the stack before the app does.
+    return apigateway.LambdaIntegration(function, scope_permission_to_method=False)
 
 
 def _throttles(channels: Iterable[Channel]) -> dict[str, apigateway.MethodDeploymentOptions]:

@@ -9,6 +9,7 @@ import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
 from constructs import Node
 
+from headgate import limits
 from headgate.cdk import outputs, packaging
 from headgate.cdk.data import DataStack
 from headgate.cdk.functions import Image, Package, Zips
@@ -91,7 +92,19 @@ def add_stacks(root: cdk.App, app: App, place: Stage, package: Package, referenc
     for stack in (data, service):
         for name, value in {"headgate:app": app.name, "headgate:stage": place.name, **place.tags}.items():
             cdk.Tags.of(stack).add(name, value)
+    for stack in (data, service):
+        _refuse_too_many(stack)
     return Stacks(data, service)
+
+
+def _refuse_too_many(stack: cdk.Stack) -> None:
+    most = limits.STACK_RESOURCES.value
+    count = sum(cdk.CfnResource.is_cfn_resource(node) for node in stack.node.find_all())
+    if count > most:
+        raise Misuse(
+            f"{stack.stack_name} would have {count} resources, and CloudFormation takes {most} in one stack: "
+            "split the app in two, each with some of the channels."
+        )
 
 
 def _package(app: App, place: Stage, wishes: Wishes) -> Package:

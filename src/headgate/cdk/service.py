@@ -13,6 +13,7 @@ from constructs import Construct
 from headgate.aws.settings import Settings
 from headgate.cdk import outputs, policy
 from headgate.cdk.data import DataStack, Imported
+from headgate.cdk.fit import check_fit
 from headgate.cdk.functions import Functions, Package
 from headgate.cdk.ingress import Handlers, Ingress, TokenAuthorizer
 from headgate.declare.app import App
@@ -41,7 +42,7 @@ class ServiceStack(Stack):
         **options: object,
     ) -> None:
         super().__init__(scope, id, **options)  # type: ignore[arg-type] # Stack's own options
-        app.check()
+        check_fit(app)
         self.add_stack_dependency(data)
         self._app, self._stage, self._reference = app, stage, reference
         self._data = Imported(self, data)
