@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from headgate.cdk import outputs
 from headgate.declare.app import App
+from headgate.declare.delivery import Direct
 from headgate.declare.settings import Secret
 from headgate.errors import DeclarationError, DeclarationFault
 
@@ -18,8 +19,17 @@ def check_fit(app: App) -> None:
 
 
 def _faults(app: App) -> Iterator[DeclarationFault]:
+    for topic in app.topics:
+        yield DeclarationFault(
+            topic.where, f"topic {topic.name}: this version deploys no topics; serve the app yourself."
+        )
     taken = {outputs.API_URL, outputs.API_ID, outputs.KEYS_TABLE, outputs.BODIES_BUCKET}
     for channel in app.channels:
+        if not isinstance(channel.delivery, Direct):
+            yield DeclarationFault(
+                channel.where,
+                f"channel {channel.path}: this version deploys Direct() channels only; serve the app yourself.",
+            )
         if "~" in channel.path:
             yield DeclarationFault(channel.where, f"channel {channel.path}: API Gateway takes no ~ in a path.")
         told = {outputs.channel_url(channel.name), outputs.channel_table(channel.name)}

@@ -15,7 +15,7 @@ from headgate.cdk.acknowledged import acknowledge
 from headgate.cdk.functions import log_group
 from headgate.cdk.responses import add_gateway_answers
 from headgate.declare.app import App
-from headgate.declare.auth import Jwt, Signed
+from headgate.declare.auth import Iam, Jwt, Public, Signed
 from headgate.declare.channel import Channel
 from headgate.declare.stage import Stage
 
@@ -39,7 +39,7 @@ _ACCESS_LOG = {
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """What serves one channel. `authorizer` is None where ingest itself finds out who it is, or nobody does."""
+    """What serves one channel. `authorizer` is None for Public, Signed and Iam, which need none."""
 
     ingest: lambda_.IFunction
     query: lambda_.IFunction | None = None
@@ -104,6 +104,8 @@ class Ingress(Construct):
         self.api.node.try_remove_child("Endpoint")  # an output with a name that nobody could tell beforehand
         for channel in app.channels:
             _add_channel(self.api, channel, handlers[channel.name])
+        if any(isinstance(channel.auth, Iam) for channel in app.channels):
+            _add_unknown(self.api, handlers[app.channels[0].name].ingest)
         add_gateway_answers(self.api, app)
         self._acknowledge(stage)
 
@@ -150,30 +152,44 @@ class _Guard:
     """Adds methods that ask for the credentials of a channel."""
 
     def __init__(self, channel: Channel, authorizer: apigateway.IAuthorizer | None) -> None:
+        self._auth = channel.auth
         self._authorizer = authorizer
-        self._open_because = (
-            "The function verifies the signature: it is one of the body, which no authorizer gets."
-            if isinstance(channel.auth, Signed)
-            else "The channel is declared Public()."
-        )
 
     def add(self, at: apigateway.IResource, method: str, integration: apigateway.Integration) -> None:
-        if self._authorizer is None:
-            _add_open(at, method, integration, self._open_because)
-            return
-        made = at.add_method(
-            method,
-            integration,
-            authorizer=self._authorizer,
-            authorization_type=apigateway.AuthorizationType.CUSTOM,
-        )
-        acknowledge(made, "AwsSolutions-COG4", "Who may post is declared in the app; its own authorizer decides.")
+        match self._auth:
+            case Public():
+                _add_open(at, method, integration, "The channel is declared Public().")
+                return
+            case Signed():
+                because = "The function verifies the signature: it is one of the body, which no authorizer gets."
+                _add_open(at, method, integration, because)
+                return
+            case Iam():
+                made = at.add_method(method, integration, authorization_type=apigateway.AuthorizationType.IAM)
+            case _ if self._authorizer is None:
+                raise ValueError(f"{method} of a channel with {self._auth} has no authorizer")
+            case _:
+                made = at.add_method(
+                    method,
+                    integration,
+                    authorizer=self._authorizer,
+                    authorization_type=apigateway.AuthorizationType.CUSTOM,
+                )
+        acknowledge(made, "AwsSolutions-COG4", "The app declares who may post, and its senders are no Cognito users.")
 
 
 def _add_rest(at: apigateway.IResource, channel: Channel, integration: apigateway.Integration) -> None:
     """What a browser asks beforehand, and every other method: the gate answers 204 or 405, and does nothing else."""
     for method in ("OPTIONS", "ANY") if channel.cors is not None else ("ANY",):
         _add_open(at, method, integration, "It only tells which methods there are.")
+
+
+def _add_unknown(api: apigateway.RestApi, function: lambda_.IFunction) -> None:
+    """Where a signature may be missing, API Gateway cannot tell that from an address it does not know: the gate tells
+    404. Only `/{key}` of a channel at `/` leaves no room for that; there, deeper unknown addresses are 403."""
+    if api.root.get_resource("{key}") is None:
+        rest = api.root.add_resource("{proxy+}")
+        _add_open(rest, "ANY", _integration(function), "It only tells that there is nothing.")
 
 
 def _add_open(at: apigateway.IResource, method: str, integration: apigateway.Integration, because: str) -> None:
@@ -190,7 +206,7 @@ def _integration(function: lambda_.IFunction) -> apigateway.LambdaIntegration:
 def _throttles(channels: Iterable[Channel]) -> dict[str, apigateway.MethodDeploymentOptions]:
     """A POST's own settings replace those of the whole API, so what is logged is said again."""
     return {
-        f"{channel.path}/POST".replace("//", "/"): apigateway.MethodDeploymentOptions(
+        f"{channel.path}/POST": apigateway.MethodDeploymentOptions(
             throttling_rate_limit=channel.throttle.rate_per_s,
             throttling_burst_limit=channel.throttle.burst,
             logging_level=apigateway.MethodLoggingLevel.ERROR,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from aws_cdk import aws_apigateway as apigateway
 
 from headgate.declare.app import App
+from headgate.declare.auth import Iam
 from headgate.errors import (
     Answerable,
     Broken,
@@ -34,8 +35,12 @@ class GatewayAnswer(NamedTuple):
     error: Answerable
 
 
-def gateway_answers() -> list[GatewayAnswer]:
-    """An answer for every case that API Gateway knows."""
+def gateway_answers(*, unsigned_is_403: bool) -> list[GatewayAnswer]:
+    """An answer for every case that API Gateway knows.
+
+    Of an address that it does not know it says the same as of a request that IAM finds no signature in; with
+    `unsigned_is_403` unknown addresses have to be answered in another way.
+    """
     challenge = (("WWW-Authenticate", "Bearer"),)
     return [
         GatewayAnswer("UNAUTHORIZED", Unauthorized(headers=challenge)),
@@ -44,8 +49,7 @@ def gateway_answers() -> list[GatewayAnswer]:
         GatewayAnswer("INVALID_API_KEY", Forbidden()),
         GatewayAnswer("INVALID_SIGNATURE", Forbidden()),
         GatewayAnswer("WAF_FILTERED", Forbidden()),
-        # It is what API Gateway says of any address that it does not know.
-        GatewayAnswer("MISSING_AUTHENTICATION_TOKEN", NotFound()),
+        GatewayAnswer("MISSING_AUTHENTICATION_TOKEN", Forbidden() if unsigned_is_403 else NotFound()),
         GatewayAnswer("RESOURCE_NOT_FOUND", NotFound()),
         GatewayAnswer("BAD_REQUEST_BODY", Malformed()),
         GatewayAnswer("BAD_REQUEST_PARAMETERS", Malformed("The request is not valid.", reason="bad_request")),
@@ -67,8 +71,9 @@ def gateway_answers() -> list[GatewayAnswer]:
 def add_gateway_answers(api: apigateway.RestApi, app: App) -> None:
     """Give an API these answers, and deploy it anew when they change."""
     shared = _cors_headers(app)
+    signed = any(isinstance(channel.auth, Iam) for channel in app.channels)
     deployment = api.latest_deployment
-    for kind, error in gateway_answers():
+    for kind, error in gateway_answers(unsigned_is_403=signed):
         problem = Problem.of(error, _REQUEST_ID)
         headers = (("Content-Type", PROBLEM_JSON), *problem.headers, *shared)
         answer = apigateway.CfnGatewayResponse(

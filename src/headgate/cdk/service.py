@@ -17,7 +17,7 @@ from headgate.cdk.fit import check_fit
 from headgate.cdk.functions import Functions, Package
 from headgate.cdk.ingress import Handlers, Ingress, TokenAuthorizer
 from headgate.declare.app import App
-from headgate.declare.auth import ApiKey, Public, Signed
+from headgate.declare.auth import ApiKey, Iam, Public, Signed
 from headgate.declare.channel import Channel
 from headgate.declare.settings import Env, Secret
 from headgate.declare.stage import Stage
@@ -132,7 +132,7 @@ def _by_auth(channels: Iterable[Channel]) -> list[list[Channel]]:
     """The channels that an authorizer guards, those together that declare the same auth."""
     groups: list[list[Channel]] = []
     for channel in channels:
-        if isinstance(channel.auth, Public | Signed):
+        if isinstance(channel.auth, Public | Signed | Iam):
             continue
         group = next((group for group in groups if group[0].auth == channel.auth), None)
         if group is None:
@@ -149,6 +149,6 @@ def _env_of(app: App) -> dict[str, str]:
         if isinstance(setting, Env):
             value = os.environ.get(setting.name) or setting.default
             if not value:
-                raise Misuse(f"{owner!r}: {setting.name} is not set: set it, then synthesize again.")
+                raise Misuse(f"{owner.where}: {setting.name} is not set: set it, then synthesize again.")
             found[setting.name] = value
     return found
