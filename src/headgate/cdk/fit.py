@@ -45,5 +45,7 @@ def _faults(app: App) -> Iterator[DeclarationFault]:
     }.items():
         told = {outputs.secret_arn(name)}
         if not told.isdisjoint(taken):
-            yield DeclarationFault(where, f'Secret("{name}"): an output is called {min(told)} already; rename it.')
+            yield DeclarationFault(
+                where, f'Secret("{name}"): an output of the stacks is called {min(told)} already; rename it.'
+            )
         taken |= told

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, get_args
 
 import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
-from constructs import Node
 
 from headgate import limits
 from headgate.cdk import outputs, packaging
@@ -48,12 +47,14 @@ class Stacks(NamedTuple):
     service: ServiceStack
 
 
-def synthesize(wishes: Wishes | None = None) -> cdk.App:
-    """The app's stacks, written to where CDK wants them. Raises Misuse and DeclarationError."""
+def synthesize() -> None:
+    """Write the stacks of the app that the context names to where the CDK wants them.
+
+    Raises Misuse and DeclarationError.
+    """
     root = cdk.App(analytics_reporting=False, context=_FLAGS)
-    add_app(root, wishes or _wishes(root.node))
+    add_app(root, wishes_of(root))
     root.synth()
-    return root
 
 
 def add_app(root: cdk.App, wishes: Wishes) -> Stacks:
@@ -116,10 +117,11 @@ def _package(app: App, place: Stage, wishes: Wishes) -> Package:
     return Zips(code, layer, target.runtime, wishes.architecture)
 
 
-def _wishes(node: Node) -> Wishes:
+def wishes_of(root: cdk.App) -> Wishes:
+    """What the context of a CDK app says. Raises Misuse where it cannot be."""
     found: dict[str, Any] = {}
     for name in Wishes._fields:
-        said = node.try_get_context(name)
+        said = root.node.try_get_context(name)
         if said is not None:
             found[name] = str(said) if name != "nag" else str(said).lower() == "true"
     wishes = Wishes(**found)

@@ -137,8 +137,8 @@ class App:
             known = ", ".join(declared.name for declared in self.stages)
             raise Misuse(f"There is no stage {name!r}; the app has {known}.")
         made = Stage(name)
-        if faults := list(made.faults()):
-            raise Misuse(" ".join(fault.sentence.capitalize() for fault in faults))
+        for fault in made.faults():
+            raise Misuse(fault.sentence[0].upper() + fault.sentence[1:])
         return made
 
     def topic(self, name: str, *subscribers: Subscriber, alarms: bool = True) -> Topic:
