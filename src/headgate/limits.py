@@ -77,14 +77,6 @@ INDEXES = Limit(
     _AWS_DYNAMODB,
     "2026-11-21",
 )
-INDEXES = Limit(
-    "indexes of one channel",
-    18,
-    "fields",
-    "a DynamoDB table has 20, and two are headgate's own; more are refused when the app loads",
-    _AWS_DYNAMODB,
-    "2026-11-21",
-)
 DEPTH = Limit("JSON depth", 64, "levels", "deeper bodies are 400", _OURS, "2026-11-20")
 BATCH_EACH = Limit("batch, item by item", 5_000, "items", "more are 413", _OURS, "2026-11-20")
 BATCH_ALL = Limit(

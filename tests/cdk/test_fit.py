@@ -11,7 +11,7 @@ from headgate.cdk.fit import check_fit
 
 
 def tilde(app: App) -> None:
-    app.channel("/~alice", auth=Public())
+    app.channel("/~alice", name="alice", auth=Public())
 
 
 def api(app: App) -> None:

@@ -380,8 +380,6 @@ class Channel:
             case _:
                 yield '`key=` must be a field name such as "id" or "meta.id", a Header(...), or left out.'
         yield from misfits("", {"indexes": self._indexes}, {"indexes": TEXTS})
-        if len(self.indexes) > limits.INDEXES.value:
-            yield f"`indexes=` has {len(self.indexes)} fields; a table on AWS has room for {limits.INDEXES.value}."
         names = [index.name for index in self.indexes]
         for index in self.indexes:
             if fault := index_fault(self.model, index.path):
