@@ -81,7 +81,7 @@ def test_where_stages_are_declared_another_name_is_a_mistake() -> None:
     prod = app.stage("prod", region="eu-west-1")
     assert app.stage_named("prod") is prod
     assert app.stage_named("dev").name == "dev"
-    with pytest.raises(Misuse, match="There is no stage 'prdo'; the app has prod."):
+    with pytest.raises(Misuse, match=r"There is no stage 'prdo'; the app has prod."):
         app.stage_named("prdo")
 
 
