@@ -174,8 +174,9 @@ class Index(Protocol):
         or replayed, or none is stored. Repeating a call is safe. Never raises: what cannot be written is
         `unavailable`.
 
-        A message with the status `accepted` is in the queue by the same write, and due at once; see `Queue`. Of one
-        call either all messages are `accepted` or none is.
+        A message with the status `accepted` is in the queue by the same write, and due at once; one with the status
+        `rejected` is a dead letter, with its `error` and `timeline`; see `Queue`. All messages of one call have the
+        same status.
         """
 
     @abstractmethod

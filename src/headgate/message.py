@@ -34,6 +34,11 @@ class Item(NamedTuple):
     tree: Json
 
 
+UNREAD = "unread"
+"""What a message is stored as that was let in unread. Its body may be anything, and its key is the id that its sender
+was told; readers see it as `accepted`, until it was looked at."""
+
+
 class Moment(NamedTuple):
     """Something that happened to a message behind the gate.
 

@@ -146,7 +146,9 @@ def about(message: Message) -> dict[str, Any]:
 
 def as_json_text(message: Message) -> str:
     """A message as JSON. Its body stands in it with its numbers as they came."""
-    return f'{json.dumps(about(message))[:-1]}, "body": {in_ascii(message.body)}}}'
+    from headgate.gate.query import body_as_json
+
+    return f'{json.dumps(about(message))[:-1]}, "body": {in_ascii(body_as_json(message.body))}}}'
 
 
 def in_ascii(body: bytes) -> str:

@@ -78,7 +78,7 @@ def serve_app(
         try:
             server = Server(app, engine, dict(settings), clock, state.announce(url_of(sock)))
             running = Running(server, sock, proxy_headers=proxy_headers)
-            workers = Workers(app, target, engine.queue, settings, server.observer)
+            workers = Workers(app, target, engine.queue, server.driver.gate, settings, clock)
             try:
                 opened(engine, running)
                 running.run()

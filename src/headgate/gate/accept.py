@@ -27,7 +27,7 @@ from headgate.gate.judge import Envelope, judge
 from headgate.gate.observe import Observer, contained
 from headgate.gate.plan import Plan
 from headgate.http import RETRY_AFTER_S, Receipt, Reply, Request
-from headgate.message import Message, load
+from headgate.message import UNREAD, Message, load
 
 _JSON_MEDIA = re.compile(r"application/(json|[\w.!#$&^-]+\+json)\s*(;.*)?", re.IGNORECASE)
 _FULL = "As much is waiting here as may wait. Send it again when some of it is done."
@@ -39,12 +39,28 @@ Steps = Generator[Effect, Any, Reply]
 def accept(plan: Plan, request: Request, observer: Observer) -> Steps:
     """Store what a POST brings. Raises a Refusal or a Fault for what is not stored."""
     principal, body = yield from _who_and_what(plan, request)
+    if plan.channel.unread:
+        return (yield from _let_in(plan, request, principal, body, observer))
     if plan.channel.many:
         return (yield from accept_many(plan, Envelope.of(plan, request, principal), body, observer))
     item = load(body)
     message = judge(plan, Envelope.of(plan, request, principal), item)
     (outcome,) = yield kept(plan.channel, [message])
     return _answer_one(plan.channel, message, outcome, observer)
+
+
+def _let_in(plan: Plan, request: Request, principal: str, body: bytes, observer: Observer) -> Steps:
+    """Store a body unread, under an id of ours: gate/work.py looks at it later."""
+    scope = principal if plan.per_principal else ""
+    id_ = plan.new_id()
+    arrived = Message(
+        plan.channel.name, scope, id_, body, request.received_ms, principal, id_, request.traceparent, UNREAD, None
+    )
+    (outcome,) = yield Commit([arrived], whole=False)
+    if outcome.kind != "stored":
+        raise _refusal(outcome)
+    observer.told(Accepted(plan.channel.name, 1, 0))
+    return Reply(plan.channel.taken, {"id": id_})
 
 
 def _admit(channel: Channel) -> Generator[Effect, Any, None]:

@@ -42,6 +42,10 @@ class Gate:
         self.observer = observer
         self._plans = {channel.path: plan_for(channel, settings, clock, new_id, verifier) for channel in app.channels}
 
+    def plan_of(self, channel: Channel) -> Plan:
+        """What was worked out for a channel of the app."""
+        return self._plans[channel.path]
+
     def answer(self, request: Request) -> Steps:
         """Answer a request. Every error becomes a reply; nothing of its text but what `errors` holds gets out."""
         plan, key = self._route(request.path)

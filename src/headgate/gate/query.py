@@ -12,11 +12,11 @@ from urllib.parse import parse_qsl, unquote
 from headgate import limits
 from headgate.clock import isoformat
 from headgate.engine import Page
-from headgate.errors import FieldFault, Invalid, NotFound
+from headgate.errors import FieldFault, Invalid, Malformed, NotFound
 from headgate.gate.effects import Effect, Find, Get
 from headgate.gate.plan import Plan
 from headgate.http import Reply, Request
-from headgate.message import Message
+from headgate.message import Message, load
 
 _PAGE_DEFAULT = 10
 _NO_MESSAGE = "There is no message with this key."
@@ -34,7 +34,7 @@ def read_one(plan: Plan, request: Request, encoded_key: str) -> Steps:
     message = yield Get(plan.channel.name, principal if plan.per_principal else "", key)
     if message is None:
         raise NotFound(_NO_MESSAGE)
-    return Reply(200, shown(message))
+    return Reply(200, shown(message, unread=plan.channel.unread))
 
 
 def read_many(plan: Plan, request: Request) -> Steps:
@@ -48,20 +48,30 @@ def read_many(plan: Plan, request: Request) -> Steps:
         )
     except ValueError:
         raise _bad_cursor() from None
-    items = b",".join(shown(message) for message in page.messages)
+    items = b",".join(shown(message, unread=plan.channel.unread) for message in page.messages)
     following = None if page.next is None else _sealed(field, value, page.next)
     return Reply(200, b'{"items":[%b],"cursor":%b}' % (items, json.dumps(following).encode()))
 
 
-def shown(message: Message) -> bytes:
-    """A message as a reader gets it: the body's bytes stand in it as they came."""
+def shown(message: Message, *, unread: bool = False) -> bytes:
+    """A message as a reader gets it: the body's bytes stand in it as they came. On a channel that lets them in unread
+    the body may be anything; what is no JSON is shown as text."""
     return b'{"key":%b,"status":"%b","received_at":"%b","body":%b,"error":%b}' % (
         json.dumps(message.key, ensure_ascii=False).encode(),
         message.status.encode(),
         isoformat(message.received_ms).encode(),
-        message.body,
+        body_as_json(message.body) if unread else message.body,
         json.dumps(message.error, ensure_ascii=False).encode(),
     )
+
+
+def body_as_json(body: bytes) -> bytes:
+    """The body itself, or, where it is no JSON, its text as a JSON string."""
+    try:
+        load(body)
+    except Malformed:
+        return json.dumps(body.decode("utf-8", "backslashreplace")).encode()
+    return body
 
 
 def _asked(plan: Plan, query: str) -> tuple[str, str, int, str | None]:

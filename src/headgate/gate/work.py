@@ -1,16 +1,22 @@
 """What becomes of a message behind the gate: one attempt, from its lease to what is written down about it.
 
-lease ──▶ attempts used up? ───────────────────────────────────────▶ failed
-      ──▶ Handle ──▶ done ─────────────────────────────────────────▶ processed
-                 ──▶ it cannot ever work (Permanent, Failed, unfit) ▶ failed
-                 ──▶ anything else ──▶ attempts left? ── yes ──────▶ accepted, due after the backoff
-                                                     └── no ───────▶ failed
+    lease ──▶ attempts used up? ──────────────────────────────────────────▶ failed
+          ──▶ Handle ──▶ done ────────────────────────────────────────────▶ processed
+                     ──▶ it cannot ever work (Permanent, Failed, unfit) ──▶ failed
+                     ──▶ anything else ──▶ attempts left? ── yes ─────────▶ accepted, due after the backoff
+                                                         └── no ──────────▶ failed
+
+What was let in unread is looked at first:
+
+    lease ──▶ judge ──▶ good ──▶ Promote ──▶ new, or the same as before ──▶ accepted, under its own key
+                                         └── another body has the key ────▶ rejected
+                    └── bad ──────────────────────────────────────────────▶ rejected
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
 from typing import Any, NamedTuple
@@ -20,10 +26,14 @@ from headgate.clock import Clock
 from headgate.declare.channel import Channel
 from headgate.declare.delivery import Queued
 from headgate.engine import Lease, Settlement
-from headgate.events import Worked
-from headgate.gate.handle import Report
-from headgate.gate.observe import Observer
-from headgate.message import Message, Moment
+from headgate.errors import Conflict, FieldFault, Refusal
+from headgate.events import Accepted, Worked
+from headgate.gate.handle import BROKE, Report
+from headgate.gate.judge import Envelope, judge
+from headgate.gate.observe import Observer, site
+from headgate.gate.plan import Plan
+from headgate.http import Request
+from headgate.message import Message, Moment, load
 
 _DAY_MS = 86_400_000
 _SLACK_S = 30.0
@@ -36,6 +46,14 @@ class Handle(NamedTuple):
     lease: Lease
 
 
+class Promote(NamedTuple):
+    """What was let in unread is `message`: store it under its key, in the place of the row that it came in as. Answer:
+    the kind of an Outcome, or `late`."""
+
+    lease: Lease
+    message: Message
+
+
 class Settle(NamedTuple):
     """Answer: whether it was written down; see `Queue.settle`."""
 
@@ -43,18 +61,24 @@ class Settle(NamedTuple):
     settlement: Settlement
 
 
-Steps = Generator[Handle | Settle, Any, None]
+Effect = Handle | Promote | Settle
+Steps = Generator[Effect, Any, None]
 
 
 @dataclass(frozen=True)
 class Work:
     """What every attempt of one channel needs."""
 
-    channel: Channel
+    plan: Plan
     delivery: Queued
     clock: Clock
     observer: Observer
     dice: Random = field(default_factory=Random)
+
+    @property
+    def channel(self) -> Channel:
+        """Whose messages they are."""
+        return self.plan.channel
 
     @property
     def lease_ms(self) -> int:
@@ -71,6 +95,43 @@ class Work:
         else:
             report: Report = yield Handle(lease)
             settlement, where = self._judged(lease.message, report), report.where
+        yield from self._end(lease, settlement, where)
+
+    def look(self, lease: Lease) -> Steps:
+        """The first look at a message that was let in unread. It changes no row but its own, unless it is good and
+        nobody has its key: then it becomes a message like all others, and waits for its first attempt."""
+        try:
+            message = self._read(lease.message)
+            outcome = yield Promote(lease, message)
+        except Refusal as error:
+            yield from self._end(lease, self._rejected(lease.message, error))
+            return
+        except Exception as error:  # noqa: BLE001 - a validator of the user's
+            report = Report("retry", detail=BROKE, kind=type(error).__name__, where=site(error))
+            yield from self._end(lease, self._judged(lease.message, report), report.where)
+            return
+        match outcome:
+            case "replayed":
+                self.observer.told(Accepted(self.channel.name, 0, 1))
+            case "conflict":
+                taken = Conflict(f"Another message holds the key {message.key}; it stands unchanged.")
+                yield from self._end(lease, self._rejected(lease.message, taken))
+            case "unavailable":
+                yield from self._end(lease, self._judged(lease.message, Report("retry", detail=BROKE, kind="Store")))
+
+    def _read(self, arrived: Message) -> Message:
+        """Raises what senders of other channels are refused with."""
+        request = Request("POST", self.channel.path, "", {}, arrived.request_id, arrived.received_ms)
+        plan = replace(self.plan, new_id=lambda: arrived.key)
+        return judge(plan, Envelope.of(plan, request, arrived.principal), load(arrived.body))
+
+    def _rejected(self, message: Message, error: Refusal) -> Settlement:
+        first = error.faults[0] if error.faults else FieldFault("", "", error.reason)
+        at = f"{first.pointer}: " if first.pointer else ""
+        detail = f"{error.detail} {at}{first.detail}".strip() if first.detail not in error.detail else error.detail
+        return self._settled(message, "rejected", Report("failed", 0, detail, first.type, first.pointer))
+
+    def _end(self, lease: Lease, settlement: Settlement, where: str = "") -> Steps:
         written: bool = yield Settle(lease, settlement)
         end, request_id = settlement.moments[-1], lease.message.request_id
         self.observer.told(

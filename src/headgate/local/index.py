@@ -19,7 +19,7 @@ from headgate.local.claims import Claims
 from headgate.local.journal import Journal
 from headgate.local.schema import open_reading
 from headgate.local.writer import ITS_OWN, Change, Job, Writer
-from headgate.message import Message, digest
+from headgate.message import UNREAD, Message, digest
 
 _COLUMNS = "seq, channel, scope, key, body, received_ms, principal, request_id, traceparent, status, expires_ms, error"
 _WITHOUT_BODY = _COLUMNS.replace("body", "x''")
@@ -197,7 +197,7 @@ class LocalIndex(Index):
         else:
             results = [[_STORED] * len(batch.messages) for batch in batches]
         append(connection, self._channels, new.values(), self._last_seq + 1)
-        if any(batch.messages and batch.messages[0].status == "accepted" for batch in batches):
+        if any(batch.messages and batch.messages[0].status != "processed" for batch in batches):
             self._enqueue(connection, new.values())
         self._fresh.update(zip(new, range(self._last_seq + 1, self._last_seq + 1 + len(new)), strict=True))
         self._last_seq += len(new)
@@ -264,8 +264,11 @@ class LocalIndex(Index):
         """Those of them that are to be worked off; in the same write, so that a row and its entry are there or not."""
         rows: dict[int, list[tuple[int, str]]] = {}
         for seq, message in enumerate(messages, self._last_seq + 1):
-            if message.status == "accepted":
-                rows.setdefault(self._channels[message.channel], []).append((seq, message.order))
+            channel = self._channels[message.channel]
+            if message.status == "rejected":
+                self._journal.add_dead(connection, seq, channel, message)
+            elif message.status != "processed":
+                rows.setdefault(channel, []).append((seq, message.order))
         for channel, some in rows.items():
             self._journal.add(connection, channel, some)
 
@@ -275,7 +278,7 @@ class LocalIndex(Index):
         for twin in twins:
             connection.execute("DELETE FROM message WHERE seq = ?", (twin.seq,))
             connection.execute("DELETE FROM field WHERE seq = ?", (twin.seq,))
-            if twin.message.status == "accepted":
+            if twin.message.status != "processed":
                 self._journal.remove(connection, twin.seq)
         released = {self._mark(twin.message): twin.seq for twin in twins}
         self._claims.release(connection, released)
@@ -324,6 +327,30 @@ class LocalIndex(Index):
             asked = f"SELECT seq, length(body) FROM message WHERE seq IN ({','.join('?' * len(part))})"
             sizes.update(connection.execute(asked, part))
         return [seq for _, seq in _while_below(most_bytes, ((sizes.get(seq, 0), seq) for seq in seqs))]
+
+    def are_unread(self, connection: sqlite3.Connection, seqs: Sequence[int]) -> set[int]:
+        """Those of some rows whose messages nobody has looked at."""
+        found: set[int] = set()
+        for at in range(0, len(seqs), _ROWS_READ):
+            part = seqs[at : at + _ROWS_READ]
+            asked = f"SELECT seq FROM message WHERE status = '{UNREAD}' AND seq IN ({','.join('?' * len(part))})"
+            found.update(seq for (seq,) in connection.execute(asked, part))
+        return found
+
+    def look_at(self, connection: sqlite3.Connection, seq: int, fields: Iterable[tuple[str, str]]) -> None:
+        """A message that was unread is one like all others."""
+        connection.execute("UPDATE message SET status = 'accepted' WHERE seq = ?", (seq,))
+        self.refile(connection, seq, fields)
+
+    def store(self, connection: sqlite3.Connection, message: Message) -> Outcome:
+        """`commit` of one message, inside a transaction."""
+        return self._store_alone(connection, Batch([message], whole=False))[0]
+
+    def remove(self, connection: sqlite3.Connection, seq: int) -> None:
+        """Remove a row, inside a transaction."""
+        row = connection.execute(f"SELECT {_WITHOUT_BODY} FROM message WHERE seq = ?", (seq,)).fetchone()
+        if row is not None:
+            self._remove(connection, [Twin(seq, self._message(row))])
 
     def expire(self, connection: sqlite3.Connection, seq: int, at_ms: int | None) -> None:
         """Let a message end then, or never."""
@@ -393,7 +420,7 @@ class LocalIndex(Index):
 
     def _told(self, reader: sqlite3.Connection, seq: int, message: Message) -> Message:
         """The message as it is now: how far it is, and whether it was edited, the journal says."""
-        entry = self._journal.entry(reader, seq) if message.status == "accepted" else None
+        entry = None if message.status == "processed" else self._journal.entry(reader, seq)
         return message if entry is None else entry.told(message)
 
     def _find(

@@ -130,6 +130,13 @@ class Journal:
             connection.execute(f"INSERT INTO work (seq, channel, status, attempts, due_ms, line) VALUES {places}", part)
         self._change[channel] += len(rows)
 
+    def add_dead(self, connection: sqlite3.Connection, seq: int, channel: int, message: Message) -> None:
+        """A message that is a dead letter from the start."""
+        connection.execute(
+            "INSERT INTO work (seq, channel, status, attempts, error, timeline) VALUES (?, ?, ?, ?, ?, ?)",
+            (seq, channel, message.status, message.attempts, message.error, encoded(message.timeline)),
+        )
+
     def entry(self, connection: sqlite3.Connection, seq: int) -> Entry | None:
         """One row."""
         row = connection.execute(f"SELECT {_COLUMNS} FROM work WHERE seq = ?", (seq,)).fetchone()

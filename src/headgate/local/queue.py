@@ -21,11 +21,13 @@ from headgate.engine import (
     Settlement,
     lengthened,
 )
+from headgate.gate.work import Promote, Settle
 from headgate.local.index import LocalIndex, position
 from headgate.local.journal import Entry, Journal, encoded
 from headgate.local.writer import Writer
-from headgate.message import Moment
+from headgate.message import Message, Moment
 
+_UNREAD = ".unread"
 _CLAIM_BYTES = 16 * 1024 * 1024  # of bodies in memory at a time
 
 
@@ -91,15 +93,31 @@ class LocalQueue(Queue):
         return self.turn_over((), channel, limit, lease_ms)[1]
 
     def turn_over(
-        self, settled: Sequence[tuple[Lease, Settlement]], channel: str, limit: int, lease_ms: int
-    ) -> tuple[list[bool], list[Lease]]:
-        """`settle` some leases and `claim` others, by one durable write. Raises Unavailable; both may be repeated."""
+        self, done: Sequence[Promote | Settle], channel: str, limit: int, lease_ms: int
+    ) -> tuple[list[bool | str], list[Lease]]:
+        """`settle` and `promote` some leases and `claim` others, by one durable write. Raises Unavailable; all of it
+        may be repeated."""
 
-        def turn_over(connection: sqlite3.Connection) -> tuple[list[bool], list[Lease]]:
-            done = [self._settle(connection, lease, settlement) for lease, settlement in settled]
-            return done, self._claim(connection, channel, limit, lease_ms) if limit > 0 else []
+        def turn_over(connection: sqlite3.Connection) -> tuple[list[bool | str], list[Lease]]:
+            answers: list[bool | str] = []
+            for effect in done:
+                match effect:
+                    case Settle(lease, settlement):
+                        answers.append(self._settle(connection, lease, settlement))
+                    case Promote(lease, message):
+                        answers.append(self._promote(connection, lease, message))
+            return answers, self._claim(connection, channel, limit, lease_ms) if limit > 0 else []
 
         return self._writer.change(turn_over)  # type: ignore[no-any-return]
+
+    def promote(self, lease: Lease, message: Message) -> str:
+        """Turn a message that was let in unread into one like all others, `message`, under the key that is its own;
+        what came of it, as `Index.commit` says it, or `late`. With `conflict` it is still leased."""
+        return str(self._writer.change(lambda connection: self._promote(connection, lease, message)))
+
+    def is_unread(self, lease: Lease) -> bool:
+        """Whether nobody has looked at a message yet."""
+        return lease.token.endswith(_UNREAD)
 
     def idle_ms(self, channel: str) -> int | None:
         """How long until a message is due, 0 where one is; None where none will be, as things are."""
@@ -136,15 +154,48 @@ class LocalQueue(Queue):
         token = secrets.token_hex(8)
         self._journal.take(connection, seqs, token, self._journal.now_ms() + lease_ms)
         until_ms = self._clock.now_ms() + lease_ms
+        unread = self._index.are_unread(connection, seqs)
         leases = []
         for seq, message in zip(seqs, self._index.at(connection, seqs), strict=True):
-            leases.append(Lease(message._replace(deadline_ms=until_ms), f"{token}.{seq}", until_ms))
+            mark = _UNREAD if seq in unread else ""
+            leases.append(Lease(message._replace(deadline_ms=until_ms), f"{token}.{seq}{mark}", until_ms))
         return leases
 
+    def _mine(self, connection: sqlite3.Connection, lease: Lease) -> Entry | None:
+        """The row of a lease; None where the lease is not the row's any more."""
+        token, seq = lease.token.removesuffix(_UNREAD).split(".")
+        entry = self._journal.entry(connection, int(seq))
+        return entry if entry is not None and entry.token == token and entry.status == "processing" else None
+
+    def _promote(self, connection: sqlite3.Connection, lease: Lease, message: Message) -> str:
+        old = self._mine(connection, lease)
+        if old is None:
+            return "late"
+        if (message.scope, message.key) == (lease.message.scope, lease.message.key):
+            self._index.look_at(connection, old.seq, message.fields)
+            waiting = old._replace(attempts=0, token=None, line=message.order or None)
+            self._journal.put(connection, old, waiting._replace(due_ms=self._journal.turn(connection, waiting)))
+            return "stored"
+        kind = self._index.store(connection, message).kind
+        if kind in ("stored", "replayed"):
+            self._leave(connection, old, lease, message)
+        return kind
+
+    def _leave(self, connection: sqlite3.Connection, old: Entry, lease: Lease, message: Message) -> None:
+        """The row under the sender's id has done its service; one with a history stays, as a record of it."""
+        if not lease.message.timeline:
+            self._index.remove(connection, old.seq)
+            return
+        moved = Moment(self._clock.now_ms(), "processed", detail=f"It goes on under the key {message.key}.")
+        self._journal.put(
+            connection,
+            old,
+            old._replace(status="processed", due_ms=None, token=None, timeline=_lengthened(old, (moved,))),
+        )
+
     def _settle(self, connection: sqlite3.Connection, lease: Lease, settlement: Settlement) -> bool:
-        token, _, seq = lease.token.partition(".")
-        old = self._journal.entry(connection, int(seq))
-        if old is None or old.token != token or old.status != "processing":
+        old = self._mine(connection, lease)
+        if old is None:
             return False
         final = settlement.status != "accepted"
         new = old._replace(

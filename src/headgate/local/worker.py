@@ -21,15 +21,16 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from headgate import limits
-from headgate.clock import SystemClock
+from headgate.clock import Clock, SystemClock
 from headgate.declare.app import App
 from headgate.declare.channel import Channel
 from headgate.declare.settings import Secret
 from headgate.engine import Lease, Settlement
 from headgate.errors import Unavailable
+from headgate.gate.answer import Gate
 from headgate.gate.handle import BROKE, Report
-from headgate.gate.observe import Observer, site
-from headgate.gate.work import Attempt, Handle, Settle, Steps, Work, in_groups
+from headgate.gate.observe import site
+from headgate.gate.work import Attempt, Effect, Handle, Promote, Settle, Steps, Work, in_groups
 from headgate.local.frames import READ_BYTES, Unframing, encoded_groups, framed, reports_of
 from headgate.local.hand import Orders
 from headgate.local.queue import LocalQueue
@@ -193,7 +194,7 @@ class Crew:
         self._needs = work.channel.needs
         self._clock = SystemClock()  # of the processes, which know no other
         self._hands: list[Hand] = []
-        self._settling: list[tuple[Lease, Settlement, Steps | None]] = []
+        self._done: list[tuple[Promote | Settle, Steps | None]] = []
         self._failures = 0
         self._start_at_s = 0.0
         self._drain_s = 0.0
@@ -241,7 +242,7 @@ class Crew:
         due_ms = self._queue.idle_ms(self._work.channel.name)
         self._staff(is_due=due_ms == 0)
         room = self._room() if due_ms == 0 else 0
-        if room or self._settling:
+        if room or self._done:
             self._turn_over(room)
         else:
             self._wait(self._patience_s(due_ms))
@@ -255,12 +256,12 @@ class Crew:
         while any(hand.groups for hand in self._hands) and self._clock.elapsed_s() < until_s:
             self._wait(min(self._patience_s(None) or _PAUSE_S, _PAUSE_S))
             self._listen()
-            if self._settling:
+            if self._done:
                 self._turn_over(0)
         for hand in self._hands:
             self._give_back([attempt for group in hand.groups for attempt in group])
             hand.groups.clear()
-        if self._settling and self._drain_s:
+        if self._done and self._drain_s:
             self._turn_over(0)
 
     def _patience_s(self, due_ms: int | None) -> float | None:
@@ -292,18 +293,18 @@ class Crew:
         return sum(max(0, hand.room(now_s)) for hand in self._hands) * self._needs.batch
 
     def _turn_over(self, room: int) -> None:
-        settling, self._settling = self._settling, []
-        pairs = [(lease, settlement) for lease, settlement, _ in settling]
+        done, self._done = self._done, []
+        effects = [effect for effect, _ in done]
         try:
-            written, leases = self._queue.turn_over(pairs, self._work.channel.name, room, self._work.lease_ms)
+            answers, leases = self._queue.turn_over(effects, self._work.channel.name, room, self._work.lease_ms)
         except Unavailable:
-            self._settling = settling  # the disk is full, or slow: again, until it is written
+            self._done = done  # the disk is full, or slow: again, until it is written
             self._wait(_PAUSE_S)
             return
-        for (lease, _, steps), done in zip(settling, written, strict=True):
+        for (effect, steps), answer in zip(done, answers, strict=True):
             if steps is not None:
-                self._step(Attempt(lease, steps), done)
-        begun = [Attempt(lease, self._work.attempt(lease)) for lease in leases]
+                self._step(Attempt(effect.lease, steps), answer)
+        begun = [Attempt(lease, self._steps(lease)) for lease in leases]
         to_handle = [attempt for attempt in begun if self._step(attempt, None)]
         self._hand_out(to_handle)
 
@@ -312,9 +313,12 @@ class Crew:
         match next(attempt.steps, None) if answer is None else _sent(attempt.steps, answer):
             case Handle():
                 return True
-            case Settle(_, settlement):
-                self._settling.append((attempt.lease, settlement, attempt.steps))
+            case Promote() | Settle() as effect:
+                self._done.append((effect, attempt.steps))
         return False
+
+    def _steps(self, lease: Lease) -> Steps:
+        return self._work.look(lease) if self._queue.is_unread(lease) else self._work.attempt(lease)
 
     def _hand_out(self, attempts: list[Attempt]) -> None:
         """Even shares, so that no hand is idle while another has work ahead."""
@@ -333,7 +337,7 @@ class Crew:
     def _give_back(self, attempts: Sequence[Attempt]) -> None:
         for attempt in attempts:
             attempt.steps.close()
-            self._settling.append((attempt.lease, Settlement("accepted", uncounted=True), None))
+            self._done.append((Settle(attempt.lease, Settlement("accepted", uncounted=True)), None))
 
     # ------------------------------------------------------------------------------------------------------- the hands
 
@@ -406,7 +410,7 @@ class Crew:
             self._selector.register(hand.output, selectors.EVENT_READ, hand)
 
 
-def _sent(steps: Steps, answer: Any) -> Handle | Settle | None:
+def _sent(steps: Steps, answer: Any) -> Effect | None:
     try:
         return steps.send(answer)
     except StopIteration:
@@ -417,13 +421,12 @@ class Workers:
     """A crew for each queue of an app. `target` is where hands load the app from."""
 
     def __init__(
-        self, app: App, target: str, queue: LocalQueue, settings: Mapping[str, str], observer: Observer
+        self, app: App, target: str, queue: LocalQueue, gate: Gate, settings: Mapping[str, str], clock: Clock
     ) -> None:
         self._queue = queue
-        clock = SystemClock()
         self._crews = {
             channel.name: Crew(
-                Work(channel, channel.queue, clock, observer),
+                Work(gate.plan_of(channel), channel.queue, clock, gate.observer),
                 queue,
                 Orders(target, channel.name, -1, channel.needs.memory_mb),
                 _environ(app, channel, settings),

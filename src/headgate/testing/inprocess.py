@@ -18,9 +18,10 @@ from headgate.clock import ManualClock
 from headgate.declare.app import App
 from headgate.declare.auth import ApiKey, Iam
 from headgate.declare.channel import Channel
+from headgate.engine import Lease
 from headgate.gate.handle import Handling
 from headgate.gate.verify import new_api_key
-from headgate.gate.work import Attempt, Handle, Settle, Steps, Work, in_groups
+from headgate.gate.work import Attempt, Effect, Handle, Promote, Settle, Steps, Work, in_groups
 from headgate.local.engine import LocalEngine
 from headgate.local.keys import new_iam_key
 from headgate.local.server import Server
@@ -56,8 +57,9 @@ class AppUnderTest:
             self._engine = LocalEngine(state.store, channels, self.clock, dice=dice, logs=logs_of(app))
             up.callback(self._engine.close)
             self._server = Server(app, self._engine, settings, self.clock)
+            gate = self._server.driver.gate
             self._works = [
-                Work(channel, channel.queue, self.clock, self._server.observer)
+                Work(gate.plan_of(channel), channel.queue, self.clock, gate.observer)
                 for channel in app.channels
                 if channel.queue is not None
             ]
@@ -119,7 +121,7 @@ class AppUnderTest:
     def _work_off(self, work: Work) -> int:
         """Make one attempt at each message of a channel that is due, if there are not too many; how many it were."""
         leases = self._engine.queue.claim(work.channel.name, _PAGE, work.lease_ms)
-        attempts = [Attempt(lease, work.attempt(lease)) for lease in leases]
+        attempts = [Attempt(lease, self._steps(work, lease)) for lease in leases]
         to_handle = [attempt for attempt in attempts if not self._settled(next(attempt.steps), attempt.steps)]
         if to_handle:
             handling = Handling(work.channel, self.clock)
@@ -130,15 +132,20 @@ class AppUnderTest:
             handling.close()
         return len(leases)
 
-    def _settled(self, effect: Handle | Settle, steps: Steps) -> bool:
-        """Carry out a Settle; False where the handler is to try first."""
-        match effect:
-            case Handle():
-                return False
-            case Settle(lease, settlement):
-                written = self._engine.queue.settle(lease, settlement)
-                with suppress(StopIteration):
-                    steps.send(written)
+    def _steps(self, work: Work, lease: Lease) -> Steps:
+        return work.look(lease) if self._engine.queue.is_unread(lease) else work.attempt(lease)
+
+    def _settled(self, effect: Effect, steps: Steps) -> bool:
+        """Carry out what is to be written; False where the handler is to try first."""
+        with suppress(StopIteration):
+            while True:
+                match effect:
+                    case Handle():
+                        return False
+                    case Settle(lease, settlement):
+                        effect = steps.send(self._engine.queue.settle(lease, settlement))
+                    case Promote(lease, message):
+                        effect = steps.send(self._engine.queue.promote(lease, message))
         return True
 
     def close(self) -> None:

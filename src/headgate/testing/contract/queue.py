@@ -300,6 +300,18 @@ class QueueCases:
         with pytest.raises(ValueError):  # noqa: PT011 - the text is up to the engine
             engine.queue.dead("orders", 3, "x")
 
+    def test_a_message_may_be_a_dead_letter_from_the_start(self, engine: EngineUnderTest) -> None:
+        told = moment(engine, "rejected", detail="It is no JSON.", kind="malformed")
+        rejected = queued("1")._replace(status="rejected", body=b"\xff", error="It is no JSON.", timeline=(told,))
+        store(engine, rejected)
+        (found,) = engine.queue.dead("orders", 10, None).messages
+        assert (found.status, found.body, found.error, found.timeline) == (
+            "rejected", b"\xff", "It is no JSON.", (told,)
+        )  # fmt: skip
+        assert engine.queue.begin("orders", "", "1", LEASE_MS) is None
+        assert engine.queue.alter("orders", "", "1", Redriven(moment(engine, "redriven")))
+        assert begun(engine).message.body == b"\xff"
+
     def test_a_redriven_message_starts_anew_under_its_key(self, engine: EngineUnderTest) -> None:
         store(engine, queued("1"))
         bury(engine)
