@@ -22,7 +22,7 @@ from headgate.errors import (
 )
 from headgate.events import Accepted
 from headgate.gate.batch import accept_many
-from headgate.gate.effects import Admit, Backlog, Effect, ReadBody, kept
+from headgate.gate.effects import Admit, Backlog, Commit, Effect, ReadBody, kept
 from headgate.gate.judge import Envelope, judge
 from headgate.gate.observe import Observer, contained
 from headgate.gate.plan import Plan
