@@ -74,4 +74,13 @@ def _first(problem: Problem) -> str:
 
 
 app = App("message")
-app.channel("/message", Note, key="messageUUID", auth=Public(), read=True, accepted=stored, problem=told)
+app.channel(
+    "/message",
+    Note,
+    key="messageUUID",
+    attributes=["messageText", "messageDatetime"],  # of the item in DynamoDB, as published
+    auth=Public(),
+    read=True,
+    accepted=stored,
+    problem=told,
+)
