@@ -4,6 +4,7 @@ HeadgateError
 ├── DeclarationError        the app says something that cannot be done      exit 2
 ├── Misuse                  a command cannot do what was asked              exit 2
 │   └── NotRun              a workflow cannot be started, stopped, redriven exit 2
+├── NotDone                 AWS, or a tool, did not do what was asked       exit 1
 ├── Refusal                 turned away at the gate                         4xx
 │   ├── MalformedHttp       the request is not HTTP as we read it           400
 │   ├── Malformed           the body is not the JSON we accept              400
@@ -74,6 +75,10 @@ class NotRun(Misuse):
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
+
+
+class NotDone(HeadgateError):
+    """AWS, or a tool that a command needs, did not do what it was asked; the text says why."""
 
 
 class Answerable(HeadgateError):

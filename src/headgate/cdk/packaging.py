@@ -60,7 +60,7 @@ class Target(NamedTuple):
 def layer(project: Path, target: Target) -> Path:
     """The zip of all dependencies, `python/...`: the project's, ours, and the part of headgate that runs in Lambda.
 
-    `.pyc` files are in it where a Python of that version is on this machine (see `has_bytecode`). Raises Misuse where
+    `.pyc` files are in it where a Python of that version is on this machine. Raises Misuse where
     a dependency cannot be had for the target, or where all together are more than Lambda unpacks.
     """
     zip_ = _dependencies(project, target)
@@ -106,11 +106,6 @@ def dockerfile(target: Target) -> str:
         "COPY layer/python/ ${LAMBDA_TASK_ROOT}/\n"
         "COPY code/ ${LAMBDA_TASK_ROOT}/\n"
     )
-
-
-def has_bytecode(target: Target) -> bool:
-    """Whether what is made for that target has `.pyc` files: without them a cold start compiles first."""
-    return python_at_hand(target.minor) is not None
 
 
 def cache_folder() -> Path:

@@ -17,12 +17,17 @@ _ENDED = re.compile(r"(.*): Subprocess exited with error (\d+)")
 
 _VERBS = {"CREATE_COMPLETE": "created", "UPDATE_COMPLETE": "changed", "DELETE_COMPLETE": "removed"}
 _NOT_THE_CAUSE = re.compile(r"cancelled|The following resource\(s\) failed", re.IGNORECASE)
+_UNDER_WAY = {"CREATE_IN_PROGRESS": "creating", "UPDATE_IN_PROGRESS": "changing", "DELETE_IN_PROGRESS": "removing"}
 _UNTOLD = {"AWS::CDK::Metadata", "AWS::CloudFormation::Stack"}
 _NOISE = (
     "✨", "✅", "❌", "Need to perform AWS calls", "current credentials could not", "NOTICES", "Source Location",
     "Hold on while we create a read-only change set", "start: ", "success: ", "(node:", "Unknown option", "Outputs:",
+    "Successfully synthesized", "Supply a stack id",
 )  # fmt: skip
 _FLAGS = re.compile(r"\d+ feature flags are not configured")
+
+
+def _nobody(_: str) -> None: ...
 
 
 class Event(NamedTuple):
@@ -43,10 +48,11 @@ class Event(NamedTuple):
 
 
 class Progress:
-    """Hears the lines of the CDK CLI, and says what has happened."""
+    """Hears the lines of the CDK CLI: says what has happened, and hints at what is under way."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None] = _nobody, hint: Callable[[str], None] = _nobody) -> None:
         self._say = say
+        self._hint = hint
         self._failed: list[Event] = []
         self._lines: list[str] = []
         self._told: set[tuple[str, str, str]] = set()
@@ -63,6 +69,8 @@ class Progress:
             self._failed.append(event)
         elif event.status in _VERBS and event.kind not in _UNTOLD:
             self._tell(event)
+        elif event.status in _UNDER_WAY and event.kind not in _UNTOLD and not self._is_told(event):
+            self._hint(f"{_UNDER_WAY[event.status]}  {event.what} ...")
 
     @property
     def reason(self) -> str:
@@ -75,6 +83,16 @@ class Progress:
         told = causes or self._lines[-1:] or ["The CDK CLI does not say why."]
         return _in_our_words(told[0])
 
+    @property
+    def has_cause(self) -> bool:
+        """Whether something went wrong that there is a reason for."""
+        return bool(self._failed) or any(line.startswith("‣ ") for line in self._lines)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What else was said."""
+        return self._lines
+
     def _keep(self, line: str) -> None:
         if ended := _ENDED.fullmatch(line):
             self.code = int(ended[2])
@@ -83,10 +101,12 @@ class Progress:
 
     def _tell(self, event: Event) -> None:
         # CloudFormation says some things more than once.
-        once = (event.stack, event.name, event.status)
-        if once not in self._told:
-            self._told.add(once)
+        if not self._is_told(event):
+            self._told.add((event.stack, event.name, event.status.partition("_")[0]))
             self._say(f"{event.stack}  {event.place:>7}  {_VERBS[event.status]}  {event.what}")
+
+    def _is_told(self, event: Event) -> bool:
+        return (event.stack, event.name, event.status.partition("_")[0]) in self._told
 
 
 def event_in(line: str) -> Event | None:

@@ -59,6 +59,12 @@ def size_of(zip_: Path) -> Size:
         return Size(zip_.stat().st_size, sum(entry.file_size for entry in archive.infolist()))
 
 
+def has_bytecode(zip_: Path) -> bool:
+    """Whether there are `.pyc` files in it: without them a cold start compiles first."""
+    with zipfile.ZipFile(zip_) as archive:
+        return any(name.endswith(".pyc") for name in archive.namelist())
+
+
 def heaviest(zip_: Path, most: int = 3) -> list[tuple[str, int]]:
     """What takes most of a layer: packages and their unpacked bytes, the largest first."""
     weights: dict[str, int] = {}

@@ -37,6 +37,12 @@ COMMANDS = {
     "stream": Entry("stream", "Read the records of a stream."),
     "backup": Entry("backup", "Copy the store into a file, also while serving."),
     "restore": Entry("restore", "Put a backup in the place of the store."),
+    "synth": Entry("synth", "Write the app's CloudFormation templates."),
+    "diff": Entry("diff", "Say what a deployment would change."),
+    "deploy": Entry("deploy", "Deploy the app to your AWS account."),
+    "destroy": Entry("destroy", "Remove the deployed app; says first what will be lost."),
+    "outputs": Entry("outputs", "Say where the deployed app is."),
+    "doctor": Entry("doctor", "Say whether this machine, and your AWS account, can deploy."),
 }
 
 

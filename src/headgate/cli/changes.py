@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
+from headgate.cli.deployed import Deployed
 from headgate.cli.place import Place
 from headgate.clock import SystemClock
 from headgate.errors import Misuse, Unavailable
@@ -47,6 +48,8 @@ class ElsewhereError(Exception):
 
 def change(place: Place, what: Callable[[Changes], Answer]) -> Answer:
     """Carry out one change. While holders come and go, as on a reload under dev, it is tried again for a while."""
+    if place.stage is not None:
+        return what(InStage(place.deployed))
     for _ in range(_TRIES):
         holder = place.state.holder()
         if holder is None:
@@ -135,6 +138,30 @@ class Beside(Changes):
             raise Unavailable(f"The server at {self._holder.url} does not answer ({error.reason}).") from None
         except (HTTPException, OSError) as error:
             raise Unavailable(f"The server at {self._holder.url} broke off ({type(error).__name__}).") from None
+
+
+class InStage(Changes):
+    """In the deployed app, with the credentials of whoever asks."""
+
+    def __init__(self, deployed: Deployed) -> None:
+        self._deployed = deployed
+
+    def create_key(self, channel: str, name: str) -> str:
+        key, row = new_api_key(channel, name, SystemClock().now_ms())
+        with self._deployed.keys() as keys:
+            keys.add_api_key(row)
+        return key
+
+    def create_iam_key(self, channel: str, name: str, session_s: int) -> IamKeyRow:  # noqa: ARG002
+        raise Misuse("A deployed app takes the access keys of your AWS account: make one there, in IAM.")
+
+    def revoke_key(self, id: str) -> bool:
+        with self._deployed.keys() as keys:
+            return keys.remove_api_key(id)
+
+    def delete_message(self, channel: str, scope: str, key: str) -> bool:
+        with self._deployed.index() as index:
+            return index.delete(channel, scope, key)
 
 
 def _refused(error: HTTPError) -> None:

@@ -10,18 +10,20 @@ from pathlib import Path
 
 import click
 
+from headgate.cdk.toolkit import pinned
 from headgate.errors import Misuse
 
 TEMPLATES = ("minimal", "webhook", "batch")
 _COMMON = "common"
 _NAME = "PROJECT"  # stands in the templates for the project's name
+_CDK = "AWS_CDK"  # and this for the version of the CDK CLI
 
 
 @click.command
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--template", type=click.Choice(TEMPLATES), default="minimal", show_default=True)
 def init(folder: Path, template: str) -> None:
-    """Write a new project into DIR: app.py, a test, a README. Never overwrites.
+    """Write a new project into DIR: app.py, a test, a README, what the CDK wants. Never overwrites.
 
     The templates: minimal (one channel, API keys), webhook (Standard Webhooks), batch (arrays of orders, JWT).
 
@@ -31,7 +33,9 @@ def init(folder: Path, template: str) -> None:
     """
     name = project_name(folder)
     contents = {
-        path: text.replace(_NAME, name) for source in (_COMMON, template) for path, text in _files(source).items()
+        path: text.replace(_NAME, name).replace(_CDK, pinned())
+        for source in (_COMMON, template)
+        for path, text in _files(source).items()
     }
     taken = [str(folder / path) for path in contents if (folder / path).exists()]
     if taken:

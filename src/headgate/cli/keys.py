@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from headgate.cli.place import Place, json_option, placed, visible
+from headgate.cli.place import Place, json_option, placed, stage_option, visible
 from headgate.cli.table import print_table
 from headgate.cli.token import Span
 from headgate.clock import isoformat
@@ -20,18 +21,23 @@ if TYPE_CHECKING:
 
 @click.group(invoke_without_command=True)
 @json_option
+@stage_option
 @placed
 @click.pass_context
 def keys(context: click.Context, place: Place, as_json: bool) -> None:
     """Show the development credentials; create, list and revoke API keys and access keys.
 
-    What dev made up is shown in full. Keys made by `keys create` are shown once.
+    What dev made up is shown in full. Keys made by `keys create` are shown once. Of a deployed app it is shown where
+    in Secrets Manager its secrets lie.
 
     \b
     Example:
       headgate keys --json
     """
     if context.invoked_subcommand is not None:
+        return
+    if place.stage is not None:
+        _print_secrets(place, as_json)
         return
     credentials = place.state.credentials()
     if as_json:
@@ -53,6 +59,7 @@ def keys(context: click.Context, place: Place, as_json: bool) -> None:
 @click.option("--name", default="", help="What to call it in lists.")
 @click.option("--session", type=Span(), metavar="SPAN", help="Iam: a temporary key with a session token, good so long.")
 @json_option
+@stage_option
 @placed
 def create(place: Place, channel: str, name: str, session: int | None, as_json: bool) -> None:
     """Create a key for CHANNEL and print it, once, alone on stdout.
@@ -90,6 +97,7 @@ def create(place: Place, channel: str, name: str, session: int | None, as_json: 
 
 @keys.command(name="list")
 @json_option
+@stage_option
 @placed
 def list_(place: Place, as_json: bool) -> None:
     """List the API keys and access keys; never the keys themselves.
@@ -98,17 +106,7 @@ def list_(place: Place, as_json: bool) -> None:
     Example:
       headgate keys list --json
     """
-    from headgate.local.keys import load_iam_keys, load_keys
-    from headgate.local.schema import open_reading
-
-    rows: list[ApiKeyRow | IamKeyRow] = []
-    if place.state.store.exists():
-        connection = open_reading(place.state.store)
-        try:
-            rows = [*load_keys(connection), *load_iam_keys(connection)]
-        finally:
-            connection.close()
-    rows.sort(key=lambda row: (row.created_ms, row.id))
+    rows = sorted(_rows(place), key=lambda row: (row.created_ms, row.id))
     listed = [
         {"id": row.id, "channel": row.channel, "name": row.name, "created_at": isoformat(row.created_ms)}
         for row in rows
@@ -123,6 +121,7 @@ def list_(place: Place, as_json: bool) -> None:
 
 @keys.command
 @click.argument("id")
+@stage_option
 @placed
 def revoke(place: Place, id: str) -> None:
     """Revoke the key with this ID: from now on it opens nothing.
@@ -134,8 +133,33 @@ def revoke(place: Place, id: str) -> None:
     from headgate.cli.changes import change
 
     # An id is part of an address, and of ours none has anything but letters and digits.
-    if not (id.isascii() and id.isalnum() and place.state.store.exists()) or not change(
-        place, lambda changes: changes.revoke_key(id)
-    ):
+    there = id.isascii() and id.isalnum() and (place.stage is not None or place.state.store.exists())
+    if not there or not change(place, lambda changes: changes.revoke_key(id)):
         raise NotFound(f"There is no key with the id {visible(id)}; `headgate keys list` shows them.")
     click.echo(f"The key {id} is revoked.", err=True)
+
+
+def _rows(place: Place) -> Sequence[ApiKeyRow | IamKeyRow]:
+    if place.stage is not None:
+        with place.deployed.keys() as deployed:
+            return deployed.api_keys()
+    from headgate.local.keys import load_iam_keys, load_keys
+    from headgate.local.schema import open_reading
+
+    if not place.state.store.exists():
+        return []
+    connection = open_reading(place.state.store)
+    try:
+        return [*load_keys(connection), *load_iam_keys(connection)]
+    finally:
+        connection.close()
+
+
+def _print_secrets(place: Place, as_json: bool) -> None:
+    arns = place.deployed.secret_arns()
+    if as_json:
+        print(json.dumps({"secrets": arns}, indent=2))
+    elif arns:
+        print_table(("SECRET", "IN SECRETS MANAGER"), list(arns.items()))
+    else:
+        click.echo("The app names no secrets; `headgate keys list` has the API keys.", err=True)

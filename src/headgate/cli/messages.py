@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headgate import limits
-from headgate.cli.place import Place, json_option, placed, visible
+from headgate.cli.place import Place, json_option, placed, stage_option, visible
 from headgate.cli.table import print_table
 from headgate.clock import isoformat
 from headgate.errors import Misuse, NotFound
 
 if TYPE_CHECKING:
+    from headgate.aws.index import DynamoIndex
     from headgate.declare.channel import Channel
     from headgate.engine import Page
     from headgate.local.index import LocalIndex
@@ -29,9 +30,10 @@ _BEYOND_ASCII = re.compile(r"[^\t\n\r\x20-\x7e]")
 
 
 @click.group
+@stage_option
 @placed
 def messages(place: Place) -> None:
-    """List, show and delete stored messages; also beside a running server."""
+    """List, show and delete stored messages; also beside a running server, and of a deployed app."""
 
 
 @messages.command(name="list")
@@ -40,6 +42,7 @@ def messages(place: Place) -> None:
 @click.option("--limit", type=click.IntRange(1, limits.PAGE.value), default=20, show_default=True, help="How many.")
 @click.option("--cursor", help="Where the page before ended.")
 @json_option
+@stage_option
 @placed
 def list_(place: Place, channel: str | None, where: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
     """List messages, newest first: of CHANNEL, or of all.
@@ -73,6 +76,7 @@ def list_(place: Place, channel: str | None, where: str | None, limit: int, curs
 @click.argument("key")
 @scope_option
 @json_option
+@stage_option
 @placed
 def show(place: Place, channel: str, key: str, scope: str | None, as_json: bool) -> None:
     """Show one message: about it on stderr, its body on stdout, to the byte as it came.
@@ -101,6 +105,7 @@ def show(place: Place, channel: str, key: str, scope: str | None, as_json: bool)
 @click.argument("key")
 @scope_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@stage_option
 @placed
 def delete(place: Place, channel: str, key: str, scope: str | None, yes: bool) -> int:
     """Delete one message for good; its key is free again.
@@ -172,7 +177,7 @@ def _asked(place: Place, channel: Channel | None, where: str) -> tuple[Channel, 
     raise Misuse(f"{visible(field)} is not an index of {channel.path}; declared with `indexes=`: {known}.")
 
 
-def _one(index: LocalIndex, channel: Channel, key: str, scope: str | None) -> Message:
+def _one(index: LocalIndex | DynamoIndex, channel: Channel, key: str, scope: str | None) -> Message:
     scopes = [scope or ""]
     if scope is None and channel.per_principal:
         scopes = index.scopes(channel.name, key)

@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from headgate.aws.index import DynamoIndex
+    from headgate.cli.deployed import Deployed
     from headgate.declare.app import App
     from headgate.declare.channel import Channel
     from headgate.local.index import LocalIndex
@@ -22,26 +24,33 @@ if TYPE_CHECKING:
     from headgate.testing.credentials import Credentials
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+stage_option = click.option(
+    "--stage", metavar="NAME", help="Of the app that is deployed in that stage.  [default: of the local one]"
+)
 
 _META = "headgate.place"
 
 
 @dataclass(frozen=True)
 class Place:
-    """`target` as `load_app` takes it; `folder` as it was said with --state."""
+    """`target` as `load_app` takes it; `folder` as it was said with --state; `stage` of the deployed app."""
 
     target: str = "."
     folder: Path | None = None
+    stage: str | None = None
 
     def at(self, target: str | None) -> Place:
         """The place of an app that was said as an argument; this one where none was."""
-        return self if target is None else Place(target, self.folder)
+        return self if target is None else replace(self, target=target)
 
     @cached_property
     def app(self) -> App:
-        """The checked app."""
+        """The checked app, declared for the stage."""
         from headgate.declare.load import load_app
+        from headgate.declare.stage import STAGE_VARIABLE
 
+        if self.stage is not None:
+            os.environ[STAGE_VARIABLE] = self.stage
         return load_app(self.target)
 
     @cached_property
@@ -58,6 +67,14 @@ class Place:
 
         return StateFolder(self.folder or self.app_folder / FOLDER_NAME)
 
+    @cached_property
+    def deployed(self) -> Deployed:
+        """The app as it is deployed in the stage that was said."""
+        from headgate.cli.deployed import find
+        from headgate.declare.stage import stage
+
+        return find(self.app, self.stage or stage())
+
     def channel(self, name: str) -> Channel:
         """The channel of that name or path. Raises Misuse where there is none."""
         from headgate.errors import Misuse
@@ -73,6 +90,8 @@ class Place:
 
         Raises Misuse, with the way out, where something that the channel asks for is not known.
         """
+        if self.stage is not None:
+            return self.deployed.credentials(channel)
         from headgate.clock import SystemClock
         from headgate.declare.auth import ApiKey, Iam
         from headgate.declare.settings import Secret
@@ -98,8 +117,13 @@ class Place:
         return Credentials(settings, SystemClock(), made_up["api_keys"], made_up.get("iam", {}))
 
     @contextmanager
-    def index(self) -> Iterator[LocalIndex]:
-        """The store, for reading; also beside a running server."""
+    def index(self) -> Iterator[LocalIndex | DynamoIndex]:
+        """The store, for reading: that of the deployed app where a stage was said; the local one also beside a
+        running server."""
+        if self.stage is not None:
+            with self.deployed.index() as deployed:
+                yield deployed
+            return
         from headgate.clock import SystemClock
         from headgate.local.engine import open_index
 
@@ -120,7 +144,8 @@ class Place:
 
 
 def placed(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options --app and --state, and hand it their Place as its first argument.
+    """Give a command the options --app and --state, and hand it their Place as its first argument, together with what
+    it has of an option --stage.
 
     What was said before a subcommand holds for the subcommand, unless it says otherwise itself.
     """
@@ -136,10 +161,16 @@ def placed(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.pass_context
     @functools.wraps(command)
     def with_place(
-        context: click.Context, /, *args: Any, target: str | None, folder: Path | None, **options: Any
+        context: click.Context,
+        /,
+        *args: Any,
+        target: str | None,
+        folder: Path | None,
+        stage: str | None = None,
+        **options: Any,
     ) -> Any:
         outer: Place = context.meta.get(_META, Place())
-        place = Place(target or outer.target, folder or outer.folder)
+        place = Place(target or outer.target, folder or outer.folder, stage or outer.stage)
         context.meta[_META] = place
         return context.invoke(command, place, *args, **options)
 

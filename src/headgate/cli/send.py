@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headgate.cli.place import Place, json_option, placed, visible
+from headgate.cli.place import Place, json_option, placed, stage_option, visible
 from headgate.clock import SystemClock
 from headgate.errors import HeadgateError, Misuse
 
@@ -59,6 +59,7 @@ class Headers(click.ParamType[tuple[str, str]]):
     help="How long to try again when the server is away or busy.",
 )  # fmt: skip
 @json_option
+@stage_option
 @placed
 def send(
     place: Place,
@@ -78,8 +79,8 @@ def send(
 ) -> int:
     """Send BODY (JSON, @FILE, or - for stdin) to CHANNEL (a name or path), or with -n made-up messages.
 
-    What the channel asks of a sender (token, key, signature) is filled in. While the server is away or busy the
-    same is sent again under the same key, so nothing is lost or doubled.
+    What the channel asks of a sender (token, signature, and of the local app a key) is filled in. While the server is
+    away or busy the same is sent again under the same key, so nothing is lost or doubled.
 
     One message: its status goes to stderr, the reply to stdout. Many: a summary. Exit code 3 when one message was
     not taken, or anything of many was unexpected: a good one not taken, a bad one not refused.
@@ -171,6 +172,9 @@ def _address(place: Place, channel: Channel, url: str | None) -> Callable[[], st
     """Where the channel is served. A server of our own state folder may come back under another address."""
     if url is not None:
         return lambda: url.rstrip("/") + channel.path
+    if place.stage is not None:
+        deployed = place.deployed.url(channel)
+        return lambda: deployed
     holder = place.state.holder()
     if holder is None or not holder.url:
         raise Misuse(f"Nothing serves from {place.state.path}: start `headgate dev`, or say --url.")

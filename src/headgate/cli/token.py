@@ -6,7 +6,7 @@ import re
 
 import click
 
-from headgate.cli.place import Place, placed
+from headgate.cli.place import Place, placed, stage_option
 from headgate.errors import Misuse
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -33,11 +33,13 @@ class Span(click.ParamType[int]):
 @click.option(
     "--scope", "scopes", multiple=True, help="JWT: a scope, more than once for several.  [default: the declared ones]"
 )
+@stage_option
 @placed
 def token(place: Place, channel: str, sub: str, expires: int, scopes: tuple[str, ...]) -> None:
     """Print a token that opens CHANNEL (a name or path), alone on stdout.
 
-    For a JWT channel with a secret it is signed here; for an API-key channel it is the key that dev made up.
+    For a JWT channel with a secret it is signed here; for an API-key channel it is the key that dev made up. With
+    --stage the secret is read from Secrets Manager.
 
     \b
     Example:

@@ -1,0 +1,135 @@
+"""Deploying an app with the CDK CLI: what synth, diff, deploy and destroy have in common."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from headgate.cli.place import Place
+from headgate.declare.stage import stage as current_stage
+from headgate.errors import Misuse, NotDone
+
+if TYPE_CHECKING:
+    from headgate.cdk.assembly import Assembly
+    from headgate.cdk.progress import Progress
+
+OUTPUTS_FILE = "outputs.json"
+
+stage_option = click.option(
+    "--stage", default=current_stage, metavar="NAME", help="Which stage.  [default: HEADGATE_STAGE, else dev]"
+)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """An app in a stage, about to be deployed or removed. `place` is one of that stage."""
+
+    place: Place
+
+    @property
+    def project(self) -> Path:
+        """The folder that the CDK CLI is run in."""
+        return self.place.app_folder
+
+    @property
+    def assembly_folder(self) -> Path:
+        """Where the templates are written unless another folder is said."""
+        return self.project / "cdk.out"
+
+    def synthesize(self, folder: Path | None = None) -> Assembly:
+        """Write the templates. What is wrong with the app is told as every command tells it, before anything else."""
+        from headgate.cdk.assembly import Assembly
+        from headgate.cdk.progress import Progress
+
+        self.place.app.stage_named(self._stage)
+        target = folder or self.assembly_folder
+        words = ["synth", "--quiet", "--output", str(target), "--context", f"app={self._target()}"]
+        words += ["--context", f"stage={self._stage}", *self._program()]
+        click.echo(f"Packing and synthesizing {self.place.app.name}, stage {self._stage} ...", err=True)
+        progress = Progress()
+        self._run(words, progress)
+        for line in progress.remarks:
+            click.echo(line, err=True)
+        return Assembly(target)
+
+    def run(self, *words: str) -> None:
+        """Run a command of the CDK CLI on the templates that were written, telling on stderr what it does. Raises
+        NotDone with the reason."""
+        from headgate.cdk.progress import Progress
+
+        try:
+            self._run([*words, "--app", str(self.assembly_folder)], Progress(_say, _hint))
+        finally:
+            _hint("")
+
+    def show(self, *words: str) -> int:
+        """Run a command of the CDK CLI whose output is the answer. Its exit code."""
+        from headgate.cdk.progress import Progress, without_noise
+
+        progress = Progress()
+        shown = []
+
+        def hear(line: str) -> None:
+            progress.hear(line)
+            if (kept := without_noise(line)) is not None:
+                shown.append(kept)
+
+        code = self._call([*words, "--app", str(self.assembly_folder)], hear)
+        if code not in (0, 1) or (code == 1 and progress.has_cause):
+            raise NotDone(progress.reason)
+        print("".join(shown).strip("\n"))
+        return code
+
+    @property
+    def _stage(self) -> str:
+        return self.place.stage or current_stage()
+
+    def _run(self, words: Sequence[str], progress: Progress) -> None:
+        if self._call(words, progress.hear):
+            raise (Misuse if progress.code == 2 else NotDone)(progress.reason)
+
+    def _call(self, words: Sequence[str], hear: Callable[[str], None]) -> int:
+        from headgate.cdk.toolkit import run
+
+        return run(self.project, words, hear)
+
+    def _target(self) -> str:
+        """The app, as the program finds it that the CDK CLI starts in the project's folder."""
+        path, colon, attribute = self.place.target.partition(":")
+        return f"{Path(path).resolve()}{colon}{attribute}" if Path(path).exists() else self.place.target
+
+    def _program(self) -> list[str]:
+        """The project's own program goes first: cdk.json names it."""
+        try:
+            said = json.loads((self.project / "cdk.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            said = {}
+        except ValueError as error:
+            raise Misuse(f"{self.project / 'cdk.json'} is not JSON: {error}.") from None
+        return [] if "app" in said else ["--app", f"{shlex.quote(sys.executable)} -m headgate.cdk"]
+
+
+def _say(line: str) -> None:
+    _hint("")
+    click.echo(line, err=True)
+
+
+def _hint(line: str) -> None:
+    """What stands at the end of a terminal until the next line comes; nothing where nobody looks."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{line[:100]}", nl=False, err=True)
+
+
+def deployment(place: Place) -> Deployment:
+    """The deployment of an app in the stage that was said. Raises Misuse where the extra `cdk` is not installed."""
+    if find_spec("aws_cdk") is None:
+        raise Misuse("Deploying needs the CDK: `pip install 'headgate[cdk]'`.")
+    return Deployment(place)

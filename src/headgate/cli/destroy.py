@@ -1,0 +1,46 @@
+"""headgate destroy"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from headgate.cli.deployment import deployment, stage_option
+from headgate.cli.place import Place, placed
+from headgate.cli.table import print_table
+from headgate.errors import Misuse
+
+
+@click.command
+@stage_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@placed
+def destroy(place: Place, yes: bool) -> int:
+    """Remove the deployed app from your AWS account. First says what will be lost, then asks.
+
+    What a stage with removal="retain" stores is not removed.
+
+    \b
+    Example:
+      headgate destroy --stage test --yes
+    """
+    made = deployment(place)
+    deployed = made.place.deployed
+    if not deployed.stacks:
+        click.echo(f"{deployed.name} is not deployed: there is nothing to remove.", err=True)
+        return 0
+    holdings = deployed.holdings()
+    print_table(
+        ("WHAT", "NAME", "HOLDS", "THEN"),
+        [(it.kind, it.name, it.amount, "kept" if it.kept else "lost") for it in holdings],
+    )
+    if not yes and not sys.stdin.isatty():
+        raise Misuse("There is nobody to ask; say --yes.")
+    if not yes and not click.confirm(f"Remove {deployed.name}?"):
+        click.echo("Nothing was removed.", err=True)
+        return 1
+    made.synthesize()
+    made.run("destroy", "--all", "--force")
+    click.echo(f"{deployed.name} is removed.", err=True)
+    return 0
