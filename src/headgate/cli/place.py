@@ -118,12 +118,13 @@ class Place:
 
     @contextmanager
     def index(self) -> Iterator[LocalIndex | DynamoIndex]:
-        """The store, for reading: that of the deployed app where a stage was said; the local one also beside a
-        running server."""
-        if self.stage is not None:
-            with self.deployed.index() as deployed:
-                yield deployed
-            return
+        """The messages, for reading: of the deployed app where a stage was said, else of the local one."""
+        with self.local_index() if self.stage is None else self.deployed.index() as index:
+            yield index
+
+    @contextmanager
+    def local_index(self) -> Iterator[LocalIndex]:
+        """The store, for reading; also beside a running server."""
         from headgate.clock import SystemClock
         from headgate.local.engine import open_index
 
@@ -139,7 +140,7 @@ class Place:
         from headgate.clock import SystemClock
         from headgate.local.stream import LocalStream, logs_of
 
-        with self.index() as index:
+        with self.local_index() as index:
             yield LocalStream(index.number, logs_of(self.app), SystemClock(), None, index.read_with)
 
 
