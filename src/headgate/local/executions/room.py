@@ -102,7 +102,10 @@ class _Came(NamedTuple):
 
 
 class LocalExecutions(Executions):
-    """Keeps executions in a file of their own and drives them. `ended` is told of each end, at least once."""
+    """Keeps executions in a file of their own and drives them. `ended` is told of each end, at least once.
+
+    `most_steps` is how many transitions one transaction may hold.
+    """
 
     def __init__(
         self,
@@ -115,6 +118,7 @@ class LocalExecutions(Executions):
         account: str = "000000000000",
         ended: Callable[[Execution], None] | None = None,
         on_broken: Callable[[], None] = lambda: None,
+        most_steps: int = _MOST_STEPS,
     ) -> None:
         self._file = file
         self._workflows = dict(workflows)
@@ -122,6 +126,7 @@ class LocalExecutions(Executions):
         self._clock = clock
         self._place = f"{region}:{account}"
         self._ended = ended
+        self._most_steps = most_steps
         self._chance = random.SystemRandom()
         self._writer = Writer(open_writing(file), file.parent, after_commit=self._committed, on_broken=on_broken)
         self._reader = open_reading(file)
@@ -230,7 +235,7 @@ class LocalExecutions(Executions):
         found: list[_Ask | _Look | _Came | None] = []
         try:
             found.append(self._inbox.get(timeout=0 if self._ready else self._timers.next_s()))
-            while len(found) < _MOST_STEPS:
+            while len(found) < self._most_steps:
                 found.append(self._inbox.get_nowait())
         except queue.Empty:
             pass
@@ -255,7 +260,7 @@ class LocalExecutions(Executions):
             self._apply_due(entry)
         waiting.extend(batch.ready)
         batch.ready = waiting
-        while batch.ready and batch.steps < _MOST_STEPS:
+        while batch.ready and batch.steps < self._most_steps:
             self._apply(*batch.ready.popleft())
         try:
             if batch.changes:
