@@ -19,13 +19,17 @@ class NoSuchPath(LookupError):
 
 
 class Path(NamedTuple):
-    """A compiled path. `keys` lead to one place; `rest` (None for most paths) selects any number of values there."""
+    """A compiled path. `keys` lead to one place; `rest` (None for most paths) selects any number of values there.
+
+    `lenient`: a wildcard or slice selects nothing where there is no such place, rather than failing.
+    """
 
     text: str
     root: Root
     variable: str
     keys: tuple[str | int, ...]
     rest: Any
+    lenient: bool = False
 
     @property
     def definite(self) -> bool:
@@ -57,7 +61,7 @@ def reference_path(text: str) -> Path:
     return found
 
 
-def _compiled(text: str, tail: str) -> tuple[tuple[str | int, ...], Any]:
+def _compiled(text: str, tail: str) -> tuple[tuple[str | int, ...], Any, bool]:
     import jsonpath
     from jsonpath.selectors import Filter, IndexSelector, NameSelector, SliceSelector, WildcardSelector
 
@@ -81,8 +85,10 @@ def _compiled(text: str, tail: str) -> tuple[tuple[str | int, ...], Any]:
                 break
         segments.pop(0)
     if not segments:
-        return tuple(keys), None
-    return tuple(keys), jsonpath.JSONPath(env=compiled.env, segments=segments, pseudo_root=False)
+        return tuple(keys), None, False
+    first = segments[0].selectors[0]
+    lenient = isinstance(first, WildcardSelector) or (isinstance(first, SliceSelector) and bool(keys))
+    return tuple(keys), jsonpath.JSONPath(env=compiled.env, segments=segments, pseudo_root=False), lenient
 
 
 def read(where: Path, document: Any) -> Any:
@@ -90,6 +96,8 @@ def read(where: Path, document: Any) -> Any:
     for key in where.keys:
         document = _step(document, key)
         if document is _NOTHING:
+            if where.lenient:
+                return []
             raise NoSuchPath(where.text)
     if where.rest is None:
         return document

@@ -99,12 +99,25 @@ def _format(template: str, values: list[Any]) -> str:
         value = next(ahead, ahead)
         if value is ahead:
             raise ValueError("the template has more {} than there are arguments")
-        return value if isinstance(value, str) else text(value)
+        return _written(value)
 
     whole = _HOLE.sub(filled, template)
     if used != len(values):
         raise ValueError("there are more arguments than {} in the template")
     return whole
+
+
+def _written(value: Any) -> str:
+    """As Step Functions fills in a value, which is Java's way of writing maps and lists rather than JSON."""
+    match value:
+        case str():
+            return value
+        case list():
+            return f"[{', '.join(map(_written, value))}]"
+        case dict():
+            return "{" + ", ".join(f"{key}={_written(member)}" for key, member in value.items()) + "}"
+        case _:
+            return text(value)
 
 
 def _parsed(value: str) -> Any:
@@ -155,9 +168,7 @@ def _decoded(value: str) -> str:
 def _hashed(value: Any, algorithm: Any) -> str:
     if algorithm not in _ALGORITHMS:
         raise ValueError(f"the algorithm has to be one of {', '.join(_ALGORITHMS)}")
-    data = value if isinstance(value, str) else text(value)
-    if len(data) > _MOST_CHARS:
-        raise ValueError(f"the data has more than {_MOST_CHARS} characters")
+    data = _bounded(value)
     return hashlib.new(_ALGORITHMS[algorithm], data.encode(), usedforsecurity=False).hexdigest()
 
 

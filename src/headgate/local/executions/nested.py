@@ -52,10 +52,10 @@ def _items(scope: Scope, state: Mapping[str, Any], document: Any) -> list[Any]:
         found = scope.at(state["ItemsPath"], "ItemsPath", document)
     if isinstance(found, list):
         return found
+    if not scope.jsonata:
+        raise Fault("States.Runtime", f'Reference path "{state.get("ItemsPath", "$")}" must point to array.')
     cause = f"Map state input must be an array but was: {text(found)}"
-    if scope.jsonata:
-        raise Fault("States.QueryEvaluationError", cause, evaluation=True)
-    raise Fault("States.Runtime", cause)
+    raise Fault("States.QueryEvaluationError", cause, evaluation=True)
 
 
 def _selected(turn: Turn, branch: Branch, state: Mapping[str, Any], document: Any, index: int, item: Any) -> Any:

@@ -121,7 +121,7 @@ class LocalExecutions(Executions):
         most_steps: int = _MOST_STEPS,
     ) -> None:
         self._file = file
-        self._workflows = dict(workflows)
+        self.workflows = dict(workflows)
         self._performer = performer
         self._clock = clock
         self._place = f"{region}:{account}"
@@ -385,7 +385,7 @@ class LocalExecutions(Executions):
         return found
 
     def _started(self, workflow: str, name: str | None, input: str) -> Run:
-        known = self._workflows.get(workflow)
+        known = self.workflows.get(workflow)
         if known is None:
             raise NotRun("StateMachineDoesNotExist", f"There is no workflow {workflow}.")
         name = str(uuid.uuid4()) if name is None else name
