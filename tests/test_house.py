@@ -65,6 +65,12 @@ def test_a_room_has_the_same_name_in_every_house(room: str) -> None:
         assert file.is_file() or folder.is_file(), f"{room} is missing in {house}"
 
 
+@pytest.mark.parametrize("room", ROOMS_ON_AWS)
+def test_a_room_on_aws_has_its_resources_under_the_same_name(room: str) -> None:
+    for house in ("aws", "cdk"):
+        assert (SOURCE / house / f"{room.lower()}.py").is_file(), f"{room} is missing in {house}"
+
+
 @pytest.mark.parametrize(
     ("house", "room"), [*(("local", room) for room in ROOMS), *(("aws", room) for room in ROOMS_ON_AWS)]
 )

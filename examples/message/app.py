@@ -73,7 +73,7 @@ def _first(problem: Problem) -> str:
     )
 
 
-app = App("message")
+app = App("message", packaging="image")  # on AWS the function is a container image
 app.channel(
     "/message",
     Note,

@@ -58,11 +58,11 @@ class Synthesized:
         yield self.service
 
 
-def synthesize(folder: Path, app: App, stage: Stage | None = None, *, image: bool = False) -> Synthesized:
+def synthesize(folder: Path, app: App, stage: Stage | None = None) -> Synthesized:
     """Synthesize an app into a folder. Raises RuntimeError where cdk-nag finds what is not acknowledged."""
     root = cdk.App(outdir=str(folder / "out"), analytics_reporting=False)
     cdk.Validations.of(root).add_plugins(AwsSolutionsChecks(root))
-    stacks = add_stacks(root, app, stage or Stage("dev"), package(folder, image=image), "app:app")
+    stacks = add_stacks(root, app, stage or Stage("dev"), package(folder, image=app.packaging == "image"), "app:app")
     root.synth()
     data, service = (
         Template(stack.stack_name, folder / "out" / f"{stack.stack_name}.template.json") for stack in stacks
@@ -70,7 +70,7 @@ def synthesize(folder: Path, app: App, stage: Stage | None = None, *, image: boo
     return Synthesized(data, service, folder / "out")
 
 
-def package(folder: Path, *, image: bool = False) -> Package:
+def package(folder: Path, *, image: bool) -> Package:
     """A stand-in for what is uploaded: these tests look at templates alone."""
     if image:
         (folder / "image").mkdir(exist_ok=True)

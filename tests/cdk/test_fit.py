@@ -42,6 +42,11 @@ def topic(app: App) -> None:
     app.topic("alerts")
 
 
+def workflow(app: App) -> None:
+    app.channel("/orders", auth=Public())
+    app.workflow("settle", {"StartAt": "End", "States": {"End": {"Type": "Succeed"}}})
+
+
 @pytest.mark.parametrize(
     ("declare", "sentence"),
     [
@@ -51,6 +56,7 @@ def topic(app: App) -> None:
         (twins, "channel /order/lines: an output of the stacks is called OrderLines"),
         (twin_secrets, 'Secret("Token-Key"): an output of the stacks is called TokenKeySecretArn already'),
         (queued, "channel /orders: this version deploys Direct() channels only"),
+        (workflow, "workflow settle: this version deploys no workflows"),
         (topic, "topic alerts: this version deploys no topics"),
     ],
 )

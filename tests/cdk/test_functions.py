@@ -134,17 +134,13 @@ def test_functions_run_on_arm64_with_the_layer_and_the_declared_python(orders: S
     assert layer["CompatibleRuntimes"] == ["python3.13"]
 
 
-def test_an_image_is_built_once_and_told_which_duty_it_has(tmp_path: Path) -> None:
-    app = App("shop", packaging="image")
-    app.channel("/orders", auth=Public(), read=True)
-    made = synthesize(tmp_path, app, image=True)
-    for function in made.service.properties(FUNCTION):
+def test_an_image_is_built_once_and_told_which_duty_it_has(message: Synthesized) -> None:
+    for function in message.service.properties(FUNCTION):
         assert function["PackageType"] == "Image"
-        assert "Layers" not in function
-        assert "Runtime" not in function
-    commands = [function["ImageConfig"]["Command"] for function in made.service.properties(FUNCTION)]
+        assert not {"Layers", "Runtime", "Handler"} & function.keys()
+    commands = [function["ImageConfig"]["Command"] for function in message.service.properties(FUNCTION)]
     assert sorted(commands) == [["headgate.aws.lambdas.ingest.handler"], ["headgate.aws.lambdas.query.handler"]]
-    assets = json.loads((made.folder / f"{made.service.name}.assets.json").read_text())
+    assets = json.loads((message.folder / f"{message.service.name}.assets.json").read_text())
     (image,) = assets["dockerImages"].values()
     assert image["source"]["platform"] == "linux/arm64"
 

@@ -19,6 +19,10 @@ def check_fit(app: App) -> None:
 
 
 def _faults(app: App) -> Iterator[DeclarationFault]:
+    for workflow in app.workflows:
+        yield DeclarationFault(
+            workflow.where, f"workflow {workflow.name}: this version deploys no workflows; serve the app yourself."
+        )
     for topic in app.topics:
         yield DeclarationFault(
             topic.where, f"topic {topic.name}: this version deploys no topics; serve the app yourself."

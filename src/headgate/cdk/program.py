@@ -48,11 +48,12 @@ class Stacks(NamedTuple):
 
 
 def synthesize() -> None:
-    """Write the stacks of the app that the context names to where the CDK wants them.
+    """Write the stacks of the app that the context names to where the CDK's command line wants them, else to cdk.out.
 
     Raises Misuse and DeclarationError.
     """
-    root = cdk.App(analytics_reporting=False, context=_FLAGS)
+    outdir = os.environ.get("CDK_OUTDIR", "cdk.out")
+    root = cdk.App(analytics_reporting=False, context=_FLAGS, outdir=outdir)
     add_app(root, wishes_of(root))
     root.synth()
 
