@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from headgate.declare.settings import Env as Env
     from headgate.declare.settings import Secret as Secret
     from headgate.declare.stage import stage as stage
+    from headgate.declare.stores import Archive as Archive
     from headgate.declare.stores import Header as Header
     from headgate.declare.topic import Email as Email
     from headgate.declare.topic import Topic as Topic
@@ -64,6 +65,7 @@ _HOMES = {
     "Secret": "declare.settings",
     "workflow": "declare",
     "stage": "declare.stage",
+    "Archive": "declare.stores",
     "Header": "declare.stores",
     "Done": "declare.verdict",
     "Failed": "declare.verdict",

@@ -31,6 +31,7 @@ def an_object(name: str = "1.json") -> ArchiveObject:
 def test_an_object_that_cannot_be_kept_leaves_nothing_behind_and_may_be_tried_again(tmp_path: Path) -> None:
     root = tmp_path / "archive"
     archive = LocalArchive(root)
+    root.mkdir()
     (root / "orders").write_text("in the way")
     assert archive.put([an_object()]) == [None]
     (root / "orders").unlink()
@@ -40,10 +41,10 @@ def test_an_object_that_cannot_be_kept_leaves_nothing_behind_and_may_be_tried_ag
 
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
     root = tmp_path / "archive"
-    LocalArchive(root)
+    LocalArchive(root).put([an_object()])
     (root / ".parts" / "1.0").write_text("hal")
     LocalArchive(root)
-    assert not [path for path in root.rglob("*") if path.is_file()]
+    assert [path.name for path in root.rglob("*") if path.is_file()] == ["1.json"]
 
 
 def test_only_the_owner_can_read(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from headgate.gate.answer import Gate
 from headgate.gate.observe import Observer
 from headgate.http import new_id
 from headgate.local.engine import LocalEngine
+from headgate.local.finisher import Finisher
 from headgate.local.server import Running, Server, listen, url_of
 from headgate.local.state import StateFolder
 from headgate.local.stream import logs_of
@@ -78,11 +79,14 @@ def serve_app(
         try:
             server = Server(app, engine, dict(settings), clock, state.announce(url_of(sock)))
             running = Running(server, sock, proxy_headers=proxy_headers)
-            workers = Workers(app, target, engine.queue, server.driver.gate, settings, clock)
+            workers = Workers(app, target, engine, server.driver.gate, settings, clock)
+            finisher = Finisher(app.channels, engine, clock)
             try:
+                finisher.start()
                 opened(engine, running)
                 running.run()
             finally:
+                finisher.close()
                 workers.stop(0 if kept else limits.DRAIN.value)
         finally:
             engine.close()

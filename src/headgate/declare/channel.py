@@ -21,7 +21,7 @@ from headgate.declare.model import adapter_of, adapter_of_many, index_fault, key
 from headgate.declare.settings import Env, Secret
 from headgate.declare.shape import FLAG, NUMBER, TEXT, TEXTS, WHOLE, given, misfits
 from headgate.declare.source import caller
-from headgate.declare.stores import ID, OWN_NAMES, Field, Header, is_header_name
+from headgate.declare.stores import ID, OWN_NAMES, Archive, Field, Header, is_header_name
 from headgate.errors import DeclarationFault
 from headgate.http import Problem, Receipt, Reply
 
@@ -93,6 +93,7 @@ class Channel:
     - `indexes`: fields to find messages by, as in `["customer", "meta.company_id"]`; none
     - `attributes`: fields that a table on AWS shows as attributes beside the body, as text, for who reads it without
       headgate; what is no text, number, true or false, or longer than 1,024 bytes, stands in the body alone; none
+    - `archive`: `Archive("{customer}/{id}.json")`, where its bytes rest as an object each; none
     - `keep`: how long a message stays, as in `timedelta(days=1)`; for ever
     - `throttle`: `Throttle(rate_per_s, burst)`, more is 429; no limit
     - `cors`: `Cors(("https://example.com",))`, web pages that may post from a browser; none
@@ -128,6 +129,7 @@ class Channel:
         delivery: Delivery | None = None,
         indexes: tuple[str, ...] | list[str] = (),
         attributes: tuple[str, ...] | list[str] = (),
+        archive: Archive | None = None,
         keep: timedelta | None = None,
         throttle: Throttle | None = None,
         cors: Cors | None = None,
@@ -159,6 +161,7 @@ class Channel:
         self._indexes = indexes
         self.attributes = tuple(Field(dotted) for dotted in attributes) if TEXTS.fits(attributes) else ()
         self._attributes = attributes
+        self.archive = archive
         self.keep = keep
         self.throttle = throttle
         self.cors = cors
@@ -197,6 +200,16 @@ class Channel:
     def stream(self) -> Stream | None:
         """Its delivery where that is a stream."""
         return self.delivery if isinstance(self.delivery, Stream) else None
+
+    @property
+    def keep_ms(self) -> int | None:
+        """How long a message stays when it is done, in milliseconds; None for ever."""
+        return None if self.keep is None else self.keep // timedelta(milliseconds=1)
+
+    @property
+    def finishes(self) -> bool:
+        """Whether more than storing has to be done before the sender of a Direct channel is answered."""
+        return isinstance(self.delivery, Direct) and self.archive is not None
 
     @property
     def unread(self) -> bool:
@@ -290,6 +303,7 @@ class Channel:
         yield from self.needs.sentences()
         if self._many not in (True, False, "each", "all"):
             yield f'`many=` is {self._many!r}; say True (or "each"), "all", or leave it out.'
+        yield from self._archive_sentences()
         if self.scope not in ("channel", "principal"):
             yield f'`scope=` is {self.scope!r}; say "channel" or "principal".'
         if self.keep is not None and (not isinstance(self.keep, timedelta) or self.keep < timedelta(milliseconds=1)):
@@ -341,6 +355,23 @@ class Channel:
             yield "a Stream writes no row that could tell a header key's repetition; leave `key=` out or name a field."
         if self.keep is not None:
             yield "`keep=` is for rows; on a Stream say Stream(retention=timedelta(days=1))."
+
+    def _archive_sentences(self) -> Iterator[str]:
+        if self.archive is None:
+            return
+        if not isinstance(self.archive, Archive):
+            yield '`archive=` must be an Archive("{customer}/{id}.json").'
+            return
+        if wrong := list(self.archive.sentences(self.key, per_principal=self.per_principal)):
+            yield from wrong
+            return
+        if self.stream:
+            yield "`archive=` is not for a Stream, whose records rest in it; let a consumer keep what is needed."
+        if self.whole and isinstance(self.delivery, Direct):
+            yield '`many="all"` answers for all at once, and objects are kept one by one; say many=True, or Queued().'
+        for place in self.archive.fields:
+            if fault := index_fault(self.model, place.path):
+                yield f"`archive=` {{{place.dotted}}}: {fault}"
 
     def _handler_sentences(self, handler: Handler) -> Iterator[str]:
         if isinstance(self.delivery, Direct):

@@ -7,10 +7,8 @@ from headgate.errors import DeclarationError, DeclarationFault
 
 _STORE = "declare delivery=Direct() and read the stored messages with `headgate messages` or GET"
 _NAMES = {
-    "Archive": ("archives", "messages are kept in the index for as long as `keep=` says"),
     "alarm": ("alarms", "scrape /-/metrics"),
     "schedule": ("schedules", "leave it out"),
-    "archive": ("archives", "leave it out"),
 }
 
 

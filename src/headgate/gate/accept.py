@@ -22,7 +22,8 @@ from headgate.errors import (
 )
 from headgate.events import Accepted
 from headgate.gate.batch import accept_many
-from headgate.gate.effects import Admit, Backlog, Commit, Effect, ReadBody, kept
+from headgate.gate.effects import Admit, Backlog, Commit, Effect, ReadBody
+from headgate.gate.finish import stored
 from headgate.gate.judge import Envelope, judge
 from headgate.gate.observe import Observer, contained
 from headgate.gate.plan import Plan
@@ -45,7 +46,7 @@ def accept(plan: Plan, request: Request, observer: Observer) -> Steps:
         return (yield from accept_many(plan, Envelope.of(plan, request, principal), body, observer))
     item = load(body)
     message = judge(plan, Envelope.of(plan, request, principal), item)
-    (outcome,) = yield kept(plan.channel, [message])
+    (outcome,) = yield from stored(plan, [message])
     return _answer_one(plan.channel, message, outcome, observer)
 
 

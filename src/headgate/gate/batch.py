@@ -15,7 +15,8 @@ from headgate.declare.stores import Field
 from headgate.engine import Outcome
 from headgate.errors import Answerable, Broken, Conflict, FieldFault, Invalid, Unavailable
 from headgate.events import Accepted, Faulted, Refused
-from headgate.gate.effects import Effect, kept
+from headgate.gate.effects import Effect
+from headgate.gate.finish import stored
 from headgate.gate.judge import Envelope, judge, judge_all
 from headgate.gate.observe import Observer, site
 from headgate.gate.plan import Plan
@@ -35,7 +36,7 @@ def accept_many(plan: Plan, envelope: Envelope, body: bytes, observer: Observer)
     messages = [verdict for verdict in verdicts if isinstance(verdict, Message)]
     if channel.whole and len(messages) < len(items):
         raise _whole_refused([verdict for verdict in verdicts if isinstance(verdict, dict)])
-    outcomes = (yield kept(channel, messages)) if messages else []
+    outcomes = (yield from stored(plan, messages)) if messages else []
     return _answer(channel, envelope.request, verdicts, outcomes, observer)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from headgate.declare.channel import Channel, Throttle
+from headgate.engine import ArchiveObject, Lease, Settlement
 from headgate.http import Request
 from headgate.message import Message
 
@@ -95,6 +96,25 @@ class Append(NamedTuple):
     messages: list[Message]
 
 
+class Begin(NamedTuple):
+    """Answer: a list of what `Queue.begin` says of each message."""
+
+    messages: list[Message]
+    lease_ms: int
+
+
+class Keep(NamedTuple):
+    """Answer: a list of names, None for what could not be kept; see `Archive.put`."""
+
+    objects: list[ArchiveObject]
+
+
+class SettleAll(NamedTuple):
+    """Answer: a list of what `Queue.settle` says of each."""
+
+    settled: list[tuple[Lease, Settlement]]
+
+
 class Get(NamedTuple):
     """Answer: a Message or None; see `Index.get`."""
 
@@ -114,9 +134,9 @@ class Find(NamedTuple):
     after: str | None
 
 
-Effect = (
-    Admit | Backlog | ReadBody | LookUpKey | LookUpJwks | LookUpPrincipal | Resign | Call | Commit | Append | Get | Find
-)
+OfWho = Admit | Backlog | ReadBody | LookUpKey | LookUpJwks | LookUpPrincipal | Resign | Call
+OfRows = Commit | Append | Begin | Keep | SettleAll | Get | Find
+Effect = OfWho | OfRows
 
 
 def kept(channel: Channel, messages: list[Message]) -> Effect:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 
 from pydantic_core import SchemaValidator
 
@@ -29,6 +28,7 @@ class Plan:
     per_principal: bool
     status: str
     order: Field | None
+    clock: Clock
     new_id: Callable[[], str]
 
 
@@ -49,10 +49,11 @@ def plan_for(
         verifier=verifier(channel, settings, clock),
         validator=channel.validator,
         validator_of_many=channel.validator_of_many if channel.many else None,
-        keep_ms=None if channel.keep is None or channel.queue else channel.keep // timedelta(milliseconds=1),
+        keep_ms=channel.keep_ms if isinstance(channel.delivery, Direct) and not channel.finishes else None,
         per_principal=channel.per_principal,
-        status="processed" if isinstance(channel.delivery, Direct) else "accepted",
+        status="processed" if isinstance(channel.delivery, Direct) and not channel.finishes else "accepted",
         order=_order(channel),
+        clock=clock,
         new_id=new_id,
     )
 

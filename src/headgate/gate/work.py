@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from random import Random
 from typing import Any, NamedTuple
 
@@ -25,10 +24,11 @@ from headgate import limits
 from headgate.clock import Clock
 from headgate.declare.channel import Channel
 from headgate.declare.delivery import Queued
-from headgate.engine import Lease, Settlement
+from headgate.engine import ArchiveObject, Lease, Settlement
 from headgate.errors import Conflict, FieldFault, Refusal
 from headgate.events import Accepted, Worked
-from headgate.gate.handle import BROKE, Report
+from headgate.gate.finish import archived, object_of
+from headgate.gate.handle import BROKE, DONE, Report
 from headgate.gate.judge import Envelope, judge
 from headgate.gate.observe import Observer, site
 from headgate.gate.plan import Plan
@@ -54,6 +54,12 @@ class Promote(NamedTuple):
     message: Message
 
 
+class Archived(NamedTuple):
+    """Keep the message's object in its channel's archive. Answer: its name, empty where it could not be kept."""
+
+    object: ArchiveObject
+
+
 class Settle(NamedTuple):
     """Answer: whether it was written down; see `Queue.settle`."""
 
@@ -61,7 +67,7 @@ class Settle(NamedTuple):
     settlement: Settlement
 
 
-Effect = Handle | Promote | Settle
+Effect = Handle | Promote | Archived | Settle
 Steps = Generator[Effect, Any, None]
 
 
@@ -87,15 +93,19 @@ class Work:
 
     def attempt(self, lease: Lease) -> Steps:
         """One attempt. What is done goes to the row first; a verdict that comes too late changes nothing."""
-        where = ""
         if lease.message.attempts > self.delivery.attempts:
-            settlement = self._used_up(lease.message)
-        elif self.channel.handler is None:
-            settlement = self._settled(lease.message, "processed", Report("done"))
-        else:
-            report: Report = yield Handle(lease)
-            settlement, where = self._judged(lease.message, report), report.where
-        yield from self._end(lease, settlement, where)
+            yield from self._end(lease, self._used_up(lease.message))
+            return
+        name, report = "", DONE
+        if self.channel.archive is not None:
+            name = yield Archived(object_of(self.channel, lease.message))
+            report = DONE if name else Report("retry", detail="The archive could not be written.", kind="Archive")
+        if report is DONE and self.channel.handler is not None:
+            report = yield Handle(lease)
+        settlement = self._judged(lease.message, report)
+        if name and not any(moment.what == "archived" and moment.detail == name for moment in lease.message.timeline):
+            settlement = settlement._replace(moments=(archived(name, self.clock), *settlement.moments))
+        yield from self._end(lease, settlement, report.where)
 
     def look(self, lease: Lease) -> Steps:
         """The first look at a message that was let in unread. It changes no row but its own, unless it is good and
@@ -168,8 +178,7 @@ class Work:
 
     @property
     def _keep_ms(self) -> int | None:
-        keep = self.channel.keep
-        return None if keep is None else keep // timedelta(milliseconds=1)
+        return self.channel.keep_ms
 
     @property
     def keep_dead_ms(self) -> int | None:

@@ -31,9 +31,9 @@ class LocalArchive(Archive):
         self._root = root
         self._parts = root / _PARTS
         self._number = itertools.count()
-        _make(self._parts, root.parent)
-        for left in self._parts.iterdir():  # by a process that was killed
-            left.unlink()
+        if self._parts.exists():
+            for left in self._parts.iterdir():  # by a process that was killed
+                left.unlink()
 
     def put(self, objects: Sequence[ArchiveObject]) -> list[str | None]:
         """See `Archive.put`."""
@@ -84,7 +84,8 @@ class LocalArchive(Archive):
 
     def _keep(self, item: ArchiveObject, path: Path, touched: set[Path]) -> bool:
         """False where `path` holds bytes that are not this message's."""
-        touched.update(_make(path.parent, self._root))
+        _make(self._parts, self._root.parent)
+        touched.update(_make(path.parent, self._root.parent))
         part = self._parts / f"{os.getpid()}.{next(self._number)}"
         try:
             _write(part, item.body)

@@ -16,16 +16,19 @@ from headgate.gate.effects import (
     Admit,
     Append,
     Backlog,
+    Begin,
     Call,
     Commit,
     Effect,
     Find,
     Get,
+    Keep,
     LookUpJwks,
     LookUpKey,
     ReadBody,
     Resign,
     Resigned,
+    SettleAll,
 )
 from headgate.gate.observe import contained
 from headgate.http import RETRY_AFTER_S, Reply, Request, behind_proxy
@@ -103,6 +106,12 @@ class Driver:
                 return await asyncio.to_thread(self.engine.index.get, *effect)
             case Find():
                 return await asyncio.to_thread(self.engine.index.find, *effect)
+            case Begin(messages, lease_ms):
+                return await asyncio.to_thread(self.engine.queue.begin_all, messages, lease_ms)
+            case Keep(objects):
+                return await asyncio.to_thread(self.engine.archive.put, objects)
+            case SettleAll(settled):
+                return await asyncio.to_thread(self.engine.queue.settle_all, settled)
             case LookUpJwks(url, missing):
                 return await asyncio.to_thread(self.engine.keys.jwks, url, missing=missing)
             case Call(verifier, request):

@@ -8,6 +8,8 @@ from random import Random
 
 from headgate.clock import Clock
 from headgate.errors import Misuse
+from headgate.local.archive import FOLDER_NAME as ARCHIVE
+from headgate.local.archive import LocalArchive
 from headgate.local.claims import Claims
 from headgate.local.index import LocalIndex
 from headgate.local.journal import Journal
@@ -58,6 +60,7 @@ class LocalEngine:
         self.index.write_with(self._writer)
         self.queue = LocalQueue(self._writer, self.index, journal, clock, dice)
         self.keys = LocalKeys(keys, self._writer.change, clock, iam)
+        self.archive = LocalArchive(store.parent / ARCHIVE)
         self.stream = LocalStream(self.index.number, logs or {}, clock, self._writer, self.index.read_with)
         self._upkeep = Upkeep(store, lambda: self.index.sweep() + self.stream.sweep())
 

@@ -46,15 +46,9 @@ class LocalQueue(Queue):
     # ------------------------------------------------------------------------------------------------ the contract
 
     def begin(self, channel: str, scope: str, key: str, lease_ms: int) -> Lease | NotYet | None:
-        def begin(connection: sqlite3.Connection) -> Lease | NotYet | None:
-            entry = self._entry(connection, channel, scope, key)
-            if entry is None or not entry.is_open:
-                return None
-            if entry.due_ms is None or entry.due_ms > self._journal.now_ms():
-                return NotYet(entry.due_ms)
-            return self._leased(connection, [entry.seq], lease_ms)[0]
-
-        return self._writer.change(begin)  # type: ignore[no-any-return]
+        return self._writer.change(  # type: ignore[no-any-return]
+            lambda connection: self._begin(connection, channel, scope, key, lease_ms)
+        )
 
     def settle(self, lease: Lease, settlement: Settlement) -> bool:
         return bool(self._writer.change(lambda connection: self._settle(connection, lease, settlement)))
@@ -119,6 +113,20 @@ class LocalQueue(Queue):
         """Whether nobody has looked at a message yet."""
         return lease.token.endswith(_UNREAD)
 
+    def begin_all(self, messages: Sequence[Message], lease_ms: int) -> list[Lease | NotYet | None]:
+        """`begin` for each, by one durable write."""
+        return self._writer.change(  # type: ignore[no-any-return]
+            lambda connection: [
+                self._begin(connection, message.channel, message.scope, message.key, lease_ms) for message in messages
+            ]
+        )
+
+    def settle_all(self, settled: Sequence[tuple[Lease, Settlement]]) -> list[bool]:
+        """`settle` for each, by one durable write."""
+        return self._writer.change(  # type: ignore[no-any-return]
+            lambda connection: [self._settle(connection, lease, settlement) for lease, settlement in settled]
+        )
+
     def idle_ms(self, channel: str) -> int | None:
         """How long until a message is due, 0 where one is; None where none will be, as things are."""
         due_ms = self._index.read_with(lambda reader: self._journal.next_due_ms(reader, self._index.number(channel)))
@@ -137,6 +145,16 @@ class LocalQueue(Queue):
     def _entry(self, connection: sqlite3.Connection, channel: str, scope: str, key: str) -> Entry | None:
         seq = self._index.place(connection, channel, scope, key)
         return None if seq is None else self._journal.entry(connection, seq)
+
+    def _begin(
+        self, connection: sqlite3.Connection, channel: str, scope: str, key: str, lease_ms: int
+    ) -> Lease | NotYet | None:
+        entry = self._entry(connection, channel, scope, key)
+        if entry is None or not entry.is_open:
+            return None
+        if entry.due_ms is None or entry.due_ms > self._journal.now_ms():
+            return NotYet(entry.due_ms)
+        return self._leased(connection, [entry.seq], lease_ms)[0]
 
     def _claim(self, connection: sqlite3.Connection, channel: str, limit: int, lease_ms: int) -> list[Lease]:
         number = self._index.number(channel)

@@ -30,7 +30,9 @@ from headgate.errors import Unavailable
 from headgate.gate.answer import Gate
 from headgate.gate.handle import BROKE, Report
 from headgate.gate.observe import site
-from headgate.gate.work import Attempt, Effect, Handle, Promote, Settle, Steps, Work, in_groups
+from headgate.gate.work import Archived, Attempt, Effect, Handle, Promote, Settle, Steps, Work, in_groups
+from headgate.local.archive import LocalArchive
+from headgate.local.engine import LocalEngine
 from headgate.local.frames import READ_BYTES, Unframing, encoded_groups, framed, reports_of
 from headgate.local.hand import Orders
 from headgate.local.queue import LocalQueue
@@ -186,9 +188,12 @@ def _output(process: subprocess.Popen[bytes]) -> IO[bytes]:
 class Crew:
     """Works one channel off, on a thread of its own."""
 
-    def __init__(self, work: Work, queue: LocalQueue, orders: Orders, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, work: Work, queue: LocalQueue, archive: LocalArchive, orders: Orders, environ: Mapping[str, str]
+    ) -> None:
         self._work = work
         self._queue = queue
+        self._archive = archive
         self._orders = orders
         self._environ = environ
         self._needs = work.channel.needs
@@ -304,18 +309,26 @@ class Crew:
         for (effect, steps), answer in zip(done, answers, strict=True):
             if steps is not None:
                 self._step(Attempt(effect.lease, steps), answer)
-        begun = [Attempt(lease, self._steps(lease)) for lease in leases]
-        to_handle = [attempt for attempt in begun if self._step(attempt, None)]
-        self._hand_out(to_handle)
+        self._hand_out(self._begun([Attempt(lease, self._steps(lease)) for lease in leases]))
 
-    def _step(self, attempt: Attempt, answer: Any) -> bool:
-        """Let the gate take its next step; whether that is the handler's."""
-        match next(attempt.steps, None) if answer is None else _sent(attempt.steps, answer):
-            case Handle():
-                return True
-            case Promote() | Settle() as effect:
-                self._done.append((effect, attempt.steps))
-        return False
+    def _begun(self, attempts: list[Attempt]) -> list[Attempt]:
+        """Those of which the handler is next; objects that are to be kept first are kept together, by one sync."""
+        effects = [self._step(attempt, None) for attempt in attempts]
+        objects = [effect.object for effect in effects if isinstance(effect, Archived)]
+        names = iter(self._archive.put(objects) if objects else ())
+        to_handle = []
+        for attempt, effect in zip(attempts, effects, strict=True):
+            after = self._step(attempt, next(names) or "") if isinstance(effect, Archived) else effect
+            if isinstance(after, Handle):
+                to_handle.append(attempt)
+        return to_handle
+
+    def _step(self, attempt: Attempt, answer: Any) -> Effect | None:
+        """Let the gate take its next step. What is to be written down is remembered for the next write."""
+        effect = next(attempt.steps, None) if answer is None else _sent(attempt.steps, answer)
+        if isinstance(effect, Promote | Settle):
+            self._done.append((effect, attempt.steps))
+        return effect
 
     def _steps(self, lease: Lease) -> Steps:
         return self._work.look(lease) if self._queue.is_unread(lease) else self._work.attempt(lease)
@@ -421,13 +434,14 @@ class Workers:
     """A crew for each queue of an app. `target` is where hands load the app from."""
 
     def __init__(
-        self, app: App, target: str, queue: LocalQueue, gate: Gate, settings: Mapping[str, str], clock: Clock
+        self, app: App, target: str, engine: LocalEngine, gate: Gate, settings: Mapping[str, str], clock: Clock
     ) -> None:
-        self._queue = queue
+        self._queue = queue = engine.queue
         self._crews = {
             channel.name: Crew(
                 Work(gate.plan_of(channel), channel.queue, clock, gate.observer),
                 queue,
+                engine.archive,
                 Orders(target, channel.name, -1, channel.needs.memory_mb),
                 _environ(app, channel, settings),
             )

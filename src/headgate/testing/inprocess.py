@@ -21,8 +21,9 @@ from headgate.declare.channel import Channel
 from headgate.engine import Lease
 from headgate.gate.handle import Handling
 from headgate.gate.verify import new_api_key
-from headgate.gate.work import Attempt, Effect, Handle, Promote, Settle, Steps, Work, in_groups
+from headgate.gate.work import Archived, Attempt, Effect, Handle, Promote, Settle, Steps, Work, in_groups
 from headgate.local.engine import LocalEngine
+from headgate.local.finisher import Finisher
 from headgate.local.keys import new_iam_key
 from headgate.local.server import Server
 from headgate.local.state import StateFolder
@@ -109,13 +110,18 @@ class AppUnderTest:
             messages = [message for message in messages if (message.scope, message.key) in with_value]
         return messages
 
+    def archived(self, channel: str, name: str) -> bytes | None:
+        """The bytes of an object in a channel's archive, or None."""
+        return self._engine.archive.get(self._channel(channel).name, name)
+
     def drain(self) -> None:
         """Let everything that happens in the background happen: messages that are due are worked off, in any order,
         by their handlers, here and in this thread; and expired ones are removed. What waits for another attempt is due
         when the `clock` was moved as far."""
         while sum(self._work_off(work) for work in self._works):
             pass
-        while self._engine.index.sweep():
+        finisher = Finisher(self.app.channels, self._engine, self.clock)
+        while finisher.sweep() or self._engine.index.sweep():
             pass
 
     def _work_off(self, work: Work) -> int:
@@ -142,6 +148,8 @@ class AppUnderTest:
                 match effect:
                     case Handle():
                         return False
+                    case Archived(object_):
+                        effect = steps.send(self._engine.archive.put([object_])[0] or "")
                     case Settle(lease, settlement):
                         effect = steps.send(self._engine.queue.settle(lease, settlement))
                     case Promote(lease, message):
