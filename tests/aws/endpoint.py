@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = tuple[int, dict[str, Any]]
+Answer = tuple[int, Any]
 
 
 class Endpoint:
@@ -17,15 +18,22 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
+        self.connections: list[socket.socket] = []
         self.answer: Callable[[dict[str, Any]], Answer] = lambda _: error("ThrottlingException")
         endpoint = self
 
         class Answers(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                endpoint.connections.append(self.connection)
+
             def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 endpoint.asked.append(asked)
                 status, body = endpoint.answer(asked)
-                content = json.dumps(body).encode()
+                content = body if isinstance(body, bytes) else json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
@@ -38,6 +46,12 @@ class Endpoint:
         self.server.daemon_threads = True
         self.server.block_on_close = False  # connections are kept open
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def hang_up(self) -> None:
+        """Close every connection, as happens while a function is asleep."""
+        for connection in self.connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def environment(self) -> dict[str, str]:
         """What sends the SDK here."""

@@ -10,6 +10,7 @@ import pytest
 from botocore.session import Session
 
 from headgate.aws.clients import Clients, Declined
+from headgate.aws.wire import Wire, dns_suffix
 from headgate.clock import ManualClock, SystemClock
 from headgate.errors import Unavailable
 from tests.aws.endpoint import Answer, Endpoint, answering, error
@@ -24,6 +25,17 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
         for name, value in endpoint.environment().items():
             monkeypatch.setenv(name, value)
         yield endpoint
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(params=["as the command line calls", "as functions call"])
+def clients(request: pytest.FixtureRequest, endpoint: Endpoint, clock: ManualClock) -> Clients:
+    wire = Wire(endpoint.environment(), clock) if request.param == "as functions call" else None
+    return Clients(clock, wire=wire)
 
 
 @pytest.mark.parametrize("service", ["dynamodb", "s3", "secretsmanager"])
@@ -41,32 +53,30 @@ def test_calls_go_where_botocore_would_send_them_and_are_signed_alike(
         assert told[0] == told[1]
 
 
-def test_a_throttled_call_is_tried_three_times_and_then_unavailable(endpoint: Endpoint) -> None:
+def test_a_throttled_call_is_tried_three_times_and_then_unavailable(endpoint: Endpoint, clients: Clients) -> None:
     with pytest.raises(Unavailable) as raised:
-        Clients(SystemClock()).call("dynamodb", "get_item", **READ)
+        clients.call("dynamodb", "get_item", **READ)
     assert len(endpoint.asked) == 3
     assert raised.value.retry_after_s == 1
     assert "a-secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ResourceNotFoundException", "ValidationException"])
-def test_what_our_own_deployment_got_wrong_is_unavailable_too(endpoint: Endpoint, code: str) -> None:
+def test_what_our_own_deployment_got_wrong_is_unavailable_too(endpoint: Endpoint, clients: Clients, code: str) -> None:
     endpoint.answer = lambda _: error(code)
     with pytest.raises(Unavailable):
-        Clients(SystemClock()).call("dynamodb", "get_item", **READ)
+        clients.call("dynamodb", "get_item", **READ)
     assert len(endpoint.asked) == 1
 
 
-def test_a_condition_that_does_not_hold_is_an_answer(endpoint: Endpoint) -> None:
+def test_a_condition_that_does_not_hold_is_an_answer(endpoint: Endpoint, clients: Clients) -> None:
     endpoint.answer = lambda _: error("ConditionalCheckFailedException")
     with pytest.raises(Declined) as declined:
-        Clients(SystemClock()).call("dynamodb", "put_item", TableName="a-table", Item={"id": {"S": "1"}})
+        clients.call("dynamodb", "put_item", TableName="a-table", Item={"id": {"S": "1"}})
     assert declined.value.code == "ConditionalCheckFailedException"
 
 
-def test_no_try_begins_that_could_not_end_in_time(endpoint: Endpoint) -> None:
-    clock = ManualClock()
-    clients = Clients(clock)
+def test_no_try_begins_that_could_not_end_in_time(endpoint: Endpoint, clients: Clients, clock: ManualClock) -> None:
 
     def slowly(_: dict[str, Any]) -> Answer:
         clock.advance(0.2)
@@ -80,9 +90,38 @@ def test_no_try_begins_that_could_not_end_in_time(endpoint: Endpoint) -> None:
         assert len(endpoint.asked) == 1
 
 
-def test_an_endpoint_that_is_gone_is_unavailable(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_is_gone_is_unavailable(endpoint: Endpoint, clock: ManualClock) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free.getsockname()[1]}")
+        nowhere = {**endpoint.environment(), "AWS_ENDPOINT_URL": f"http://127.0.0.1:{free.getsockname()[1]}"}
         with pytest.raises(Unavailable):
-            Clients(SystemClock()).call("dynamodb", "get_item", **READ)
+            Clients(clock, wire=Wire(nowhere, clock)).call("dynamodb", "get_item", **READ)
+
+
+def test_a_connection_that_was_closed_meanwhile_is_no_fault(endpoint: Endpoint, clients: Clients) -> None:
+    endpoint.answer = lambda _: (200, {})
+    assert clients.call("dynamodb", "get_item", **READ).get("Item") is None
+    endpoint.hang_up()
+    assert clients.call("dynamodb", "get_item", **READ).get("Item") is None
+    assert len(endpoint.asked) == 2
+
+
+def test_an_answer_that_nobody_understands_is_unavailable(endpoint: Endpoint, clients: Clients) -> None:
+    endpoint.answer = lambda _: (502, b"<html>bad gateway</html>")
+    with pytest.raises(Unavailable):
+        clients.call("dynamodb", "get_item", **READ)
+    assert len(endpoint.asked) == 3
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_the_hosts_of_a_region_are_called_as_botocore_calls_them(region: str) -> None:
+    stock = Session().create_client("dynamodb", region_name=region)
+    assert stock.meta.endpoint_url == f"https://dynamodb.{region}.{dns_suffix(region)}"
+
+
+def test_bytes_go_and_come_as_base64(endpoint: Endpoint, clients: Clients) -> None:
+    endpoint.answer = lambda _: (200, {"Item": {"digest": {"B": "AAH/"}, "B": {"S": "b"}}})
+    item = {"id": {"S": "1"}, "digest": {"B": b"\x00\x01\xff"}}
+    clients.call("dynamodb", "put_item", TableName="a-table", Item=item)
+    assert endpoint.asked[0]["Item"]["digest"] == {"B": "AAH/"}
+    assert clients.call("dynamodb", "get_item", **READ)["Item"] == {"digest": {"B": b"\x00\x01\xff"}, "B": {"S": "b"}}

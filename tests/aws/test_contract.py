@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from headgate.aws.clients import Clients
 from headgate.aws.index import DynamoIndex
 from headgate.aws.keys import DynamoKeys
 from headgate.aws.layout import layout_of
+from headgate.aws.wire import Wire
 from headgate.clock import ManualClock, SystemClock
 from headgate.testing.contract import CHANNELS
 from headgate.testing.contract.index import IndexCases
@@ -35,12 +37,13 @@ class Engine:
         self.keys = DynamoKeys(make_keys_table(dynamodb), clients, self.clock)
 
 
-@pytest.fixture(scope="module")
-def clients(emulator: Emulator) -> Iterator[Clients]:
+@pytest.fixture(scope="module", params=["as the command line calls", "as functions call"])
+def clients(request: pytest.FixtureRequest, emulator: Emulator) -> Iterator[Clients]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in emulator.env.items():
             patch.setenv(name, value)
-        made = Clients(SystemClock())
+        clock = SystemClock()
+        made = Clients(clock, wire=Wire(os.environ, clock) if request.param == "as functions call" else None)
         for service in ("dynamodb", "s3"):
             made.client(service)
         yield made

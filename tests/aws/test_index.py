@@ -12,6 +12,7 @@ from headgate import App, Public
 from headgate.aws.clients import Clients
 from headgate.aws.index import INLINE_BYTES, DynamoIndex, Table
 from headgate.aws.layout import Layout, layout_of
+from headgate.aws.wire import Wire
 from headgate.clock import ManualClock, SystemClock
 from headgate.errors import Unavailable
 from headgate.testing.contract.index import kinds, message
@@ -40,10 +41,11 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
         yield endpoint
 
 
-@pytest.fixture
-def told(endpoint: Endpoint) -> Iterator[DynamoIndex]:
+@pytest.fixture(params=["as the command line calls", "as functions call"])
+def told(request: pytest.FixtureRequest, endpoint: Endpoint) -> Iterator[DynamoIndex]:
     clock = ManualClock()
-    index = DynamoIndex([Table("orders", layout())], "bodies", Clients(clock), clock)
+    wire = Wire(endpoint.environment(), clock) if request.param == "as functions call" else None
+    index = DynamoIndex([Table("orders", layout())], "bodies", Clients(clock, wire=wire), clock)
     yield index
     index.close()
 

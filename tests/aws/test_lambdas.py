@@ -105,7 +105,7 @@ class Shop:
 
     def _environment(self, **settings: Any) -> Mapping[str, str]:
         values = {name: getattr(self.settings, name) for name in ("app", "stage", "bodies")}
-        return Settings(**{**values, **settings}).written()
+        return {**self.emulator.env, **Settings(**{**values, **settings}).written()}
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from headgate.aws.keys import DynamoKeys, Secrets
 from headgate.aws.proxy import Event, request_of
 from headgate.aws.settings import Settings
 from headgate.aws.telemetry import Metrics, log_as_json
+from headgate.aws.wire import Wire
 from headgate.clock import Clock
 from headgate.declare.auth import Jwt
 from headgate.declare.channel import Channel
@@ -41,7 +42,7 @@ class Admission:
         log_as_json(facts)
         self._environment = environment
         self._clock = clock
-        self._clients = Clients(clock)
+        self._clients = Clients(clock, wire=Wire(environment, clock) if settings.keys else None)
         self._secrets = Secrets(settings.secrets, self._clients, clock)
         self._driver = Driver(keys=DynamoKeys(settings.keys, self._clients, clock))
         self._observer = Observer()

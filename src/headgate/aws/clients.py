@@ -1,6 +1,7 @@
 """AWS, called through botocore: clients are made when they are first needed, and nothing is tried when time is up.
 
-The SDK itself tries again, in its standard mode: three times in all, with growing and random pauses.
+The SDK itself tries again, in its standard mode: three times in all, with growing and random pauses. In a function
+DynamoDB is called without its client; see aws/wire.py.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from headgate.aws.wire import ATTEMPTS, CONNECT_S, READ_S, OutOfTime, Wire
 from headgate.clock import Clock
 from headgate.errors import Unavailable
 from headgate.http import RETRY_AFTER_S
@@ -19,9 +21,6 @@ log = logging.getLogger("headgate.aws")
 CONNECTIONS = 32
 """How many calls of one service may be under way at a time before connections are thrown away."""
 
-_ATTEMPTS = 3
-_CONNECT_S = 1
-_READ_S = 3
 _REPLY_S = 0.5  # what a function needs to answer once a call has failed
 _LIGHT = ("dynamodb", "secretsmanager")  # S3 still asks that list about regions that are not called so
 _MEANT = frozenset({"ConditionalCheckFailedException", "TransactionCanceledException", "TransactionConflictException"})
@@ -36,16 +35,15 @@ class Declined(Exception):
         self.answer = answer
 
 
-class OutOfTime(Exception):
-    """There is not enough time left for another try."""
-
-
 class Clients:
     """Where calls go out; may be used from any number of threads. Region, profile and endpoint are those of the
-    environment, as the AWS CLI takes them, unless given."""
+    environment, as the AWS CLI takes them, unless given; `wire` is what calls DynamoDB in a function."""
 
-    def __init__(self, clock: Clock, *, region: str | None = None, profile: str | None = None) -> None:
+    def __init__(
+        self, clock: Clock, *, region: str | None = None, profile: str | None = None, wire: Wire | None = None
+    ) -> None:
         self._clock = clock
+        self._wire = wire
         self._region = region
         self._profile = profile
         self._until_s = float("inf")
@@ -58,19 +56,33 @@ class Clients:
 
     def call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
         """Raises Declined, or Unavailable where nothing is known of what became of it, or nothing came of it."""
+        try:
+            if service == "dynamodb" and self._wire is not None:
+                return self._over_wire(self._wire, operation, parameters)
+            return self._through_client(service, operation, parameters)
+        except Declined as declined:
+            if declined.code in _MEANT:
+                raise
+            why = declined.code
+        except Exception as error:  # noqa: BLE001 - whatever the network or the SDK comes up with
+            why = type(error).__name__
+        log.error("a call of AWS failed service=%s operation=%s reason=%s", service, operation, why)
+        raise Unavailable(retry_after_s=RETRY_AFTER_S)
+
+    def _over_wire(self, wire: Wire, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        action = "".join(word.capitalize() for word in operation.split("_"))
+        told = wire.call(action, parameters, self._until_s)
+        if told.status != 200:
+            raise Declined(told.code, told.answer)
+        return told.answer
+
+    def _through_client(self, service: str, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         from botocore.exceptions import ClientError
 
         try:
             return getattr(self.client(service), operation)(**parameters)  # type: ignore[no-any-return]
         except ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", ""))
-            if code in _MEANT:
-                raise Declined(code, error.response) from None
-            why = code
-        except Exception as error:  # noqa: BLE001 - whatever the network or the SDK comes up with
-            why = type(error).__name__
-        log.error("a call of AWS failed service=%s operation=%s reason=%s", service, operation, why)
-        raise Unavailable(retry_after_s=RETRY_AFTER_S)
+            raise Declined(str(error.response.get("Error", {}).get("Code", "")), error.response) from None
 
     def client(self, service: str) -> Any:
         """The client of a service, as in `dynamodb`."""
@@ -92,9 +104,9 @@ class Clients:
             service,
             region_name=self._region,
             config=Config(
-                connect_timeout=_CONNECT_S,
-                read_timeout=_READ_S,
-                retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+                connect_timeout=CONNECT_S,
+                read_timeout=READ_S,
+                retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
                 max_pool_connections=CONNECTIONS,
             ),
         )
@@ -102,7 +114,7 @@ class Clients:
         return client
 
     def _check_time(self, **_: Any) -> None:
-        if self._clock.elapsed_s() + _CONNECT_S + _READ_S > self._until_s:
+        if self._clock.elapsed_s() + CONNECT_S + READ_S > self._until_s:
             raise OutOfTime
 
 

@@ -14,6 +14,7 @@ from headgate.aws.layout import layout_of
 from headgate.aws.proxy import Event, answer_of, body_of, principal_of, request_of
 from headgate.aws.settings import Settings
 from headgate.aws.telemetry import Metrics, log_as_json
+from headgate.aws.wire import Wire
 from headgate.clock import Clock
 from headgate.declare.app import App
 from headgate.declare.auth import Public, Signed
@@ -39,8 +40,7 @@ class Serving:
         log_as_json(facts)
         self._environment = environment
         self._clock = clock
-        self._clients = Clients(clock)
-        self._clients.client("dynamodb")
+        self._clients = Clients(clock, wire=Wire(environment, clock))
         self._secrets = Secrets(settings.secrets, self._clients, clock)
         table = Table(settings.table, layout_of(self._channel))
         self._driver = Driver(DynamoIndex([table], settings.bodies, self._clients, clock))
