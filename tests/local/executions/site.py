@@ -17,16 +17,19 @@ KNOWN = {name: Workflow(document, kind) for name, (kind, document) in WORKFLOWS.
 
 
 class Function:
-    """The contract's function; `calls` are the tokens and events it was asked with."""
+    """The contract's function, or another `answer`; `calls` are the tokens and events it was asked with."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []
+        self.answer: Invoke | None = None
         self._lock = threading.Lock()
 
     def __call__(self, name: str, event: Any, token: str) -> Any:
         with self._lock:
             raised = any(earlier == event for _, earlier in self.calls)
             self.calls.append((token, event))
+        if self.answer is not None:
+            return self.answer(name, event, token)
         match event:
             case {"raise": error}:
                 raise TaskFailed(error, "asked for")
@@ -47,7 +50,7 @@ class Site:
     ) -> None:
         self.clock = ManualClock()
         self.function = Function()
-        self._file = folder / "executions.sqlite3"
+        self.file = folder / "executions.sqlite3"
         self._workflows = workflows
         self._invoke = invoke or self.function
         self._services = services or {}
@@ -55,7 +58,7 @@ class Site:
 
     def _opened(self) -> LocalExecutions:
         return LocalExecutions(
-            self._file, self._workflows, Services(self._invoke, self._services, threads=4), self.clock
+            self.file, self._workflows, Services(self._invoke, self._services, threads=4), self.clock
         )
 
     def settle(self) -> None:

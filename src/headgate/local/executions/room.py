@@ -189,6 +189,8 @@ class LocalExecutions(Executions):
 
     def close(self) -> None:
         """Stop. What is under way goes on when the file is opened again."""
+        if self._closing:
+            return
         self._closing = True
         self._inbox.put(None)
         self._thread.join()
@@ -450,7 +452,8 @@ class LocalExecutions(Executions):
         loaded = self._loaded(seq)
         if loaded is not None:
             branch = loaded.branches[id]
-            self._perform(invocation(loaded.run, branch, state_of(loaded.document, branch)["Resource"], None))
+            left_ms = None if branch.due_ms is None else max(branch.due_ms - self._clock.now_ms(), 0)
+            self._perform(invocation(loaded.run, branch, state_of(loaded.document, branch)["Resource"], left_ms))
 
     def _forget(self) -> int:
         before_ms = self._clock.now_ms() - _KEEP_MS
