@@ -24,3 +24,5 @@ app.channel(
     keep=timedelta(hours=24),
     auth=Jwt(secret=Secret("ORDERS_JWT_SECRET"), issuer="orders", audience="orders"),
 )
+app.stage("dev", region="eu-west-1")
+app.stage("prod", region="eu-west-1")

@@ -10,7 +10,6 @@ import pytest
 
 from headgate.cdk.toolkit import node
 from headgate.declare.load import load_app
-from headgate.declare.stage import Stage
 from tests.cases import ROOT
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def orders(tmp_path_factory: pytest.TempPathFactory) -> Synthesized:
     from tests.cdk.stacks import synthesize
 
     app = load_app(str(ROOT / "examples" / "orders"))
-    return synthesize(tmp_path_factory.mktemp("orders"), app, Stage("prod", region="eu-west-1"))
+    return synthesize(tmp_path_factory.mktemp("orders"), app, app.stage_named("prod"))
 
 
 @pytest.fixture(scope="session")
