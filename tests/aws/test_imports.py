@@ -69,6 +69,10 @@ COSTLY = {
 """Of the standard library, what no function of ours needs."""
 
 
+CLIENT = {"botocore.session", "botocore.client", "botocore.credentials", "botocore.loaders"}
+"""Of the SDK, what only large bodies and secrets need."""
+
+
 @pytest.mark.parametrize(
     ("entry", "channel", "told", "more"),
     [
@@ -89,6 +93,7 @@ def test_a_function_loads_what_it_needs_and_no_more(
     others = {name for name in third if not name.startswith(("_", "app"))}
     assert others - OURS - more == set()
     assert modules & COSTLY == set()
+    assert modules & CLIENT == set()
     ours = {name for name in modules if name.startswith("headgate.")}
     unfit = ("headgate.local", "headgate.cdk", "headgate.cli", "headgate.testing", "headgate.describe")
     assert {name for name in ours if name.startswith(unfit)} == set()

@@ -49,10 +49,8 @@ class Admission:
         self._metrics = Metrics(self._observer, facts, clock)
         self._verifiers: dict[str, ChannelVerifier] = {}
         self._verifiers_values: Mapping[str, str] = {}
-        for service in filter(
-            None, ("dynamodb" if settings.keys else "", "secretsmanager" if settings.secrets else "")
-        ):
-            self._clients.client(service)
+        if settings.secrets:
+            self._clients.client("secretsmanager")
 
     def decide(self, event: Event, remaining_s: float) -> dict[str, Any]:
         """The policy for one sender: Allow, or Deny for one who is known but may not. Raises Turned otherwise."""

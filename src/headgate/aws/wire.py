@@ -38,6 +38,14 @@ class OutOfTime(Exception):
     """There is not enough time left for another try."""
 
 
+class Credentials(NamedTuple):
+    """What Lambda puts in the environment, by the names that botocore's signer has for it."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+
+
 class Told(NamedTuple):
     """What DynamoDB answers; `code` is the name of the error, empty where it did what was asked."""
 
@@ -58,7 +66,6 @@ class Wire:
     def __init__(self, environment: Mapping[str, str], clock: Clock) -> None:
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
-        from botocore.credentials import ReadOnlyCredentials
 
         self._idle: list[HTTPConnection] = []
         region = environment.get("AWS_REGION") or environment["AWS_DEFAULT_REGION"]
@@ -66,7 +73,7 @@ class Wire:
         self._url = (given or f"https://dynamodb.{region}.{dns_suffix(region)}").rstrip("/") + "/"
         self._where = urlsplit(self._url)
         self._made_request = AWSRequest
-        credentials = ReadOnlyCredentials(
+        credentials = Credentials(
             environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], environment.get("AWS_SESSION_TOKEN")
         )
         self._signer = SigV4Auth(credentials, "dynamodb", region)
