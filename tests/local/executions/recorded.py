@@ -13,7 +13,7 @@ from typing import Any
 
 from headgate.clock import ManualClock
 from headgate.local.executions import LocalExecutions, Workflow
-from headgate.local.executions.services import Services, TaskFailed, function_name
+from headgate.local.executions.services import Invoke, Services, TaskFailed, function_name
 from tests.cases import case_tool
 
 _MOST_TURNS = 600  # of one second each
@@ -24,7 +24,7 @@ def run(case: Mapping[str, Any]) -> dict[str, Any]:
     clock = ManualClock(_STARTED_MS)
     workflow = Workflow(case["definition"], case["sm_type"])
     with tempfile.TemporaryDirectory() as folder:
-        services = Services(_functions(case["lambdas"]), threads=2)
+        services = Services(stubbed(case["lambdas"]), threads=2)
         room = LocalExecutions(
             Path(folder) / "executions.sqlite3",
             {"recorded": workflow},
@@ -62,7 +62,8 @@ def _result(room: LocalExecutions, id: str) -> dict[str, Any]:
     }
 
 
-def _functions(stubs: Mapping[str, Mapping[str, str]]) -> Any:
+def stubbed(stubs: Mapping[str, Mapping[str, str]]) -> Invoke:
+    """The functions of a recorded case, as an `Invoke`."""
     behaviours = case_tool("lambda_behaviours")
     named = {stub["name"]: stub["behaviour"] for stub in stubs.values()}
     named |= {function_name(arn): stub["behaviour"] for arn, stub in stubs.items()}

@@ -6,11 +6,15 @@ Five cases cannot agree, and say so here with the reason. The comparison is the 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from tests.cases import case_tool, cases_folder
 from tests.local.executions.recorded import run
+from tests.local.executions.recorded_states import run as run_state
 
 # A part of the case's id: why its record differs from what Step Functions does.
 DISAGREE = {
@@ -22,8 +26,8 @@ DISAGREE = {
 }
 
 
-def cases() -> list[dict[str, object]]:
-    with (cases_folder() / "asl" / "executions.jsonl").open(encoding="utf-8") as lines:
+def cases(file: str = "executions.jsonl") -> list[dict[str, Any]]:
+    with (cases_folder() / "asl" / file).open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 
@@ -34,3 +38,31 @@ def test_recorded_executions_agree_in_result_and_history(part: int) -> None:
         verdict = judge(case, run(case), "history")
         known = any(each in str(case["id"]) for each in DISAGREE)
         assert (verdict is not None) == known, f"{case['id']}: {verdict}"
+
+
+def unsupported(case: dict[str, Any]) -> str | None:
+    """Why a TestState call is not compared."""
+    if "Error" in case["expected"]:
+        return "the call itself was refused: a made-up result was checked against the service's schema"
+    if "context" in case["request"]:
+        return "a made-up context object was handed in"
+    if "ItemReader" in json.dumps(case["request"]["definition"]):
+        return "ItemReader is refused at load"
+    return None
+
+
+def test_recorded_states_by_themselves_agree(told: Callable[[str], None]) -> None:
+    match = case_tool("aslmatch").match
+    compared, left_out = 0, Counter[str]()
+    for case in cases("teststate.jsonl"):
+        if why := unsupported(case):
+            left_out[why] += 1
+            continue
+        expected, came = case["expected"], run_state(case)
+        for key in ("status", "output", "error", "cause", "nextState"):
+            found = came.get(key)
+            written = json.dumps(found) if isinstance(expected.get(key), str) and not isinstance(found, str) else found
+            assert key not in expected or match(expected[key], written), f"{case['id']}: {key}"
+        compared += 1
+    told(f"{compared} TestState calls agree; not compared: " + "; ".join(f"{n} × {why}" for why, n in left_out.items()))
+    assert compared == 65
