@@ -278,6 +278,64 @@ OBJECT_NAME = Limit(
     "2026-11-21",
 )
 
+_AWS_STEP_FUNCTIONS = "https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html"
+WORKFLOW_DATA = Limit(
+    "input or output of a state",
+    262_144,
+    "bytes of UTF-8",
+    "more fails the state with States.DataLimitExceeded; a larger input of an execution is refused at the start",
+    _AWS_STEP_FUNCTIONS,
+    "2026-11-21",
+)
+WORKFLOW_EVENTS = Limit(
+    "history of an execution",
+    25_000,
+    "events",
+    "an execution that comes there fails, so that a workflow that goes round for ever ends",
+    _AWS_STEP_FUNCTIONS,
+    "2026-11-21",
+)
+WORKFLOW_KEPT = Limit(
+    "executions that ended",
+    90,
+    "days",
+    "for so long they are kept, with their history, and their name is taken",
+    _AWS_STEP_FUNCTIONS,
+    "2026-11-21",
+)
+WORKFLOW_REDRIVE = Limit(
+    "redrive",
+    14,
+    "days",
+    "an execution that ended longer ago is started anew instead",
+    "https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html",
+    "2026-11-21",
+)
+EXPRESS_SECONDS = Limit(
+    "Express execution",
+    300,
+    "seconds",
+    "one that takes longer is TIMED_OUT",
+    _AWS_STEP_FUNCTIONS,
+    "2026-11-21",
+)
+JSONATA_SECONDS = Limit(
+    "JSONata expression",
+    5,
+    "seconds",
+    "one that takes longer fails with States.QueryEvaluationError, as does one that nests deeper than 100 levels",
+    _OURS,
+    "2026-11-21",
+)
+JSONATA_DATA = Limit(
+    "value of a JSONata expression",
+    6_990_256,
+    "bytes",
+    "larger values, on the way too, fail with States.QueryEvaluationError",
+    _OURS,
+    "2026-11-21",
+)
+
 
 def all_limits() -> list[Limit]:
     """Every limit of this module, in the order it is written."""

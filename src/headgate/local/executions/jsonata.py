@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from headgate import limits
 from headgate.local.executions.state import Fault, text
 
-# Its own library stops an expression after five seconds; Step Functions' own ceiling of nesting is 100.
-_MOST_S = 5
+_MOST_S = limits.JSONATA_SECONDS.value
 _MOST_DEPTH = 100
-_MOST_BYTES = 6_990_256
+_MOST_BYTES = limits.JSONATA_DATA.value
 _ALGORITHMS = {"MD5": "md5", "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}
 _TOO_LARGE = "Expression evaluation memory limit exceeded"
 _ERROR = "States.QueryEvaluationError"

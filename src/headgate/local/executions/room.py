@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
+from headgate import limits
 from headgate.clock import Clock
 from headgate.engine import Execution, ExecutionPage, Executions, HistoryEvent
 from headgate.errors import NotRun, Unavailable
@@ -51,9 +52,7 @@ log = logging.getLogger("headgate.local")
 
 _MOST_STEPS = 256  # of one transaction: what has no end of its own lets others in between
 _MOST_LIVE = 1000  # executions kept in memory; the others are read back when something happens to them
-_KEEP_MS = 90 * 86_400_000  # as long as Step Functions keeps an execution that ended
-_REDRIVABLE_MS = 14 * 86_400_000
-_MOST_EXPRESS_S = 300
+_DAY_MS = 86_400_000
 _RETRY_S = 1.0
 _NAME = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}")
 
@@ -406,7 +405,7 @@ class LocalExecutions(Executions):
     def _begun(self, workflow: str, known: Workflow, arn: str, name: str, input: str) -> Run:
         now_ms = self._clock.now_ms()
         run = Run(self._next_seq, arn, workflow, name, known.kind, input, now_ms)
-        most_s = known.document.get("TimeoutSeconds", _MOST_EXPRESS_S if known.kind == "EXPRESS" else None)
+        most_s = known.document.get("TimeoutSeconds", limits.EXPRESS_SECONDS.value if known.kind == "EXPRESS" else None)
         run.deadline_ms = None if most_s is None else now_ms + most_s * 1000
         self._next_seq += 1
         self._live[run.seq] = store.Loaded(run, known.document, {})
@@ -424,7 +423,7 @@ class LocalExecutions(Executions):
             raise NotRun("ExecutionNotRedrivable", "An Express execution cannot be redriven; start it anew.")
         if found.status in ("RUNNING", "SUCCEEDED"):
             raise NotRun("ExecutionNotRedrivable", f"The execution is {found.status}: there is nothing to redrive.")
-        if self._clock.now_ms() - (found.stopped_ms or 0) > _REDRIVABLE_MS:
+        if self._clock.now_ms() - (found.stopped_ms or 0) > limits.WORKFLOW_REDRIVE.value * _DAY_MS:
             raise NotRun("ExecutionNotRedrivable", "The execution ended more than 14 days ago; start it anew.")
         return self._applied(id, Redrive())
 
@@ -456,7 +455,7 @@ class LocalExecutions(Executions):
             self._perform(invocation(loaded.run, branch, state_of(loaded.document, branch)["Resource"], left_ms))
 
     def _forget(self) -> int:
-        before_ms = self._clock.now_ms() - _KEEP_MS
+        before_ms = self._clock.now_ms() - limits.WORKFLOW_KEPT.value * _DAY_MS
         return int(self._writer.change(lambda connection: store.forget(connection, before_ms)))
 
     def _committed(self, done: bool) -> None:

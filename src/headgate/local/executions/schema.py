@@ -6,7 +6,6 @@ import sqlite3
 from pathlib import Path
 
 from headgate.errors import Misuse
-from headgate.local.schema import SYNCHRONOUS
 
 FILE_NAME = "executions.sqlite3"
 VERSION = 1
@@ -54,6 +53,8 @@ CREATE TABLE event (
 
 def open_writing(file: Path) -> sqlite3.Connection:
     """The one connection that writes; makes the file where there is none. Raises Misuse for one that is not ours."""
+    from headgate.local.schema import SYNCHRONOUS  # here, because it brings the HTTP client of the keys along
+
     file.touch(mode=0o600)
     connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S)
     try:

@@ -32,8 +32,9 @@ Invoke = Callable[[str, Any, str], Any]
 """Runs the function of that name with that event: (name, event, token) → its result. Raises TaskFailed for an error of
 the function, KeyError where there is no such function. The token is the same for every try of one invocation."""
 
-Service = Callable[[Mapping[str, Any], str], Any]
-"""Carries out one verb of a service: (parameters, token) → the response. Raises TaskFailed."""
+Service = Callable[[Mapping[str, Any], str], Mapping[str, Any]]
+"""Carries out one verb of a service, such as `sns:publish`: (parameters, token) → the response, as the service's API
+gives it. Raises TaskFailed."""
 
 
 class Services(Performer):
@@ -70,7 +71,8 @@ class Services(Performer):
         name = asked.resource.removeprefix("arn:aws:states:::")
         if name not in self._services:
             raise TaskFailed("States.TaskFailed", f"Nothing here carries out {name}.")
-        return self._services[name](asked.arguments, asked.token)
+        response = self._services[name](asked.arguments, asked.token)
+        return response if name.startswith("aws-sdk:") else _with_metadata(response, asked.token)
 
     def _asked_to_invoke(self, asked: Invocation) -> Any:
         payload = asked.arguments.get("Payload")
@@ -83,7 +85,7 @@ class Services(Performer):
                     "Lambda.InvalidRequestContentException", f"Could not parse request body into json: {error}"
                 ) from None
         result = self._function(asked.arguments["FunctionName"], event, asked.token)
-        return invoked(result, str(uuid.uuid5(uuid.NAMESPACE_URL, asked.token)))
+        return invoked(result, _request_id(asked.token))
 
     def _function(self, name: str, event: Any, token: str) -> Any:
         short = function_name(name)
@@ -94,7 +96,7 @@ class Services(Performer):
                 "Lambda.ResourceNotFoundException",
                 f"Function not found: {name if name.startswith('arn:') else _arn(name, token)}:$LATEST (Service: "
                 "AWSLambda; Status Code: 404; Error Code: ResourceNotFoundException; Request ID: "
-                f"{uuid.uuid5(uuid.NAMESPACE_URL, token)}; Proxy: null)",
+                f"{_request_id(token)}; Proxy: null)",
             ) from None
 
 
@@ -125,6 +127,18 @@ def invoked(result: Any, request_id: str) -> dict[str, Any]:
         "SdkResponseMetadata": {"RequestId": request_id},
         "StatusCode": 200,
     }
+
+
+def _with_metadata(response: Mapping[str, Any], token: str) -> dict[str, Any]:
+    """A service's response as its own integration gives it, which says more than the SDK's."""
+    id = _request_id(token)
+    headers = {"x-amzn-RequestId": id}
+    http = {"AllHttpHeaders": {"x-amzn-RequestId": [id]}, "HttpHeaders": headers, "HttpStatusCode": 200}
+    return {"SdkHttpMetadata": http, "SdkResponseMetadata": {"RequestId": id}, **response}
+
+
+def _request_id(token: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, token))
 
 
 def _arn(name: str, token: str) -> str:

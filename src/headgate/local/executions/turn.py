@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
+from headgate import limits
 from headgate.local.executions.scope import Scope
 from headgate.local.executions.state import (
     ROOT,
@@ -24,8 +25,8 @@ from headgate.local.executions.state import (
     text,
 )
 
-MOST_BYTES = 262_144  # of a state's input or output
-MOST_EVENTS = 25_000
+MOST_BYTES = limits.WORKFLOW_DATA.value
+MOST_EVENTS = limits.WORKFLOW_EVENTS.value
 _WHOLE = {"truncated": False}
 
 
