@@ -109,8 +109,7 @@ def test_a_retry_may_say_when() -> None:
 
 def test_a_traceback_begins_with_the_users_code_and_is_not_for_senders() -> None:
     report = report_on(raises(ValueError("4711")))
-    assert report.told.startswith("Traceback (most recent call last):\n")
-    assert __file__ in report.told.splitlines()[1]
+    assert __file__ in report.told.splitlines()[0]
     assert report.told.endswith("ValueError: 4711\n")
     assert "4711" not in report.detail + report.kind + report.where
     assert report.where.startswith("test_handle.py:")

@@ -35,6 +35,7 @@ COMMANDS = {
     "messages": Entry("messages", "List, show and delete stored messages."),
     "export": Entry("export", "Print a workflow for other tools: asl, mermaid."),
     "stream": Entry("stream", "Read the records of a stream."),
+    "dead": Entry("dead", "List, show, redrive, edit and discard dead letters."),
     "backup": Entry("backup", "Copy the store into a file, also while serving."),
     "restore": Entry("restore", "Put a backup in the place of the store."),
     "synth": Entry("synth", "Write the app's CloudFormation templates."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from typing import Any, Protocol, TypeVar
 from urllib.error import HTTPError, URLError
@@ -13,8 +13,10 @@ from urllib.request import ProxyHandler, Request, build_opener
 from headgate.cli.deployed import Deployed
 from headgate.cli.place import Place
 from headgate.clock import SystemClock
+from headgate.engine import Alteration
 from headgate.errors import Misuse, Unavailable
 from headgate.gate.verify import new_api_key
+from headgate.local.control import orders_text
 from headgate.local.engine import LocalEngine
 from headgate.local.keys import IamKeyRow, new_iam_key
 from headgate.local.state import Holder
@@ -40,6 +42,9 @@ class Changes(Protocol):
 
     def delete_message(self, channel: str, scope: str, key: str) -> bool:
         """False where there was none."""
+
+    def alter(self, channel: str, places: Sequence[tuple[str, str]], alteration: Alteration) -> int:
+        """Change dead letters, by (scope, key); how many were some, and are changed."""
 
 
 class ElsewhereError(Exception):
@@ -97,6 +102,9 @@ class Alone(Changes):
     def delete_message(self, channel: str, scope: str, key: str) -> bool:
         return self._engine.index.delete(channel, scope, key)
 
+    def alter(self, channel: str, places: Sequence[tuple[str, str]], alteration: Alteration) -> int:
+        return self._engine.queue.alter_all(channel, places, alteration)
+
 
 class Beside(Changes):
     """Through a server on this machine, with the token that is for whoever can read its state folder."""
@@ -118,11 +126,14 @@ class Beside(Changes):
     def delete_message(self, channel: str, scope: str, key: str) -> bool:
         return self._ask("POST", "messages/delete", {"channel": channel, "scope": scope, "key": key}) is not None
 
-    def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
+    def alter(self, channel: str, places: Sequence[tuple[str, str]], alteration: Alteration) -> int:
+        return int(self._ask("POST", "messages/alter", orders_text(channel, places, alteration))["changed"])
+
+    def _ask(self, method: str, path: str, body: dict[str, str] | bytes | None = None) -> Any:
         """The answer; None where the server says 404."""
         request = Request(  # noqa: S310 - the url of our own holder file
             f"{self._holder.url}/-/control/{path}",
-            None if body is None else json.dumps(body).encode(),
+            json.dumps(body).encode() if isinstance(body, dict) else body,
             {"Authorization": f"Bearer {self._holder.control_token}", "Content-Type": "application/json"},
             method=method,
         )
@@ -162,6 +173,9 @@ class InStage(Changes):
     def delete_message(self, channel: str, scope: str, key: str) -> bool:
         with self._deployed.index() as index:
             return index.delete(channel, scope, key)
+
+    def alter(self, channel: str, places: Sequence[tuple[str, str]], alteration: Alteration) -> int:  # noqa: ARG002
+        raise Misuse("This version changes dead letters of the local engine only.")
 
 
 def _refused(error: HTTPError) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -87,17 +88,14 @@ def show(place: Place, channel: str, key: str, scope: str | None, as_json: bool)
     """
     found = place.channel(channel)
     with place.index() as index:
-        message = _one(index, found, key, scope)
+        message = one(index, found, key, scope)
     if as_json:
-        print(as_json_text(message))
+        print(as_json_text(message, timeline_of(message)))
         return
-    for name, value in about(message).items():
-        if value is not None and value != "":
-            click.echo(f"{name}: {visible(str(value))}", err=True)
-    if sys.stdout.isatty():
-        print(visible(message.body.decode("utf-8", "backslashreplace"), also="\t\n"))
-    else:
-        sys.stdout.buffer.write(message.body)
+    print_about(message)
+    for line in timeline_lines(message):
+        click.echo(f"  {line}", err=True)
+    print_body(message.body)
 
 
 @messages.command
@@ -118,7 +116,7 @@ def delete(place: Place, channel: str, key: str, scope: str | None, yes: bool) -
 
     found = place.channel(channel)
     with place.index() as index:
-        message = _one(index, found, key, scope)
+        message = one(index, found, key, scope)
     if not yes and not sys.stdin.isatty():
         raise Misuse("There is nobody to ask; say --yes.")
     if not yes and not click.confirm(
@@ -145,15 +143,63 @@ def about(message: Message) -> dict[str, Any]:
         "principal": message.principal,
         "request_id": message.request_id,
         "traceparent": message.traceparent,
+        "attempts": message.attempts,
         "error": message.error,
     }
 
 
-def as_json_text(message: Message) -> str:
+def print_about(message: Message) -> None:
+    """What is known of a message, on stderr."""
+    for name, value in about(message).items():
+        if value is not None and value != "":
+            click.echo(f"{name}: {visible(str(value))}", err=True)
+
+
+def print_body(body: bytes) -> None:
+    """A body on stdout: to the byte as it came, or, on a terminal, so that it does no harm."""
+    if sys.stdout.isatty():
+        print(visible(body.decode("utf-8", "backslashreplace"), also="\t\n"))
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(body)
+
+
+def timeline_of(message: Message) -> list[dict[str, Any]]:
+    """What happened to a message, for scripts."""
+    from headgate.gate.query import moments_of
+
+    return [
+        {
+            "at": isoformat(moment.at_ms),
+            "what": moment.what,
+            "attempt": moment.attempt or None,
+            "took_ms": moment.took_ms,
+            "detail": moment.detail,
+            "kind": moment.kind,
+            "pointer": moment.pointer,
+            "told": moment.told,
+        }
+        for moment in moments_of(message)
+    ]
+
+
+def timeline_lines(message: Message, *, whole: bool = False) -> Iterator[str]:
+    """What happened to a message, for people; if `whole`, with every traceback."""
+    for moment in timeline_of(message):
+        attempt = f" (attempt {moment['attempt']})" if moment["attempt"] else ""
+        took = f" after {moment['took_ms']} ms" if moment["took_ms"] else ""
+        why = ": ".join(filter(None, (f"{moment['kind']} {moment['pointer']}".strip(), moment["detail"])))
+        yield visible(f"{moment['at']} {moment['what']}{attempt}{took}{'  ' if why else ''}{why}")
+        if whole:
+            yield from (f"    {visible(line)}" for line in moment["told"].splitlines())
+
+
+def as_json_text(message: Message, timeline: list[dict[str, Any]] | None = None) -> str:
     """A message as JSON. Its body stands in it with its numbers as they came."""
     from headgate.gate.query import body_as_json
 
-    return f'{json.dumps(about(message))[:-1]}, "body": {in_ascii(body_as_json(message.body))}}}'
+    told = about(message) if timeline is None else {**about(message), "timeline": timeline}
+    return f'{json.dumps(told)[:-1]}, "body": {in_ascii(body_as_json(message.body))}}}'
 
 
 def in_ascii(body: bytes) -> str:
@@ -177,7 +223,7 @@ def _asked(place: Place, channel: Channel | None, where: str) -> tuple[Channel, 
     raise Misuse(f"{visible(field)} is not an index of {channel.path}; declared with `indexes=`: {known}.")
 
 
-def _one(index: LocalIndex | DynamoIndex, channel: Channel, key: str, scope: str | None) -> Message:
+def one(index: LocalIndex | DynamoIndex, channel: Channel, key: str, scope: str | None) -> Message:
     scopes = [scope or ""]
     if scope is None and channel.per_principal:
         scopes = index.scopes(channel.name, key)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from headgate.declare.app import App
     from headgate.declare.channel import Channel
     from headgate.local.index import LocalIndex
+    from headgate.local.queue import LocalQueue
     from headgate.local.state import StateFolder
     from headgate.local.stream import LocalStream
     from headgate.testing.credentials import Credentials
@@ -133,6 +134,15 @@ class Place:
             yield index
         finally:
             index.close()
+
+    @contextmanager
+    def rooms(self) -> Iterator[tuple[LocalIndex, LocalQueue]]:
+        """The store and its queues, for reading; also beside a running server."""
+        from headgate.clock import SystemClock
+        from headgate.local.queue import LocalQueue
+
+        with self.local_index() as index:
+            yield index, LocalQueue(None, index, index.journal, SystemClock())
 
     @contextmanager
     def stream(self) -> Iterator[LocalStream]:

@@ -281,6 +281,7 @@ def _clash(one: Channel, two: Channel) -> str | None:
         return f"the name {one.name!r} is taken by another channel"
     for outer, inner in ((one, two), (two, one)):
         below = outer.path.rstrip("/") + "/"
-        if outer.read and inner.path.startswith(below) and "/" not in inner.path[len(below) :]:
+        key, _, rest = inner.path.removeprefix(below).partition("/")
+        if outer.read and inner.path.startswith(below) and key and rest in ("", "timeline"):
             return f"{inner.path} overlaps with the messages that are read under {below}{{key}}"
     return None

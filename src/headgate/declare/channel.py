@@ -222,6 +222,11 @@ class Channel:
         return 201 if isinstance(self.delivery, Direct) else 202
 
     @property
+    def keep_dead_ms(self) -> int | None:
+        """How long a dead letter, or a discarded one, stays; None for ever."""
+        return None if self.keep_ms is None else max(self.keep_ms, limits.DEAD_KEEP.value * 86_400_000)
+
+    @property
     def most_bytes(self) -> int:
         """The largest body that its delivery can carry on every engine."""
         if self.stream:

@@ -65,6 +65,7 @@ def openapi(app: App, server_url: str = "/") -> dict[str, object]:
         if channel.read:
             schemas[f"{channel.name}.Stored"] = stored(model)
             paths[f"{channel.path.rstrip('/')}/{{key}}"] = {"get": _get(channel, word)}
+            paths[f"{channel.path.rstrip('/')}/{{key}}/timeline"] = {"get": _timeline(channel, word)}
         if channel.read and channel.indexes:
             paths[channel.path]["get"] = _find(channel, word)
     schemes = {name: scheme for channel in app.channels for name, scheme in _schemes(channel).items()}
@@ -113,6 +114,15 @@ def _get(channel: Channel, word: str) -> Node:
         "tags": [channel.name],
         "parameters": [{"name": "key", "in": "path", "required": True, "schema": _KEY}],
         **_given(security=_security(channel)),
+        "responses": _replies(("200", found), *_problems(channel, *_read_errors(channel), NotFound())),
+    }
+
+
+def _timeline(channel: Channel, word: str) -> Node:
+    found = _reply("What happened to it so far.", {JSON: {"schema": {"$ref": f"{REF}headgate.Timeline"}}})
+    return _get(channel, word) | {
+        "operationId": f"get_{word}_timeline",
+        "summary": "Read what happened to a message",
         "responses": _replies(("200", found), *_problems(channel, *_read_errors(channel), NotFound())),
     }
 

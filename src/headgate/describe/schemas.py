@@ -71,6 +71,13 @@ def _place(schema: Node, path: tuple[str, ...], rule: Node, *, required: bool = 
     schema.update(rule)
 
 
+_STATUS: Node = {
+    "type": "string",
+    "description": "`accepted` and `processing` until it is `processed`; `failed` or `rejected` where that did not "
+    "work out; `discarded` where somebody gave it up.",
+}
+
+
 def stored(model: Node) -> Node:
     """A message as it is read back."""
     return {
@@ -78,7 +85,7 @@ def stored(model: Node) -> Node:
         "required": ["key", "status", "received_at", "body", "error"],
         "properties": {
             "key": {"type": "string"},
-            "status": {"type": "string", "description": "`processed`, once nothing more is to be done."},
+            "status": _STATUS,
             "received_at": {"type": "string", "format": "date-time"},
             "body": model,
             "error": {"type": ["string", "null"], "description": "Why it failed; null where it did not."},
@@ -112,6 +119,32 @@ SCHEMAS: dict[str, Node] = {
                     },
                 },
             }
+        },
+    },
+    "headgate.Timeline": {
+        "type": "object",
+        "required": ["key", "status", "items"],
+        "properties": {
+            "key": {"type": "string"},
+            "status": _STATUS,
+            "items": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["at", "what", "attempt", "took_ms", "detail"],
+                    "properties": {
+                        "at": {"type": "string", "format": "date-time"},
+                        "what": {
+                            "type": "string",
+                            "description": "`accepted`, `processed`, `retried`, `failed`, `lost`, `rejected`, "
+                            "`redriven`, `edited` or `discarded`.",
+                        },
+                        "attempt": {"type": ["integer", "null"], "description": "Which try it was, from 1 on."},
+                        "took_ms": {"type": ["integer", "null"]},
+                        "detail": {"type": ["string", "null"]},
+                    },
+                },
+            },
         },
     },
     "headgate.Problem": {

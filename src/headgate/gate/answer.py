@@ -14,12 +14,14 @@ from headgate.gate.accept import accept
 from headgate.gate.effects import Effect
 from headgate.gate.observe import Observer, contained, site
 from headgate.gate.plan import Plan, VerifierFor, plan_for
-from headgate.gate.query import read_many, read_one
+from headgate.gate.query import read_many, read_one, read_timeline
 from headgate.gate.verify import verifier_for
 from headgate.http import Problem, Reply, Request
 
 Steps = Generator[Effect, Any, Reply]
+Read = Callable[[Plan, Request, str], Steps]
 
+_TIMELINE = "timeline"
 EXPOSED = "Idempotency-Replayed, Retry-After, X-Request-Id"
 """The headers that a web page of an allowed origin may read."""
 
@@ -48,12 +50,12 @@ class Gate:
 
     def answer(self, request: Request) -> Steps:
         """Answer a request. Every error becomes a reply; nothing of its text but what `errors` holds gets out."""
-        plan, key = self._route(request.path)
+        plan, key, read = self._route(request.path)
         channel = None if plan is None else plan.channel
         try:
             if plan is None:
                 raise NotFound
-            reply = yield from self._decide(plan, key, request)
+            reply = yield from self._decide(plan, key, read, request)
         except Answerable as error:
             reply = self._refuse(error, channel, request, error)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the last border: a sender never sees an exception
@@ -62,23 +64,27 @@ class Gate:
             reply = reply.with_headers(*_cors_headers(channel, request))
         return reply.with_headers(("X-Request-Id", request.id))
 
-    def _route(self, path: str) -> tuple[Plan | None, str | None]:
+    def _route(self, path: str) -> tuple[Plan | None, str | None, Read]:
+        """Whose path it is, the key in it, and what reads the message."""
         plan = self._plans.get(path)
         if plan is not None:
-            return plan, None
+            return plan, None, read_one
         parent, _, key = path.rpartition("/")
-        plan = self._plans.get(parent or "/")
+        plan, read = self._plans.get(parent or "/"), read_one
+        if plan is None and key == _TIMELINE:
+            parent, _, key = parent.rpartition("/")
+            plan, read = self._plans.get(parent or "/"), read_timeline
         if plan is None or not key or not plan.channel.read:
-            return None, None
-        return plan, key
+            return None, None, read
+        return plan, key, read
 
-    def _decide(self, plan: Plan, key: str | None, request: Request) -> Steps:
+    def _decide(self, plan: Plan, key: str | None, read: Read, request: Request) -> Steps:
         channel = plan.channel
         match request.method:
             case "POST" if key is None:
                 return (yield from accept(plan, request, self.observer))
             case "GET" | "HEAD" if key is not None:
-                return (yield from read_one(plan, request, key))
+                return (yield from read(plan, request, key))
             case "GET" | "HEAD" if channel.read and channel.indexes:
                 return (yield from read_many(plan, request))
             case "OPTIONS" if channel.cors is not None:

@@ -188,7 +188,8 @@ def _unfit(error: ValidationError, body: bytes) -> Report:
 def _traceback(error: BaseException) -> str:
     """As Python shows it, but beginning with the user's code; if it is long, its end."""
     error = error.with_traceback(_of_the_user(error.__traceback__))
-    return _plain("".join(traceback.format_exception(error)))[-limits.TRACEBACK.value :]
+    told = "".join(traceback.format_exception(error)).removeprefix("Traceback (most recent call last):\n")
+    return _plain(told)[-limits.TRACEBACK.value :]
 
 
 def _of_the_user(frames: TracebackType | None) -> TracebackType | None:

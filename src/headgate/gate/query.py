@@ -16,7 +16,7 @@ from headgate.errors import FieldFault, Invalid, Malformed, NotFound
 from headgate.gate.effects import Effect, Find, Get
 from headgate.gate.plan import Plan
 from headgate.http import Reply, Request
-from headgate.message import Message, load
+from headgate.message import Message, Moment, load
 
 _PAGE_DEFAULT = 10
 _NO_MESSAGE = "There is no message with this key."
@@ -26,6 +26,11 @@ Steps = Generator[Effect, Any, Reply]
 
 def read_one(plan: Plan, request: Request, encoded_key: str) -> Steps:
     """GET /<channel>/{key}. A message that expired, or that another principal's key names, is not there."""
+    message = yield from _message(plan, request, encoded_key)
+    return Reply(200, shown(message, unread=plan.channel.unread))
+
+
+def _message(plan: Plan, request: Request, encoded_key: str) -> Generator[Effect, Any, Message]:
     principal = yield from plan.verifier.verify(request, b"")
     try:
         key = unquote(encoded_key, errors="strict")
@@ -34,7 +39,7 @@ def read_one(plan: Plan, request: Request, encoded_key: str) -> Steps:
     message = yield Get(plan.channel.name, principal if plan.per_principal else "", key)
     if message is None:
         raise NotFound(_NO_MESSAGE)
-    return Reply(200, shown(message, unread=plan.channel.unread))
+    return message  # type: ignore[no-any-return]
 
 
 def read_many(plan: Plan, request: Request) -> Steps:
@@ -51,6 +56,28 @@ def read_many(plan: Plan, request: Request) -> Steps:
     items = b",".join(shown(message, unread=plan.channel.unread) for message in page.messages)
     following = None if page.next is None else _sealed(field, value, page.next)
     return Reply(200, b'{"items":[%b],"cursor":%b}' % (items, json.dumps(following).encode()))
+
+
+def read_timeline(plan: Plan, request: Request, encoded_key: str) -> Steps:
+    """GET /<channel>/{key}/timeline: what happened to a message, and when. Exceptions are not told."""
+    message = yield from _message(plan, request, encoded_key)
+    told = {"key": message.key, "status": message.status, "items": [_told(moment) for moment in moments_of(message)]}
+    return Reply(200, told)
+
+
+def moments_of(message: Message) -> list[Moment]:
+    """A message's timeline, from its acceptance on."""
+    return [Moment(message.received_ms, "accepted"), *message.timeline]
+
+
+def _told(moment: Moment) -> dict[str, object]:
+    return {
+        "at": isoformat(moment.at_ms),
+        "what": moment.what,
+        "attempt": moment.attempt or None,
+        "took_ms": moment.took_ms,
+        "detail": moment.detail or None,
+    }
 
 
 def shown(message: Message, *, unread: bool = False) -> bytes:

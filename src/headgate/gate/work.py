@@ -35,7 +35,6 @@ from headgate.gate.plan import Plan
 from headgate.http import Request
 from headgate.message import Message, Moment, load
 
-_DAY_MS = 86_400_000
 _SLACK_S = 30.0
 LOST = "Nobody knows how this attempt ended: its process was stopped, or died."
 
@@ -165,8 +164,8 @@ class Work:
     def _settled(self, message: Message, status: str, report: Report) -> Settlement:
         moments = (*self._lost(message), self._moment(message, status, report))
         if status == "processed":
-            return Settlement(status, moments, keep_ms=self._keep_ms)
-        return Settlement(status, moments, error=report.detail, keep_ms=self.keep_dead_ms)
+            return Settlement(status, moments, keep_ms=self.channel.keep_ms)
+        return Settlement(status, moments, error=report.detail, keep_ms=self.channel.keep_dead_ms)
 
     def _used_up(self, message: Message) -> Settlement:
         """The last attempt was lost: what was leased now is none."""
@@ -174,16 +173,7 @@ class Work:
         lost = self._lost(message)
         detail = f"All {counted.attempts} attempts are used up. {LOST}"
         failed = Moment(self.clock.now_ms(), "failed", counted.attempts, detail=detail, kind="Lost")
-        return Settlement("failed", (*lost, failed), error=detail, keep_ms=self.keep_dead_ms, uncounted=True)
-
-    @property
-    def _keep_ms(self) -> int | None:
-        return self.channel.keep_ms
-
-    @property
-    def keep_dead_ms(self) -> int | None:
-        """How long a dead letter, or a discarded one, stays; None for ever."""
-        return None if self._keep_ms is None else max(self._keep_ms, limits.DEAD_KEEP.value * _DAY_MS)
+        return Settlement("failed", (*lost, failed), error=detail, keep_ms=self.channel.keep_dead_ms, uncounted=True)
 
     def _moment(self, message: Message, what: str, report: Report) -> Moment:
         return Moment(

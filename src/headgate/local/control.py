@@ -9,17 +9,53 @@ import asyncio
 import hmac
 import json
 import secrets
+from collections.abc import Sequence
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from headgate.clock import Clock
 from headgate.declare.app import App
+from headgate.engine import Alteration, Discarded, Edited, Redriven
 from headgate.errors import Invalid, NotFound, Unauthorized
 from headgate.gate.verify import new_api_key
 from headgate.local.engine import LocalEngine
 from headgate.local.keys import new_iam_key
+
+
+class Orders(msgspec.Struct):
+    """How dead letters are to be altered: by one of three."""
+
+    channel: str
+    places: list[tuple[str, str]]
+    redriven: Redriven | None = None
+    edited: Edited | None = None
+    discarded: Discarded | None = None
+
+    def alteration(self) -> Alteration:
+        """The one."""
+        for one in (self.redriven, self.edited, self.discarded):
+            if one is not None:
+                return one
+        raise Invalid("Say how.")
+
+
+orders_of = msgspec.json.Decoder(Orders).decode
+
+
+def orders_text(channel: str, places: Sequence[tuple[str, str]], alteration: Alteration) -> bytes:
+    """What `orders_of` reads."""
+    orders = Orders(channel, list(places))
+    match alteration:
+        case Redriven():
+            orders.redriven = alteration
+        case Edited():
+            orders.edited = alteration
+        case Discarded():
+            orders.discarded = alteration
+    return msgspec.json.encode(orders)
 
 
 class Control:
@@ -38,6 +74,7 @@ class Control:
             Route("/-/control/iam-keys", self._create_iam_key, methods=["POST"]),
             Route("/-/control/keys/{id}", self._revoke_key, methods=["DELETE"]),
             Route("/-/control/messages/delete", self._delete_message, methods=["POST"]),
+            Route("/-/control/messages/alter", self._alter_messages, methods=["POST"]),
         ]
 
     async def _create_key(self, request: Request) -> Response:
@@ -70,6 +107,16 @@ class Control:
         if not await asyncio.to_thread(self._engine.index.delete, channel, scope, key):
             raise NotFound
         return Response(status_code=204)
+
+    async def _alter_messages(self, request: Request) -> Response:
+        self._check(request)
+        try:
+            asked = orders_of(await request.body())
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise Invalid("Send what is to be altered, and how.") from None
+        queue = self._engine.queue
+        changed = await asyncio.to_thread(queue.alter_all, asked.channel, asked.places, asked.alteration())
+        return JSONResponse({"changed": changed})
 
     def _check(self, request: Request) -> None:
         sent = request.headers.get("authorization", "").removeprefix("Bearer ")

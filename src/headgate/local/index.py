@@ -80,6 +80,11 @@ class LocalIndex(Index):
         """Take the writer into use; without one the index only reads."""
         self._writer = writer
 
+    @property
+    def journal(self) -> Journal:
+        """How far queued messages are."""
+        return self._journal
+
     def close(self) -> None:
         """Close what reads; the index cannot be used afterwards."""
         for reader in self._opened:

@@ -35,13 +35,19 @@ class LocalQueue(Queue):
     """See `Queue`. With `dice` messages are claimed in a random order, as SQS would hand them out."""
 
     def __init__(
-        self, writer: Writer, index: LocalIndex, journal: Journal, clock: Clock, dice: Random | None = None
+        self, writer: Writer | None, index: LocalIndex, journal: Journal, clock: Clock, dice: Random | None = None
     ) -> None:
-        self._writer = writer
+        self._writing = writer
         self._index = index
         self._journal = journal
         self._clock = clock
         self._dice = dice
+
+    @property
+    def _writer(self) -> Writer:
+        if self._writing is None:
+            raise RuntimeError("this queue was opened for reading")
+        return self._writing
 
     # ------------------------------------------------------------------------------------------------ the contract
 
@@ -71,14 +77,21 @@ class LocalQueue(Queue):
         return self._index.read_with(dead)
 
     def alter(self, channel: str, scope: str, key: str, alteration: Alteration) -> bool:
-        def alter(connection: sqlite3.Connection) -> bool:
-            entry = self._entry(connection, channel, scope, key)
-            if entry is None or entry.status not in DEAD:
-                return False
-            self._alter(connection, entry, alteration)
-            return True
+        return bool(self.alter_all(channel, [(scope, key)], alteration))
 
-        return bool(self._writer.change(alter))
+    # -------------------------------------------------------------------------------------------- for the command line
+
+    def alter_all(self, channel: str, places: Sequence[tuple[str, str]], alteration: Alteration) -> int:
+        """`alter` for several (scope, key), by one durable write; how many it changed."""
+
+        def alter_all(connection: sqlite3.Connection) -> int:
+            entries = [self._entry(connection, channel, scope, key) for scope, key in places]
+            dead = [entry for entry in entries if entry is not None and entry.status in DEAD]
+            for entry in dead:
+                self._alter(connection, entry, alteration)
+            return len(dead)
+
+        return int(self._writer.change(alter_all))
 
     # -------------------------------------------------------------------------------------------------- for the worker
 
