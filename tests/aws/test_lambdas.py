@@ -322,6 +322,11 @@ def test_a_body_above_the_limit_is_413(shop: Shop) -> None:
     assert shop.serving("my-path").answer(event, 20)["statusCode"] == 413
 
 
+def test_a_query_that_is_no_text_is_the_askers_mistake(shop: Shop) -> None:
+    answer = shop.serving("my-path").answer(got("/my/path", "/my/path", message="\ud83d"), 20)
+    assert (answer["statusCode"], body_of(answer)["type"]) == (400, "urn:headgate:problem:invalid_query")
+
+
 def test_what_answers_a_head_has_no_body(shop: Shop) -> None:
     serving = shop.serving("my-path")
     serving.answer(posted("/my/path", {"username": "a"}), 20)

@@ -108,4 +108,5 @@ def _query(event: Event) -> str:
     several = event.get("multiValueQueryStringParameters") or {
         name: [value] for name, value in (event.get("queryStringParameters") or {}).items()
     }
-    return urlencode([(name, value) for name, values in several.items() for value in values or ()])
+    pairs = [(name, value) for name, values in several.items() for value in values or ()]
+    return urlencode(pairs, errors="surrogatepass")
