@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headgate import ApiKey, App, Cors, Iam, Public, Throttle
+from headgate import ApiKey, App, Cors, Iam, Jwt, Public, Secret, Throttle
 from headgate.cdk.ingress import CACHE_S
 from headgate.declare.stage import Stage
 from headgate.describe.openapi import openapi
@@ -105,15 +105,17 @@ def test_the_api_is_deployed_anew_when_what_it_answers_changes(tmp_path: Path) -
         (name,) = synthesize(tmp_path / folder, app_of(*channels)).service.all("AWS::ApiGateway::Deployment")
         return name
 
+    token = Jwt(secret=Secret("KEY"), issuer="shop", audience="shop")
     first = deployment("first", {"path": "/a", "auth": Public()})
     assert deployment("same", {"path": "/a", "auth": Public(), "body_limit_bytes": 10}) == first
     others = [
         deployment("another channel", {"path": "/a", "auth": Public()}, {"path": "/b", "auth": Public()}),
         deployment("reads", {"path": "/a", "auth": Public(), "read": True}),
         deployment("auth", {"path": "/a", "auth": ApiKey(), "read": False}),
+        deployment("other credentials", {"path": "/a", "auth": token, "read": False}),
         deployment("answers", {"path": "/a", "auth": Public(), "cors": Cors(("*",))}),
     ]
-    assert len({first, *others}) == 5
+    assert len({first, *others}) == 6
 
 
 # -------------------------------------------------------------------------------------------------------- who is it

@@ -25,6 +25,9 @@ API_STAGE = "prod"
 CACHE_S = 60
 """How long a decision about a token is good for, at most."""
 
+# CDK's flag for an API that is deployed anew when only its authorizers have changed.
+_DEPLOY_ANEW = "@aws-cdk/aws-apigateway:authorizerChangeDeploymentLogicalId"
+
 _ACCESS_LOG = {
     "requestTime": "requestTime",
     "requestId": "requestId",
@@ -55,6 +58,7 @@ class TokenAuthorizer(Construct):
 
     def __init__(self, scope: Construct, id: str, *, auth: object, function: lambda_.IFunction) -> None:
         super().__init__(scope, id)
+        self.node.set_context(_DEPLOY_ANEW, True)
         cached = isinstance(auth, Jwt)
         self.authorizer = apigateway.RequestAuthorizer(
             self,

@@ -18,15 +18,6 @@ from headgate.declare.load import app_folder, app_reference, load_app
 from headgate.declare.stage import STAGE_VARIABLE, Architecture, Packaging, Stage, packaging_sentences, stage
 from headgate.errors import Misuse
 
-# What CDK does by these flags decides what is in a template, so they are not left to a cdk.json.
-_FLAGS = {
-    "@aws-cdk/aws-apigateway:disableCloudWatchRole": True,
-    "@aws-cdk/aws-iam:minimizePolicies": False,
-    "@aws-cdk/aws-lambda:recognizeLayerVersion": True,
-    "@aws-cdk/core:enablePartitionLiterals": True,
-    "@aws-cdk/customresources:installLatestAwsSdkDefault": False,
-}
-
 
 class Wishes(NamedTuple):
     """What a command says with `-c NAME=VALUE`: `app`, as every command takes it with --app; `stage`; `runtime`,
@@ -53,7 +44,7 @@ def synthesize() -> None:
     Raises Misuse and DeclarationError.
     """
     outdir = os.environ.get("CDK_OUTDIR", "cdk.out")
-    root = cdk.App(analytics_reporting=False, context=_FLAGS, outdir=outdir)
+    root = cdk.App(analytics_reporting=False, outdir=outdir)
     add_app(root, wishes_of(root))
     root.synth()
 
