@@ -49,10 +49,15 @@ class Done:
     err: str
 
 
-def run(folder: Path, *words: str, env: Mapping[str, str] = {}, typed: str = "") -> Done:
+def run(folder: Path, *words: str, env: Mapping[str, str] = {}, typed: str = "", patience_s: float = 60) -> Done:
     """Run `headgate WORDS` in a folder. Whatever happens, nobody sees a traceback."""
     ended = subprocess.run(
-        headgate(*words), cwd=folder, env={**_HERE, **env}, input=typed.encode(), capture_output=True, timeout=60
+        headgate(*words),
+        cwd=folder,
+        env={**_HERE, **env},
+        input=typed.encode(),
+        capture_output=True,
+        timeout=patience_s,
     )
     done = Done(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
     assert "Traceback" not in done.out + done.err

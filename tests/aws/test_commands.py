@@ -1,0 +1,212 @@
+"""The headgate command against an emulator: what a user types from the first deployment to the last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headgate.cdk.outputs import API_URL
+from tests.aws.emulator import deployment
+from tests.aws.emulator.process import Emulator
+from tests.aws.emulator.versions import ARCHITECTURE, RUNTIME
+from tests.cli.shell import Done, run
+from tests.once import once
+
+pytestmark = [pytest.mark.xdist_group("commands"), pytest.mark.slow]
+
+APP = """\
+from pydantic import BaseModel
+
+from headgate import ApiKey, App, Jwt, Secret
+
+
+class Note(BaseModel):
+    id: str
+    topic: str = ""
+
+
+app = App("commands")
+app.channel("/notes", Note, key="id", indexes=["topic"], auth=ApiKey())
+app.channel("/orders", auth=Jwt(secret=Secret("ORDERS_JWT_SECRET"), issuer="desk", audience="orders"))
+"""
+LATER = APP + 'app.channel("/later", auth=ApiKey())\n'
+
+# Refused by SQS, and therefore by whatever stands for it.
+BAD = """\
+import aws_cdk as cdk
+
+app = cdk.App()
+stack = cdk.Stack(app, "bad-queue")
+cdk.CfnResource(stack, "Letters", type="AWS::SQS::Queue", properties={"QueueName": "a b c", "FifoQueue": True})
+app.synth()
+"""
+
+
+class Desk:
+    """A project, and the command typed in it."""
+
+    def __init__(self, folder: Path, emulator: Emulator) -> None:
+        self.folder = folder
+        self._emulator = emulator
+        self._env = {**emulator.env, "HEADGATE_STAGE": "", "SSL_CERT_FILE": emulator.certificate}
+
+    def type(self, *words: str, typed: str = "") -> Done:
+        return run(self.folder, *words, env=self._env, typed=typed, patience_s=240)
+
+    def told(self, *words: str) -> Any:
+        done = self.type(*words, "--json")
+        assert done.code == 0, done.err
+        return json.loads(done.out)
+
+    def at(self, outputs: Mapping[str, str]) -> tuple[str, str]:
+        """What makes `send` go to the emulator, which does not serve at the address that AWS would."""
+        return "--url", self._emulator.plain_url(outputs[API_URL])
+
+
+def project(folder: Path, emulator: Emulator, app: str) -> Desk:
+    folder.mkdir()
+    (folder / "app.py").write_text(app)
+    (folder / "cdk.json").write_text(json.dumps({"context": {"runtime": RUNTIME, "architecture": ARCHITECTURE}}))
+    return Desk(folder, emulator)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _bootstrapped(emulator: Emulator, run_folder: Path) -> None:
+    def bootstrap() -> dict[str, Any]:
+        deployment.bootstrap(emulator, run_folder / "aws" / "bootstrap")
+        return {}
+
+    once(run_folder / "aws", "bootstrapped", bootstrap)
+
+
+@pytest.fixture(scope="module")
+def first(emulator: Emulator, run_folder: Path) -> tuple[Desk, Done]:
+    """A project, and what was said when it was deployed, by whichever worker came first."""
+    folder = run_folder / "aws" / "commands"
+
+    def deploy() -> dict[str, Any]:
+        return asdict(project(folder, emulator, APP).type("deploy"))
+
+    return Desk(folder, emulator), Done(**once(run_folder / "aws", "commands-deployed", deploy))
+
+
+@pytest.fixture(scope="module")
+def desk(first: tuple[Desk, Done]) -> Desk:
+    assert first[1].code == 0, first[1].err
+    return first[0]
+
+
+def test_a_deployment_is_a_line_for_each_resource_and_the_outputs_are_printed_and_kept(
+    first: tuple[Desk, Done],
+) -> None:
+    desk, done = first
+
+    assert done.code == 0, done.err
+    lines = done.err.splitlines()
+    assert any(line.endswith("created  DynamoDB Table NotesIndex/Table") for line in lines)
+    assert len(lines) == len(set(lines))
+    kept = json.loads((desk.folder / "outputs.json").read_text())
+    outputs = {name: value for stack in kept.values() for name, value in stack.items()}
+    assert outputs == desk.told("outputs")
+    assert [line.split()[0] for line in done.out.splitlines()] == ["OUTPUT", *sorted(outputs)]
+
+
+@pytest.mark.usefixtures("desk")
+def test_after_a_deployment_there_is_no_difference_and_with_another_channel_there_is(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    copy = project(tmp_path / "copy", emulator, APP)
+    assert copy.type("diff", "--fail").code == 0
+
+    (copy.folder / "app.py").write_text(LATER)
+    done = copy.type("diff", "--fail")
+    assert done.code == 1
+    assert "[+] AWS::DynamoDB::Table" in done.out
+
+
+def test_an_api_key_opens_the_deployed_channel_until_it_is_revoked(desk: Desk) -> None:
+    url = desk.at(desk.told("outputs"))
+    key = desk.type("keys", "create", "notes", "--stage", "dev", "--name", "Acme").out.strip()
+    shown = ("-H", f"X-Api-Key: {key}", "--stage", "dev", *url)
+
+    assert desk.type("send", "notes", '{"id": "n-1", "topic": "tea"}', *shown).err == "201 Created\n"
+    (listed,) = desk.told("keys", "list", "--stage", "dev")
+    assert (listed["channel"], listed["name"]) == ("notes", "Acme")
+
+    assert desk.type("keys", "revoke", listed["id"], "--stage", "dev").code == 0
+    assert desk.type("send", "notes", '{"id": "n-2"}', *shown).err.startswith("401 ")
+
+
+def test_a_token_is_signed_with_the_secret_of_the_deployed_app(desk: Desk) -> None:
+    url = desk.at(desk.told("outputs"))
+
+    sent = desk.type("send", "orders", '{"a": 2.10}', "-H", "Idempotency-Key: o-1", "--stage", "dev", *url)
+    assert sent.err == "201 Created\n", sent.out
+    token = desk.type("token", "orders", "--stage", "dev", "--sub", "Acme").out.strip()
+    shown = ("-H", f"Authorization: Bearer {token}", "-H", "Idempotency-Key: o-2")
+    assert desk.type("send", "orders", "{}", *shown, "--stage", "dev", *url).err == "201 Created\n"
+
+    assert list(desk.told("keys", "--stage", "dev")["secrets"]) == ["ORDERS_JWT_SECRET"]
+
+
+def test_messages_of_the_deployed_app_are_listed_shown_to_the_byte_and_deleted(desk: Desk) -> None:
+    url = desk.at(desk.told("outputs"))
+    for key in ("m-1", "m-2"):
+        sent = desk.type("send", "orders", '{"n":  2.10}', "-H", f"Idempotency-Key: {key}", "--stage", "dev", *url)
+        assert sent.err == "201 Created\n", sent.out
+
+    listed = {item["key"] for item in desk.told("messages", "list", "orders", "--stage", "dev")["items"]}
+    assert {"m-1", "m-2"} <= listed
+    assert desk.type("messages", "show", "orders", "m-1", "--stage", "dev").out == '{"n":  2.10}'
+    assert desk.type("messages", "delete", "orders", "m-1", "--yes", "--stage", "dev").code == 0
+    gone = desk.type("messages", "show", "orders", "m-1", "--stage", "dev")
+    assert (gone.code, gone.err) == (1, "There is no message m-1 in /orders.\n")
+
+
+def test_a_stage_that_was_never_deployed_is_told(desk: Desk) -> None:
+    done = desk.type("messages", "list", "--stage", "prod")
+
+    assert done.code == 2
+    assert done.err == "commands (stage prod) is not deployed here: `headgate deploy --stage prod`.\n"
+
+
+def test_the_doctor_knows_the_account(desk: Desk) -> None:
+    found = {finding["what"]: finding["state"] for finding in json.loads(desk.type("doctor", "--aws", "--json").out)}
+
+    assert (found["credentials"], found["bootstrap"]) == ("ok", "ok")
+
+
+def test_a_deployment_that_fails_names_the_resource_and_the_reason_that_aws_gives(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    bad = project(tmp_path / "bad", emulator, APP)
+    (bad.folder / "bad.py").write_text(BAD)
+    (bad.folder / "cdk.json").write_text('{"app": "python bad.py"}')
+
+    done = bad.type("deploy")
+
+    assert (done.code, done.out) == (1, "")
+    last = done.err.splitlines()[-1]
+    assert last.startswith("SQS Queue Letters of bad-queue could not be created: The name of a FIFO queue ")
+    assert not (bad.folder / "outputs.json").exists()
+
+
+def test_destroying_says_what_is_lost_asks_and_leaves_nothing(emulator: Emulator, tmp_path: Path) -> None:
+    desk = project(tmp_path / "gone", emulator, 'from headgate import App, Public\napp = App("gone")\n'
+                                                'app.channel("/notes", auth=Public())\n')  # fmt: skip
+    assert desk.type("deploy").code == 0
+    assert desk.type("send", "notes", "{}", "--stage", "dev", *desk.at(desk.told("outputs"))).code == 0
+
+    asked = desk.type("destroy")
+    assert (asked.code, asked.err) == (2, "There is nobody to ask; say --yes.\n")
+    rows = {tuple(line.split()[:1] + line.split()[2:]) for line in asked.out.splitlines()[1:]}
+    assert rows == {("table", "1", "item", "lost"), ("bucket", "0", "objects", "lost")}
+
+    assert desk.type("destroy", "--yes").err.splitlines()[-1] == "gone (stage dev) is removed."
+    again = desk.type("destroy", "--yes")
+    assert (again.code, again.err) == (0, "gone (stage dev) is not deployed: there is nothing to remove.\n")
