@@ -296,7 +296,7 @@ def test_a_channel_has_one_handler(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "what"),
     [
-        ('app.schedule("rate(5 minutes)")', "schedules"),
+        ("app.alarm()", "alarms"),
     ],
 )
 def test_what_comes_later_is_refused_and_not_pretended(tmp_path: Path, code: str, what: str) -> None:

@@ -33,6 +33,8 @@ COMMANDS = {
     "token": Entry("token", "Print a token that opens a channel under dev."),
     "keys": Entry("keys", "Show, create and revoke credentials."),
     "messages": Entry("messages", "List, show and delete stored messages."),
+    "runs": Entry("runs", "List, show, redrive and stop executions of workflows."),
+    "schedule": Entry("schedule", "Show when schedules fire, or fire one now."),
     "export": Entry("export", "Print a workflow for other tools: asl, mermaid."),
     "stream": Entry("stream", "Read the records of a stream."),
     "dead": Entry("dead", "List, show, redrive, edit and discard dead letters."),

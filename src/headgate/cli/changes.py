@@ -13,7 +13,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 from headgate.cli.deployed import Deployed
 from headgate.cli.place import Place
 from headgate.clock import SystemClock
-from headgate.engine import Alteration
+from headgate.engine import Alteration, Execution
 from headgate.errors import Misuse, Unavailable
 from headgate.gate.verify import new_api_key
 from headgate.local.control import orders_text
@@ -66,6 +66,18 @@ def change(place: Place, what: Callable[[Changes], Answer]) -> Answer:
                 pass
         time.sleep(_PAUSE_S)
     raise Misuse(f"{place.state.path} is in use by {holder}, which does not answer. Try again, or stop it.")
+
+
+def ask_server(place: Place, verb: str, what: str) -> Execution | None:
+    """Have the running server do something with an execution or a schedule; None where there is none of that name.
+
+    Raises Misuse, with the way out, where nothing serves from here, or where it cannot be done.
+    """
+    holder = place.state.holder()
+    if holder is None or not holder.url:
+        raise Misuse(f"Nothing serves from {place.state.path}: workflows run where the app is served. Start it first.")
+    answer = Beside(holder).run(verb, what)
+    return None if answer is None else Execution(**answer)
 
 
 def _alone(place: Place, what: Callable[[Changes], Answer]) -> Answer:
@@ -129,6 +141,10 @@ class Beside(Changes):
     def alter(self, channel: str, places: Sequence[tuple[str, str]], alteration: Alteration) -> int:
         return int(self._ask("POST", "messages/alter", orders_text(channel, places, alteration))["changed"])
 
+    def run(self, verb: str, what: str) -> Any:
+        """See `ask_server`."""
+        return self._ask("POST", "runs", {"verb": verb, "what": what})
+
     def _ask(self, method: str, path: str, body: dict[str, str] | bytes | None = None) -> Any:
         """The answer; None where the server says 404."""
         request = Request(  # noqa: S310 - the url of our own holder file
@@ -185,4 +201,6 @@ def _refused(error: HTTPError) -> None:
                 return
             case 401:
                 raise ElsewhereError from None
+            case 409:
+                raise Misuse(json.loads(error.read())["detail"])
     raise Unavailable(f"The server could not do it ({error.code}); its log says why.") from None

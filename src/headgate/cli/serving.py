@@ -10,8 +10,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -71,9 +73,10 @@ def serve_app(
         reserve = os.open(os.devnull, os.O_RDONLY)  # a descriptor for the day when there are no more
 
         def broke() -> None:
-            os.close(reserve)
-            kept.append(sock.dup())  # the server closes the one it was given
-            running.stop()
+            if not kept:
+                os.close(reserve)
+                kept.append(sock.dup())  # the server closes the one it was given
+                running.stop()
 
         engine = LocalEngine(state.store, [channel.name for channel in app.channels], clock, broke, logs=logs_of(app))
         try:
@@ -83,8 +86,9 @@ def serve_app(
             finisher = Finisher(app.channels, engine, clock)
             try:
                 finisher.start()
-                opened(engine, running)
-                running.run()
+                with workflows_of(app, target, state.path, settings, clock, engine, broke):
+                    opened(engine, running)
+                    running.run()
             finally:
                 finisher.close()
                 workers.stop(0 if kept else limits.DRAIN.value)
@@ -96,6 +100,37 @@ def serve_app(
         return None
     finally:
         state.release()
+
+
+@contextmanager
+def workflows_of(
+    app: App,
+    target: str,
+    folder: Path,
+    settings: Mapping[str, str],
+    clock: Clock,
+    engine: LocalEngine,
+    on_broken: Callable[[], None],
+) -> Iterator[None]:
+    """The app's workflows, schedules and topics, at work; nothing where it has none."""
+    with ExitStack() as up:
+        topics = engine.topics(app.topics, settings)
+        if app.topics:
+            topics.start()
+            up.callback(topics.close)
+        if app.workflows:
+            # Interpreter, JSONPath and process pools are loaded where there is something to run.
+            from headgate.local.tasks import LocalTasks
+            from headgate.local.workflows import LocalWorkflows, services
+
+            tasks = LocalTasks(app, target, settings)
+            up.callback(tasks.close)
+            rooms = services(topics, engine.archive)
+            workflows = LocalWorkflows(app, folder, tasks.invoke, rooms, engine.due, clock, on_broken=on_broken)
+            up.callback(workflows.close)
+            engine.workflows = workflows
+            workflows.start()
+        yield
 
 
 def check_settings(app: App, settings: Mapping[str, str], clock: Clock) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, overload
 from headgate.declare.auth import Iam, Jwt, Signed
 from headgate.declare.channel import Channel
 from headgate.declare.later import refuse_name
+from headgate.declare.schedule import Schedule
 from headgate.declare.settings import Env, Secret
 from headgate.declare.shape import TEXT, given, misfits
 from headgate.declare.source import caller
@@ -118,6 +119,7 @@ class App:
         self.topics: list[Topic] = []
         self.tasks: list[Task] = []
         self.workflows: list[Workflow] = []
+        self.schedules: list[Schedule] = []
 
     def __repr__(self) -> str:
         return f"<app {self.name} with {len(self.channels)} channels>"
@@ -175,12 +177,21 @@ class App:
         self.workflows.append(made)
         return made
 
+    def schedule(
+        self, name: str, expression: str, workflow: str | Workflow, *, input: Any = None, timezone: str = "UTC"
+    ) -> Schedule:
+        """Declare when a workflow is started by the clock; see `help(Schedule)`."""
+        made = Schedule(name, expression, workflow, input=input, timezone=timezone)
+        self.schedules.append(made)
+        return made
+
     def include(self, other: App) -> None:
         """Take over everything that another app declares, so that one app can be written in several files."""
         self.channels.extend(other.channels)
         self.topics.extend(other.topics)
         self.tasks.extend(other.tasks)
         self.workflows.extend(other.workflows)
+        self.schedules.extend(other.schedules)
 
     if not TYPE_CHECKING:  # a type checker would take any name for good
 
@@ -255,13 +266,17 @@ class App:
         for workflow in self.workflows:
             yield from _said(f"workflow {workflow.name}", workflow.where, workflow.sentences(known))
         yield from _twice("workflow", self.workflows)
+        names = [workflow.name for workflow in self.workflows]
+        for schedule in self.schedules:
+            yield from _said(f"schedule {schedule.name}", schedule.where, schedule.sentences(names))
+        yield from _twice("schedule", self.schedules)
 
 
 def _said(what: str, where: str, sentences: Iterable[str]) -> Iterator[DeclarationFault]:
     return (DeclarationFault(where, f"{what}: {sentence}") for sentence in sentences)
 
 
-def _twice(what: str, declared: Sequence[Task] | Sequence[Workflow]) -> Iterator[DeclarationFault]:
+def _twice(what: str, declared: Sequence[Task] | Sequence[Workflow] | Sequence[Schedule]) -> Iterator[DeclarationFault]:
     """A fault for each name that is taken already."""
     first: dict[str, str] = {}
     for one in declared:

@@ -8,7 +8,6 @@ from headgate.errors import DeclarationError, DeclarationFault
 _STORE = "declare delivery=Direct() and read the stored messages with `headgate messages` or GET"
 _NAMES = {
     "alarm": ("alarms", "scrape /-/metrics"),
-    "schedule": ("schedules", "leave it out"),
 }
 
 

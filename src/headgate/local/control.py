@@ -19,7 +19,7 @@ from starlette.routing import Route
 from headgate.clock import Clock
 from headgate.declare.app import App
 from headgate.engine import Alteration, Discarded, Edited, Redriven
-from headgate.errors import Invalid, NotFound, Unauthorized
+from headgate.errors import Conflict, Invalid, NotFound, NotRun, Unauthorized
 from headgate.gate.verify import new_api_key
 from headgate.local.engine import LocalEngine
 from headgate.local.keys import new_iam_key
@@ -73,6 +73,7 @@ class Control:
             Route("/-/control/keys", self._create_key, methods=["POST"]),
             Route("/-/control/iam-keys", self._create_iam_key, methods=["POST"]),
             Route("/-/control/keys/{id}", self._revoke_key, methods=["DELETE"]),
+            Route("/-/control/runs", self._run, methods=["POST"]),
             Route("/-/control/messages/delete", self._delete_message, methods=["POST"]),
             Route("/-/control/messages/alter", self._alter_messages, methods=["POST"]),
         ]
@@ -101,6 +102,28 @@ class Control:
         if not await asyncio.to_thread(lambda: keys.remove_api_key(id_) or keys.remove_iam_key(id_)):
             raise NotFound
         return Response(status_code=204)
+
+    async def _run(self, request: Request) -> Response:
+        """`verb` is redrive or stop, of the execution with the id `what`; or fire, of the schedule `what`."""
+        verb, what = await self._asked(request, "verb", "what")
+        workflows = self._engine.workflows
+        if workflows is None:
+            raise NotFound("The app that is served has no workflows.")
+        try:
+            match verb:
+                case "redrive":
+                    execution = await asyncio.to_thread(workflows.executions.redrive, what)
+                case "stop":
+                    execution = await asyncio.to_thread(workflows.executions.stop, what)
+                case "fire":
+                    execution = await asyncio.to_thread(workflows.scheduler.run, what)
+                case _:
+                    raise Invalid("The verb is redrive, stop or fire.")
+        except KeyError:
+            raise NotFound("There is no such schedule.") from None
+        except NotRun as refused:
+            raise Conflict(str(refused), reason=refused.code) from None
+        return JSONResponse(execution._asdict())
 
     async def _delete_message(self, request: Request) -> Response:
         channel, scope, key = await self._asked(request, "channel", "scope", "key")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 from headgate.clock import Clock
+from headgate.declare.topic import Topic
 from headgate.errors import Misuse
 from headgate.local.archive import FOLDER_NAME as ARCHIVE
 from headgate.local.archive import LocalArchive
@@ -15,11 +17,16 @@ from headgate.local.index import LocalIndex
 from headgate.local.journal import Journal
 from headgate.local.keys import LocalKeys, load_iam_keys, load_keys
 from headgate.local.queue import LocalQueue
+from headgate.local.scheduler import DueTimes
 from headgate.local.schema import fingerprint_key, know_channels, open_reading, open_writing
 from headgate.local.state import sync_folder
 from headgate.local.stream import LocalStream, Log
+from headgate.local.topics import LocalTopics
 from headgate.local.upkeep import Upkeep
 from headgate.local.writer import Writer
+
+if TYPE_CHECKING:
+    from headgate.local.workflows import LocalWorkflows
 
 
 class LocalEngine:
@@ -39,6 +46,7 @@ class LocalEngine:
         *,
         logs: Mapping[str, Log] | None = None,
     ) -> None:
+        self._clock = clock
         connection = open_writing(store)
         sync_folder(store.parent)
         know_channels(connection, channels)
@@ -47,6 +55,7 @@ class LocalEngine:
         keys, iam = load_keys(connection), load_iam_keys(connection)
         self._on_broken = on_broken
         self.ready = True
+        self.workflows: LocalWorkflows | None = None  # put here by whoever serves an app that has some
         journal = Journal(connection, clock)
         journal.free_all(connection)
         self.index = LocalIndex(store, claims, journal, clock)
@@ -62,6 +71,7 @@ class LocalEngine:
         self.keys = LocalKeys(keys, self._writer.change, clock, iam)
         self.archive = LocalArchive(store.parent / ARCHIVE)
         self.stream = LocalStream(self.index.number, logs or {}, clock, self._writer, self.index.read_with)
+        self.due = DueTimes(self._writer.change, self.index.read_with)
         self._upkeep = Upkeep(store, lambda: self.index.sweep() + self.stream.sweep())
 
     def _after_commit(self, done: bool) -> None:
@@ -73,6 +83,10 @@ class LocalEngine:
     def _break(self) -> None:
         self.ready = False
         self._on_broken()
+
+    def topics(self, declared: Sequence[Topic], settings: Mapping[str, str]) -> LocalTopics:
+        """Where an app tells people; notices lie in this store."""
+        return LocalTopics(declared, settings, self._clock, self._writer.change, self.index.read_with)
 
     def close(self) -> None:
         """Finish what was submitted and close every connection."""

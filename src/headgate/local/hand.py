@@ -84,12 +84,12 @@ def work_off(orders: Orders) -> None:
     """Load the app, then handle what comes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which finishes what is in work
     line = Line(socket.socket(fileno=orders.line))
-    _bound_memory(orders.memory_mb)
+    bound_memory(orders.memory_mb)
     handling = Handling(_channel(orders), SystemClock())
     line.tell([])
     while (group := line.next()) is not None:
         reports = handling.handle(group)
-        _flush()
+        flush()
         line.tell(reports)
     handling.close()
 
@@ -98,7 +98,7 @@ def _channel(orders: Orders) -> Channel:
     return next(channel for channel in load_app(orders.target).channels if channel.name == orders.channel)
 
 
-def _bound_memory(memory_mb: int) -> None:
+def bound_memory(memory_mb: int) -> None:
     """What a handler takes beyond it is a MemoryError, or the end of the process: here as in a Lambda function."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = memory_mb * _MB if hard == resource.RLIM_INFINITY else min(memory_mb * _MB, hard)
@@ -106,7 +106,7 @@ def _bound_memory(memory_mb: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
-def _flush() -> None:
+def flush() -> None:
     """What the handler printed is told before its message is done."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # the handler may have closed or replaced it

@@ -12,6 +12,7 @@ from headgate.errors import Misuse
 from headgate.local.append import ENVELOPES
 from headgate.local.journal import SCHEMA as WORK_SCHEMA
 from headgate.local.keys import SCHEMA as KEYS_SCHEMA
+from headgate.local.scheduler import SCHEMA as SCHEDULES_SCHEMA
 from headgate.local.stream import SCHEMA as STREAM_SCHEMA
 from headgate.local.topics import SCHEMA as TOPICS_SCHEMA
 
@@ -57,6 +58,7 @@ CREATE INDEX field_seq ON field (seq);
 {KEYS_SCHEMA};
 {STREAM_SCHEMA};
 {TOPICS_SCHEMA};
+{SCHEDULES_SCHEMA};
 """
 
 

@@ -148,18 +148,18 @@ class LocalExecutions(Executions):
     # The contract
 
     def start(self, workflow: str, name: str | None, input: str) -> Execution:
-        return _told(self._ask(lambda: self._started(workflow, name, input)))
+        return told(self._ask(lambda: self._started(workflow, name, input)))
 
     def stop(self, id: str, error: str | None = None, cause: str | None = None) -> Execution:
-        return _told(self._ask(lambda: self._applied(id, Stop(error, cause))))
+        return told(self._ask(lambda: self._applied(id, Stop(error, cause))))
 
     def redrive(self, id: str) -> Execution:
-        return _told(self._ask(lambda: self._redriven(id)))
+        return told(self._ask(lambda: self._redriven(id)))
 
     def describe(self, id: str) -> Execution | None:
         with self._reading() as connection:
             found = store.find(connection, id)
-        return None if found is None else _told(found)
+        return None if found is None else told(found)
 
     def history(self, id: str, after: int = 0, limit: int = 1000) -> list[HistoryEvent]:
         with self._reading() as connection:
@@ -174,7 +174,7 @@ class LocalExecutions(Executions):
             before = None if after is None else int(after)
             found = store.runs(connection, workflow, status, limit + 1, before)
         more = str(found[limit - 1].seq) if len(found) > limit else None
-        return ExecutionPage([_told(run) for run in found[:limit]], more)
+        return ExecutionPage([told(run) for run in found[:limit]], more)
 
     # What a caller of the local engine may want besides
 
@@ -325,7 +325,7 @@ class LocalExecutions(Executions):
         if self._ended is None:
             return
         try:
-            self._ended(_told(run))
+            self._ended(told(run))
         except Exception as error:  # noqa: BLE001 - it is told again when the store is opened the next time
             log.error("the end of an execution was not passed on where=%s", site(error))
             return
@@ -518,7 +518,8 @@ def _settle(reply: Future[Any], answer: Any) -> None:
         reply.set_result(answer)
 
 
-def _told(run: Run) -> Execution:
+def told(run: Run) -> Execution:
+    """A run as the contract has it."""
     return Execution(
         run.arn,
         run.machine,

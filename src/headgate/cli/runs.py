@@ -1,0 +1,202 @@
+"""headgate runs"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headgate.cli.place import Place, json_option, placed, visible
+from headgate.cli.table import print_table
+from headgate.clock import isoformat
+from headgate.errors import Misuse, NotFound
+
+if TYPE_CHECKING:
+    from headgate.describe.states import StateRun
+    from headgate.engine import Execution
+    from headgate.local.executions.reading import Reading
+
+_STATUSES = ("running", "succeeded", "failed", "timed_out", "aborted")
+
+
+@click.group
+@placed
+def runs(place: Place) -> None:
+    """List, show, redrive and stop executions of workflows; what changes them is done by the running server.
+
+    \b
+    Example:
+      headgate runs list orders --status failed
+    """
+
+
+@runs.command(name="list")
+@click.argument("workflow", required=False)
+@click.option("--status", type=click.Choice(_STATUSES, case_sensitive=False), help="Only those.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many.")
+@click.option("--cursor", help="Where the page before ended.")
+@json_option
+@placed
+def list_(
+    place: Place, workflow: str | None, status: str | None, limit: int, cursor: str | None, as_json: bool
+) -> None:
+    """List executions, the one started last first: of WORKFLOW, or of all.
+
+    \b
+    Example:
+      headgate runs list orders --status failed --json
+    """
+    if cursor is not None and not (cursor.isascii() and cursor.isdigit()):
+        raise Misuse("--cursor is not one that a list gave.")
+    with _reading(place) as reading:
+        page = reading.find(workflow, status and status.upper(), limit, cursor)
+    if as_json:
+        print(json.dumps({"items": [_told(one) for one in page.executions], "cursor": page.next}, indent=2))
+    elif page.executions:
+        rows = [
+            (one.name, one.workflow, one.status, isoformat(one.started_ms), _span(one.started_ms, one.stopped_ms))
+            for one in page.executions
+        ]
+        print_table(("NAME", "WORKFLOW", "STATUS", "STARTED", "TOOK"), rows)
+        if page.next:
+            click.echo(f"There are more: --cursor {page.next}", err=True)
+    else:
+        click.echo("There is no such execution.", err=True)
+
+
+@runs.command
+@click.argument("id")
+@click.option("--mermaid", "as_mermaid", is_flag=True, help="Print a state diagram, with what it did marked.")
+@json_option
+@placed
+def show(place: Place, id: str, as_mermaid: bool, as_json: bool) -> None:
+    """Show an execution, by its name or ARN: its states with times, input, output, error and retries.
+
+    \b
+    Example:
+      headgate runs show nightly-20260101T020000Z --mermaid
+    """
+    from headgate.describe.states import marks, state_runs
+
+    with _reading(place) as reading:
+        found = _found(reading, id)
+        states = state_runs(reading.history(found.id))
+        document = reading.document(found.id)
+    if as_mermaid:
+        from headgate.describe.mermaid import mermaid
+
+        print(mermaid(document, marks(states, found.status)), end="")
+    elif as_json:
+        print(json.dumps({**_told(found), "states": [_state(one) for one in states]}, indent=2, ensure_ascii=False))
+    else:
+        _print(found, states)
+
+
+@runs.command
+@click.argument("id")
+@placed
+def redrive(place: Place, id: str) -> None:
+    """Let an execution that ended badly go on from the states it failed in.
+
+    \b
+    Example:
+      headgate runs redrive nightly-20260101T020000Z
+    """
+    _ask(place, "redrive", id)
+
+
+@runs.command
+@click.argument("id")
+@placed
+def stop(place: Place, id: str) -> None:
+    """Let an execution do no more.
+
+    \b
+    Example:
+      headgate runs stop nightly-20260101T020000Z
+    """
+    _ask(place, "stop", id)
+
+
+def _ask(place: Place, verb: str, id: str) -> None:
+    from headgate.cli.changes import ask_server
+
+    with _reading(place) as reading:
+        found = _found(reading, id)
+    now = ask_server(place, verb, found.id)
+    if now is None:
+        raise NotFound(f"There is no execution {visible(id)}.")
+    click.echo(f"{now.name} is {now.status}.", err=True)
+
+
+@contextmanager
+def _reading(place: Place) -> Iterator[Reading]:
+    from headgate.local.executions.reading import reading
+    from headgate.local.executions.schema import FILE_NAME
+
+    with reading(place.state.path / FILE_NAME) as opened:
+        yield opened
+
+
+def _found(reading: Reading, id: str) -> Execution:
+    named = reading.named(id)
+    if not named:
+        raise NotFound(f"There is no execution {visible(id)}; `headgate runs list` shows them.")
+    if len(named) > 1:
+        raise Misuse(f"Several executions are called {visible(id)}; say its ARN: {', '.join(one.id for one in named)}.")
+    return named[0]
+
+
+def _told(execution: Execution) -> dict[str, Any]:
+    said = execution._asdict()
+    started_ms, stopped_ms = said.pop("started_ms"), said.pop("stopped_ms")
+    for name in ("input", "output"):
+        said[name] = None if said[name] is None else json.loads(said[name])
+    return {**said, "started_at": isoformat(started_ms), "stopped_at": stopped_ms and isoformat(stopped_ms)}
+
+
+def _state(run: StateRun) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "type": run.type,
+        "started_at": isoformat(run.started_ms),
+        "ended_at": None if run.ended_ms is None else isoformat(run.ended_ms),
+        "input": None if run.input is None else json.loads(run.input),
+        "output": None if run.output is None else json.loads(run.output),
+        "error": run.error,
+        "cause": run.cause,
+        "retries": run.retries,
+    }
+
+
+def _print(execution: Execution, states: list[StateRun]) -> None:
+    lines = [
+        ("name", execution.name),
+        ("workflow", execution.workflow),
+        ("status", execution.status),
+        ("started", isoformat(execution.started_ms)),
+        ("took", _span(execution.started_ms, execution.stopped_ms)),
+        ("input", execution.input),
+        ("output", execution.output),
+        ("error", execution.error),
+        ("cause", execution.cause),
+        ("arn", execution.id),
+    ]
+    for name, value in lines:
+        if value:
+            print(f"{name:9} {visible(value)}")
+    if states:
+        print()
+        rows = [
+            (run.name, run.type, isoformat(run.started_ms), _span(run.started_ms, run.ended_ms), str(run.retries),
+             run.error or "")
+            for run in states
+        ]  # fmt: skip
+        print_table(("STATE", "TYPE", "ENTERED", "TOOK", "RETRIES", "ERROR"), rows)
+
+
+def _span(started_ms: int, ended_ms: int | None) -> str:
+    return "" if ended_ms is None else f"{(ended_ms - started_ms) / 1000:.3f} s"

@@ -1,0 +1,81 @@
+"""A process that runs a task: `python -m headgate.local.task_hand JSON`. It never opens the store.
+
+It reads a frame of JSON for each call, `{"given"}`, and answers with one, `{"result"}` or `{"error", "cause"}`,
+the cause as Lambda tells it. When its line is closed it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from headgate.declare.load import load_app
+from headgate.declare.task import Task
+from headgate.errors import HeadgateError
+from headgate.local.frames import READ_BYTES, Unframing, framed
+from headgate.local.hand import bound_memory, flush
+
+
+class TaskOrders(NamedTuple):
+    """What the process is started with. `line` is an inherited descriptor."""
+
+    target: str
+    task: str
+    line: int
+    memory_mb: int
+
+
+def work_off(orders: TaskOrders) -> None:
+    """Load the app, say so with an empty frame, then run what comes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server
+    line = socket.socket(fileno=orders.line)
+    bound_memory(orders.memory_mb)
+    task = next(task for task in load_app(orders.target).tasks if task.name == orders.task)
+    line.sendall(framed(b"{}"))
+    for asked in _asked(line):
+        answer = answered(task, asked["given"])
+        flush()
+        line.sendall(framed(answer))
+
+
+def answered(task: Task, given: Any) -> bytes:
+    """What a call comes to, as a frame's content."""
+    try:
+        result = task.function(given)
+        if inspect.isawaitable(result):
+            result = asyncio.run(_awaited(result))
+    except Exception as error:  # noqa: BLE001 - whatever the task raises is the error of its state
+        return _failed(type(error).__name__, str(error), traceback.format_tb(error.__traceback__)[1:])
+    try:
+        return json.dumps({"result": result}, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        return _failed("Runtime.MarshalError", f"Unable to marshal response: {error}", [])
+
+
+def _failed(name: str, message: str, trace: list[str]) -> bytes:
+    cause = {"errorMessage": message, "errorType": name, "requestId": "", "stackTrace": trace}
+    return json.dumps({"error": name, "cause": json.dumps(cause)}).encode()
+
+
+async def _awaited(result: Any) -> Any:
+    return await result
+
+
+def _asked(line: socket.socket) -> Iterator[Any]:
+    frames = Unframing()
+    while piece := line.recv(READ_BYTES):
+        yield from map(json.loads, frames.feed(piece))
+
+
+if __name__ == "__main__":
+    try:
+        work_off(TaskOrders(*json.loads(sys.argv[1])))
+    except HeadgateError as error:
+        sys.exit(str(error))

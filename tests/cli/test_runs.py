@@ -1,0 +1,120 @@
+"""headgate runs and headgate schedule, beside a server that runs workflows"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.shell import run, running
+
+APP = """
+from pathlib import Path
+from headgate import App, Public, workflow as w
+
+app = App("shop")
+app.channel("/orders", auth=Public())
+alerts = app.topic("alerts")
+
+class Rejected(Exception): ...
+
+@app.task
+def settle(order):
+    if order.get("reject") and not Path("fixed").exists():
+        raise Rejected("no")
+    return {"id": order["id"]}
+
+app.workflow("orders", w.for_each("$.orders", w.chain(w.task(settle), w.save("results", "{$.id}.json"))))
+app.workflow("caught", w.task(settle, catch=[w.catch("Rejected", then=w.notify(alerts, "{$.error.Cause}"))]))
+app.workflow("waits", w.wait(1000))
+app.schedule("good", "cron(0 2 * * ? *)", "orders", input={"orders": [{"id": "a"}, {"id": "../b"}]})
+app.schedule("bad", "at(2199-01-01T00:00:00)", "orders", input={"orders": [{"id": "a", "reject": True}]})
+app.schedule("told", "at(2199-01-01T00:00:00)", "caught", input={"id": "a", "reject": True})
+app.schedule("long", "rate(30 days)", "waits")
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(APP)
+    return tmp_path
+
+
+def shown(shop: Path, name: str, when: Callable[[Any], bool]) -> Any:
+    """What `runs show` says of an execution, once it is so."""
+    until = time.monotonic() + 30
+    while True:
+        found = json.loads(run(shop, "runs", "show", name, "--json").out)
+        if when(found) or time.monotonic() > until:
+            return found
+
+
+def ended(found: Any) -> bool:
+    return bool(found["status"] != "RUNNING")
+
+
+def test_an_execution_is_started_listed_and_shown_with_its_states(shop: Path) -> None:
+    with running(shop, "dev"):
+        name = run(shop, "schedule", "run", "good").out.strip()
+        found = shown(shop, name, ended)
+        assert (found["status"], found["output"]) == ("SUCCEEDED", [{"id": "a"}, {"id": "../b"}])
+        assert sorted(state["name"] for state in found["states"]) == ["for each", "save", "save", "settle", "settle"]
+        assert all(state["ended_at"] and state["retries"] == 0 for state in found["states"])
+        assert (shop / ".headgate" / "archive" / "results" / "a.json").read_text() == '{"id": "a"}'
+        assert (shop / ".headgate" / "archive" / "results" / "%2E%2E" / "b.json").exists()
+        assert "class s1,s2,s3 succeeded" in run(shop, "runs", "show", name, "--mermaid").out
+        listed = json.loads(run(shop, "runs", "list", "orders", "--status", "succeeded", "--json").out)
+        assert [one["name"] for one in listed["items"]] == [name]
+        assert run(shop, "runs", "list", "--status", "failed").err == "There is no such execution.\n"
+    assert name in run(shop, "runs", "list").out
+
+
+def test_one_that_failed_is_redriven_and_one_that_runs_is_stopped(shop: Path) -> None:
+    with running(shop, "dev"):
+        bad = run(shop, "schedule", "run", "bad").out.strip()
+        found = shown(shop, bad, ended)
+        assert (found["status"], found["error"]) == ("FAILED", "Rejected")
+        assert [(state["name"], state["error"]) for state in found["states"]][-1] == ("settle", "Rejected")
+        (shop / "fixed").touch()
+        assert run(shop, "runs", "redrive", bad).err == f"{bad} is RUNNING.\n"
+        assert shown(shop, bad, ended)["status"] == "SUCCEEDED"
+        again = run(shop, "runs", "redrive", bad)
+        assert (again.code, "nothing to redrive" in again.err) == (2, True)
+        long = run(shop, "schedule", "run", "long").out.strip()
+        assert run(shop, "runs", "stop", long).err == f"{long} is ABORTED.\n"
+        assert run(shop, "runs", "show", "absent").code == 1
+    stopped = run(shop, "runs", "stop", long)
+    assert (stopped.code, "workflows run where the app is served" in stopped.err) == (2, True)
+
+
+def test_an_error_that_is_caught_is_told_to_the_topic(shop: Path) -> None:
+    with running(shop, "dev") as server:
+        name = run(shop, "schedule", "run", "told").out.strip()
+        found = shown(shop, name, ended)
+        assert found["status"] == "SUCCEEDED"
+        assert [(state["name"], state["error"]) for state in found["states"]] == [
+            ("settle", "Rejected"),
+            ("notify", None),
+        ]
+    del server
+
+
+def test_schedules_are_listed_with_the_times_they_fire_next(shop: Path) -> None:
+    listed = {one["name"]: one for one in json.loads(run(shop, "schedule", "list", "--json", "--next", "2").out)}
+    assert [at[11:] for at in listed["good"]["next"]] == ["02:00:00.000Z"] * 2
+    assert listed["bad"]["next"] == ["2199-01-01T00:00:00.000Z"]
+    assert len(listed["long"]["next"]) == 2
+    assert "cron(0 2 * * ? *)" in run(shop, "schedule", "list").out
+    assert (
+        run(shop, "schedule", "run", "absent").err
+        == "There is no schedule absent; the app has good, bad, told, long.\n"
+    )
+
+
+def test_before_anything_ran_there_is_nothing_to_list(shop: Path) -> None:
+    done = run(shop, "runs", "list")
+    assert (done.code, "No workflow has run yet" in done.err) == (2, True)

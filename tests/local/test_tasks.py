@@ -1,0 +1,122 @@
+"""Tasks in processes of their own: what comes of them, as Lambda would tell it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from headgate.declare.load import load_app
+from headgate.local.executions.services import TaskFailed
+from headgate.local.tasks import LocalTasks
+
+APP = """
+import os, sys, time
+from headgate import App, Env, Public, Secret
+
+app = App("shop")
+app.channel("/orders", auth=Public())
+
+class Rejected(Exception): ...
+
+@app.task
+def double(given):
+    return {"twice": given["n"] * 2, "pid": os.getpid()}
+
+@app.task
+async def later(given):
+    return given
+
+@app.task
+def reject(given):
+    raise Rejected("no: é")
+
+@app.task
+def leave(given):
+    os._exit(3)
+
+@app.task(timeout_s=0.3)
+def hang(given):
+    time.sleep(60)
+
+@app.task
+def odd(given):
+    return {1, 2}
+
+@app.task(env={"MODE": "fast", "PLACE": Env("PLACE", "here")}, secrets=[Secret("TOKEN")])
+def told(given):
+    print("said something")
+    return [os.environ.get(name) for name in ("MODE", "PLACE", "TOKEN", "OTHER_SECRET")]
+
+@app.task(secrets=[Secret("OTHER_SECRET")])
+def other(given): ...
+"""
+
+
+@pytest.fixture
+def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalTasks]:
+    (tmp_path / "app.py").write_text(APP)
+    monkeypatch.setenv("OTHER_SECRET", "hidden")
+    app = load_app(str(tmp_path))
+    made = LocalTasks(app, str(tmp_path), {"TOKEN": "t0k", "PLACE": "there"})
+    yield made
+    made.close()
+
+
+def failed(tasks: LocalTasks, name: str) -> tuple[str, dict[str, object]]:
+    with pytest.raises(TaskFailed) as caught:
+        tasks.invoke(name, {}, "token-1")
+    return caught.value.error, json.loads(caught.value.cause)
+
+
+def test_a_task_is_handed_json_and_its_process_is_used_again(tasks: LocalTasks) -> None:
+    one, two = (tasks.invoke("double", {"n": n}, "t") for n in (2, 3))
+    assert (one["twice"], two["twice"]) == (4, 6)
+    assert one["pid"] == two["pid"] != os.getpid()
+    assert tasks.invoke("later", ["é", 1.5, None], "t") == ["é", 1.5, None]
+
+
+def test_calls_at_the_same_time_have_processes_of_their_own(tasks: LocalTasks) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        results = [*pool.map(lambda n: tasks.invoke("double", {"n": n}, "t"), range(12))]
+    assert [result["twice"] for result in results] == [2 * n for n in range(12)]
+    assert 1 <= len({result["pid"] for result in results}) <= 3
+
+
+def test_what_a_task_raises_is_the_error_by_the_name_of_its_class(tasks: LocalTasks) -> None:
+    error, cause = failed(tasks, "reject")
+    assert (error, cause["errorType"], cause["errorMessage"]) == ("Rejected", "Rejected", "no: é")
+    assert failed(tasks, "odd")[0] == "Runtime.MarshalError"
+
+
+def test_a_task_that_takes_too_long_is_stopped(tasks: LocalTasks) -> None:
+    since = time.monotonic()
+    error, cause = failed(tasks, "hang")
+    assert time.monotonic() - since < 20
+    assert (error, cause["errorMessage"]) == (
+        "Sandbox.Timedout",
+        "RequestId: token-1 Error: Task timed out after 0.30 seconds",
+    )
+
+
+def test_a_task_whose_process_ends_has_failed_and_the_next_call_has_another(tasks: LocalTasks) -> None:
+    error, cause = failed(tasks, "leave")
+    assert (error, cause["errorMessage"]) == (
+        "Runtime.ExitError",
+        "RequestId: token-1 Error: Runtime exited with error: exit status 3",
+    )
+    assert failed(tasks, "leave")[0] == "Runtime.ExitError"
+
+
+def test_a_task_sees_what_it_declares_and_no_other_secret(tasks: LocalTasks) -> None:
+    assert tasks.invoke("told", {}, "t") == ["fast", "there", "t0k", None]
+
+
+def test_there_is_no_task_of_another_name(tasks: LocalTasks) -> None:
+    with pytest.raises(KeyError):
+        tasks.invoke("absent", {}, "t")
