@@ -15,8 +15,8 @@ from headgate.clock import isoformat
 from headgate.errors import Misuse, NotFound
 
 if TYPE_CHECKING:
-    from headgate.describe.states import StateRun
     from headgate.engine import Execution
+    from headgate.gate.states import StateRun
     from headgate.local.executions.reading import Reading
 
 _STATUSES = ("running", "succeeded", "failed", "timed_out", "aborted")
@@ -79,7 +79,7 @@ def show(place: Place, id: str, as_mermaid: bool, as_json: bool) -> None:
     Example:
       headgate runs show nightly-20260101T020000Z --mermaid
     """
-    from headgate.describe.states import marks, state_runs
+    from headgate.gate.states import marks, state_runs
 
     with _reading(place) as reading:
         found = _found(reading, id)
