@@ -147,7 +147,7 @@ STACK_RESOURCES = Limit(
     "resources of one stack",
     500,
     "resources",
-    "about 20 channels with reads and credentials; more are refused when stacks are made",
+    "about 16 channels with lists and credentials of their own; more are refused when stacks are made",
     "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html",
     "2026-11-21",
 )

@@ -278,6 +278,8 @@ def test_a_key_is_read_from_the_path_as_it_was_written_there(shop: Shop, key: st
     assert body_of(read)["key"] == key
     behind_a_domain = serving.answer(got(f"/v1/my/path/{quote(key, safe='')}", "/my/path/{key}"), 20)
     assert body_of(behind_a_domain)["key"] == key
+    for path in (f"/my/path/{quote(key, safe='')}/timeline", f"/v1/my/path/{quote(key, safe='')}/timeline"):
+        assert body_of(serving.answer(got(path, "/my/path/{key}/timeline"), 20))["key"] == key
 
 
 def test_a_channel_at_the_root_is_served_too(shop: Shop) -> None:

@@ -83,7 +83,8 @@ class Admission:
     def _asked(self, event: Event) -> Channel | None:
         resource = event.get("resource")
         for channel in self._channels:
-            if resource in (channel.path, channel.path.rstrip("/") + "/{key}"):
+            one = channel.path.rstrip("/") + "/{key}"
+            if resource in (channel.path, one, f"{one}/timeline"):
                 return channel
         return None
 

@@ -101,6 +101,8 @@ def _path(event: Event, channel: Channel) -> str:
         return channel.path
     if resource == below + "{key}":
         return below + path.rpartition("/")[2]
+    if resource == below + "{key}/timeline":
+        return below + "/".join(path.rsplit("/", 2)[1:])
     return path
 
 

@@ -146,10 +146,12 @@ def _add_channel(api: apigateway.RestApi, channel: Channel, handlers: Handlers) 
     if channel.read and handlers.query is not None:
         query = _integration(handlers.query)
         one = at.add_resource("{key}")
-        for found in (one, at) if channel.indexes else (one,):
+        timeline = one.add_resource("timeline")
+        for found in (one, timeline, at) if channel.indexes else (one, timeline):
             for method in ("GET", "HEAD"):
                 guard.add(found, method, query)
-        _add_rest(one, channel, query)
+        for found in (one, timeline):
+            _add_rest(found, channel, query)
 
 
 class _Guard:
