@@ -132,6 +132,7 @@ def test_the_gate_answers_with_nothing_but_the_layer_and_the_code(project: Path,
             archive.extractall(tmp_path / folder)
     program = (
         f"import sys; sys.path[:0] = [{str(tmp_path / 'task')!r}, {str(tmp_path / 'opt' / 'python')!r}]\n"
+        "from headgate.aws.lambdas import ingest, query, authorizer\n"
         "import headgate.gate.answer, headgate.gate.query, jwt, app\n"
         "app.app.check(); print(headgate.gate.answer.__cached__); print(app.__cached__)"
     )

@@ -86,7 +86,10 @@ def code(project: Path, target: Target | None = None) -> Path:
 
 
 def image(project: Path, target: Target) -> Path:
-    """A folder with a Dockerfile, to build the container image from. The function's handler is the image's command."""
+    """A folder with a Dockerfile, to build the container image from. The function's handler is the image's command.
+
+    Lambda takes no image with attestations. The CDK CLI builds without (BUILDX_NO_DEFAULT_ATTESTATIONS=1).
+    """
     dependencies, own = _dependencies(project, target), code(project, target)
     folder = cache_folder() / f"image-{digest(_RECIPE, *target, dependencies.name, own.name)}"
     if not folder.exists():

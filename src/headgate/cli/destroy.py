@@ -43,4 +43,6 @@ def destroy(place: Place, yes: bool) -> int:
     made.synthesize()
     made.run("destroy", "--all", "--force")
     click.echo(f"{deployed.name} is removed.", err=True)
+    if kept := [holding.name for holding in holdings if holding.kept]:
+        click.echo(f"Kept, and yours to remove: {', '.join(kept)}.", err=True)
     return 0
