@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ import pytest
 from headgate.clock import ManualClock
 from headgate.engine import Execution
 from headgate.errors import Misuse, Unavailable
-from headgate.local.executions import LocalExecutions, Workflow
+from headgate.local.executions import LocalExecutions, Performer, Workflow
 from headgate.local.executions.schema import open_reading, open_writing
 from headgate.local.executions.services import Services, TaskFailed
+from headgate.local.executions.state import Invocation, Outcome
 from headgate.testing.contract.executions import WORKFLOWS
 from tests.local.executions.site import KNOWN, Site, machine
 
@@ -146,7 +147,7 @@ def test_executions_are_forgotten_after_ninety_days_with_all_they_left(site: Sit
     site.clock.advance(91 * 86_400)
     site.executions._forget()
     with open_reading(site.file) as connection:
-        for rows in ("FROM execution", "FROM branch", "FROM event", "FROM document"):
+        for rows in ("FROM execution", "FROM branch", "FROM event"):
             assert connection.execute("SELECT count(*) " + rows).fetchone() == (0,), rows
     connection.close()
 
@@ -195,3 +196,51 @@ def test_after_the_end_nothing_is_taken_in(site: Site) -> None:
     with pytest.raises(Unavailable):
         site.executions.start("echo", None, "{}")
     site.reopen()
+
+
+class Rude(Performer):
+    """Answers with what no store can hold, but for one of them."""
+
+    def perform(self, invocation: Invocation, done: Callable[[Outcome], None]) -> None:
+        if invocation.arguments == "fine":
+            done(Outcome(invocation.branch, invocation.attempt, "fine"))
+        else:
+            done(Outcome(invocation.branch, invocation.attempt, error="Half \ud83d", cause="why"))
+
+    def close(self) -> None:
+        pass
+
+
+def test_one_execution_that_cannot_be_written_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    room = LocalExecutions(tmp_path / "executions.sqlite3", KNOWN, Rude(), ManualClock())
+    ids = [room.start("task", None, json.dumps(input)).id for input in ("fine", "rude", "fine", "rude", "fine")]
+    room.settle()
+    found = [room.describe(id) for id in ids]
+    room.close()
+    assert [each and each.status for each in found] == ["SUCCEEDED", "FAILED", "SUCCEEDED", "FAILED", "SUCCEEDED"]
+    assert found[1] is not None
+    assert (found[1].error, found[1].cause) == ("States.Runtime", "headgate could not write what it came to.")
+
+
+def test_half_a_surrogate_pair_is_kept_as_it_came(site: Site) -> None:
+    id = site.executions.start("task", None, '{"a": "\\ud83d ä"}').id
+    site.settle()
+    found = site.executions.describe(id)
+    assert found is not None
+    assert json.loads(found.output or "") == {"a": "\ud83d ä"}
+
+
+def test_a_timeout_of_the_whole_counts_anew_after_a_redrive(site: Site) -> None:
+    id = site.executions.start("short", None, "{}").id
+    site.settle()
+    site.clock.advance(6)
+    site.settle()
+    assert status(site, id) == "TIMED_OUT"
+    site.executions.redrive(id)
+    site.clock.advance(4)
+    site.settle()
+    assert status(site, id) == "RUNNING"
+    site.reopen()
+    site.clock.advance(2)
+    site.settle()
+    assert status(site, id) == "TIMED_OUT"

@@ -12,6 +12,8 @@ def redrive(turn: Turn) -> None:
     turn.run.redriven_ms = turn.moment.now_ms
     turn.run.status, turn.run.stopped_ms = "RUNNING", None
     turn.run.error = turn.run.cause = None
+    if "TimeoutSeconds" in turn.document:
+        turn.run.deadline_ms = turn.moment.now_ms + turn.document["TimeoutSeconds"] * 1000
     root = turn.branch(ROOT)
     turn.event(root, "ExecutionRedriven", ("executionRedrivenEventDetails", {"redriveCount": turn.run.redrives}))
     _resume(turn, root)

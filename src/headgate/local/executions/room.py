@@ -1,17 +1,13 @@
-"""The room of executions: one thread takes what comes in, has `step` decide, and writes before anything is done."""
+"""The room of executions: one thread takes what comes in, has it decided, and writes before anything is done."""
 
 from __future__ import annotations
 
-import json
 import logging
 import queue
-import random
-import re
 import sqlite3
 import threading
 import time
-import uuid
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -25,46 +21,21 @@ from headgate.engine import Execution, ExecutionPage, Executions, HistoryEvent
 from headgate.errors import NotRun, Unavailable
 from headgate.gate.observe import site
 from headgate.local.executions import store
+from headgate.local.executions.ledger import Batch, Ledger, Workflow
 from headgate.local.executions.schema import open_reading, open_writing
-from headgate.local.executions.state import (
-    Advance,
-    Begin,
-    Deadline,
-    Due,
-    Invocation,
-    Kind,
-    Moment,
-    Outcome,
-    Redrive,
-    Run,
-    Step,
-    Stimulus,
-    Stop,
-    text,
-)
-from headgate.local.executions.step import step
+from headgate.local.executions.state import Advance, Invocation, Outcome, Run, Stimulus, Stop
 from headgate.local.executions.timers import Entry, Timers
-from headgate.local.executions.turn import MOST_BYTES, invocation, state_of
+from headgate.local.executions.turn import invocation, state_of
 from headgate.local.upkeep import Upkeep
 from headgate.local.writer import Job, Writer
 
 log = logging.getLogger("headgate.local")
 
 _MOST_STEPS = 256  # of one transaction: what has no end of its own lets others in between
-_MOST_LIVE = 1000  # executions kept in memory; the others are read back when something happens to them
-_DAY_MS = 86_400_000
 _RETRY_S = 1.0
-_NAME = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}")
-
+_DAY_MS = 86_400_000
 
 _Reply = TypeVar("_Reply")
-
-
-class Workflow(NamedTuple):
-    """A definition that executions are started of."""
-
-    document: Mapping[str, Any]
-    kind: Kind = "STANDARD"
 
 
 class Performer(Protocol):
@@ -94,10 +65,10 @@ class _Look(NamedTuple):
 
 
 class _Came(NamedTuple):
-    """Something happened to an execution."""
+    """What was asked for outside has an outcome."""
 
     seq: int
-    stimulus: Stimulus
+    outcome: Outcome
 
 
 class LocalExecutions(Executions):
@@ -123,21 +94,19 @@ class LocalExecutions(Executions):
         self.workflows = dict(workflows)
         self._performer = performer
         self._clock = clock
-        self._place = f"{region}:{account}"
         self._ended = ended
         self._most_steps = most_steps
-        self._chance = random.SystemRandom()
         self._writer = Writer(open_writing(file), file.parent, after_commit=self._committed, on_broken=on_broken)
         self._reader = open_reading(file)
         self._readers = threading.local()
         self._open_readers: list[sqlite3.Connection] = []
         self._inbox: queue.SimpleQueue[_Ask | _Look | _Came | None] = queue.SimpleQueue()
         self._timers = Timers(clock)
-        self._live: OrderedDict[int, store.Loaded] = OrderedDict()
-        self._next_seq = store.last_seq(self._reader) + 1
-        self._batch = _Batch()
+        self._ledger = Ledger(self._reader, self.workflows, clock, f"{region}:{account}")
         self._ready: deque[tuple[int, Stimulus]] = deque()
         self._asked: set[tuple[int, int, int]] = set()
+        self._alone = 0
+        self._on_broken = on_broken
         self._closing = False
         self._upkeep: Upkeep | None = None
         self._upkeep = Upkeep(file, self._forget)
@@ -148,13 +117,13 @@ class LocalExecutions(Executions):
     # The contract
 
     def start(self, workflow: str, name: str | None, input: str) -> Execution:
-        return told(self._ask(lambda: self._started(workflow, name, input)))
+        return told(self._ask(lambda: self._ledger.start(workflow, name, input)))
 
     def stop(self, id: str, error: str | None = None, cause: str | None = None) -> Execution:
-        return told(self._ask(lambda: self._applied(id, Stop(error, cause))))
+        return told(self._ask(lambda: self._ledger.applied(id, Stop(error, cause))))
 
     def redrive(self, id: str) -> Execution:
-        return told(self._ask(lambda: self._redriven(id)))
+        return told(self._ask(lambda: self._ledger.redrive(id)))
 
     def describe(self, id: str) -> Execution | None:
         with self._reading() as connection:
@@ -222,21 +191,23 @@ class LocalExecutions(Executions):
         except sqlite3.Error as error:
             raise Unavailable(retry_after_s=1) from error
 
-    def _came(self, seq: int, outcome: Outcome) -> None:
-        self._inbox.put(_Came(seq, outcome))
-
     # On the room's own thread
 
     def _work(self) -> None:
-        while (arrived := self._arrived()) is not None:
-            self._turn_over(arrived)
+        try:
+            while (arrived := self._arrived()) is not None:
+                self._turn_over(arrived)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours; the process has to start anew
+            log.critical("executions no longer go on where=%s", site(error))
+            self._closing = True
+            self._on_broken()
 
     def _arrived(self) -> list[_Ask | _Look | _Came] | None:
         """What has come in; waits until there is something to do. None when there will be no more."""
         found: list[_Ask | _Look | _Came | None] = []
         try:
             found.append(self._inbox.get(timeout=0 if self._ready else self._timers.next_s()))
-            while len(found) < self._most_steps:
+            while len(found) < self._most():
                 found.append(self._inbox.get_nowait())
         except queue.Empty:
             pass
@@ -248,26 +219,39 @@ class LocalExecutions(Executions):
             return None
         return arrived
 
+    def _most(self) -> int:
+        """How much may be in one transaction; one thing only, while it is being found out which cannot be written."""
+        if not self._alone:
+            return self._most_steps
+        self._alone -= 1
+        return 1
+
     def _turn_over(self, arrived: list[_Ask | _Look | _Came]) -> None:
         """Decide what has come in, write it in one transaction, and only then answer and act."""
-        batch = self._batch = _Batch()
+        batch = self._ledger.begin_batch()
+        before, most = self._ready, self._most()
         due = self._timers.due()
-        ready, self._ready = self._ready, deque()
-        waiting = deque(ready)
+        if most == 1:
+            for entry in due[0 if arrived else 1 :]:
+                self._timers.add(entry, by_wall=False)
+            due = due[: 0 if arrived else 1]
+        waiting = deque(before)
         replies = [(each.reply, self._answer(each)) for each in arrived if isinstance(each, _Ask)]
         for came in (each for each in arrived if isinstance(each, _Came)):
-            self._apply(came.seq, came.stimulus)
+            self._asked.discard((came.seq, came.outcome.branch, came.outcome.attempt))
+            self._ledger.apply(came.seq, came.outcome)
         for entry in due:
-            self._apply_due(entry)
+            self._ledger.apply_due(entry)
         waiting.extend(batch.ready)
         batch.ready = waiting
-        while batch.ready and batch.steps < self._most_steps:
-            self._apply(*batch.ready.popleft())
+        while batch.ready and batch.steps < most:
+            self._ledger.apply(*batch.ready.popleft())
         try:
             if batch.changes:
                 self._writer.change(lambda connection: store.write(connection, batch.changes.values()))
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing of this batch happened
-            self._undo(batch, arrived, due, ready, replies, error)
+            self._ready = before
+            self._undo(batch, arrived, due, replies, error)
             return
         self._ready = batch.ready
         for reply, answer in replies:
@@ -284,29 +268,41 @@ class LocalExecutions(Executions):
 
     def _undo(
         self,
-        batch: _Batch,
+        batch: Batch,
         arrived: list[_Ask | _Look | _Came],
         due: list[Entry],
-        ready: deque[tuple[int, Stimulus]],
         replies: list[tuple[Future[Any], Any]],
         error: Exception,
     ) -> None:
         """The store did not take it: who asked is told, and what happened will be decided again."""
-        for seq in batch.changes:
-            self._live.pop(seq, None)
+        self._ledger.undo()
         for reply, answer in replies:
-            _settle(reply, answer if isinstance(answer, NotRun) else error)
+            _settle(reply, answer if isinstance(answer, NotRun) else Unavailable(retry_after_s=1))
         for each in arrived:
             if not isinstance(each, _Ask):
                 self._inbox.put(each)
         for entry in due:
             self._timers.add(entry, by_wall=False)
-        self._ready = ready
-        if not isinstance(error, Unavailable):
-            log.critical("executions could not be written where=%s", site(error))
-        time.sleep(_RETRY_S)
+        if isinstance(error, Unavailable):
+            time.sleep(_RETRY_S)
+            return
+        log.critical("executions could not be written where=%s", site(error))
+        if len(batch.changes) == 1:
+            self._give_up(*batch.changes)
+        self._alone = 2 * self._most_steps
 
-    def _carry_out(self, batch: _Batch) -> None:
+    def _give_up(self, seq: int) -> None:
+        """End the one execution that cannot be written; the others go on."""
+        batch = self._ledger.begin_batch()
+        self._ledger.give_up(seq)
+        try:
+            self._writer.change(lambda connection: store.write(connection, batch.changes.values()))
+        except Exception as error:  # noqa: BLE001 - it stays as it was, and the next start tries again
+            self._ledger.undo()
+            log.critical("an execution could not be ended where=%s", site(error))
+        self._ready = deque(each for each in self._ready if each[0] != seq)
+
+    def _carry_out(self, batch: Batch) -> None:
         for entry, by_wall in batch.timers:
             self._timers.add(entry, by_wall=by_wall)
         for asked in batch.invocations:
@@ -314,12 +310,16 @@ class LocalExecutions(Executions):
         for change in batch.changes.values():
             if change.run.status != "RUNNING":
                 self._tell(change.run)
-        while len(self._live) > _MOST_LIVE:
-            self._live.popitem(last=False)
 
     def _perform(self, asked: Invocation) -> None:
         self._asked.add((asked.seq, asked.branch, asked.attempt))
-        self._performer.perform(asked, lambda outcome: self._came(asked.seq, outcome))
+        try:
+            self._performer.perform(asked, lambda outcome: self._inbox.put(_Came(asked.seq, outcome)))
+        except Exception as error:  # noqa: BLE001 - the execution has to hear of it
+            log.error("a task could not be asked for where=%s", site(error))
+            cause = f"It could not be carried out: {type(error).__name__}"
+            outcome = Outcome(asked.branch, asked.attempt, error="States.TaskFailed", cause=cause)
+            self._inbox.put(_Came(asked.seq, outcome))
 
     def _tell(self, run: Run) -> None:
         if self._ended is None:
@@ -332,123 +332,26 @@ class LocalExecutions(Executions):
         mark = partial(store.mark_told, seqs=[run.seq])
         self._writer.submit(Job([mark], lambda _: None))
 
-    # Deciding
-
-    def _apply(self, seq: int, stimulus: Stimulus) -> Run | None:
-        """Let `step` decide, and keep what it says for the transaction; None where it says nothing."""
-        if isinstance(stimulus, Outcome):
-            self._asked.discard((seq, stimulus.branch, stimulus.attempt))
-        loaded = self._loaded(seq)
-        if loaded is None:
-            return None
-        moment = Moment(self._clock.now_ms(), self._chance.getrandbits(64))
-        decided = step(loaded.document, loaded.run, loaded.branches, stimulus, moment)
-        if decided is None:
-            return None
-        self._batch.steps += 1
-        self._live[seq] = loaded._replace(run=decided.run)
-        for id, branch in decided.branches.items():
-            if branch is None:
-                loaded.branches.pop(id, None)
-            else:
-                loaded.branches[id] = branch
-        self._batch.add(seq, decided)
-        return decided.run
-
-    def _apply_due(self, entry: Entry) -> None:
-        loaded = self._loaded(entry.seq)
-        if loaded is None:
-            return
-        if entry.branch is None:
-            if loaded.run.deadline_ms == entry.due_ms:
-                self._apply(entry.seq, Deadline())
-            return
-        branch = loaded.branches.get(entry.branch)
-        if branch is not None and branch.due_ms == entry.due_ms:
-            self._apply(entry.seq, Due(entry.branch))
-
-    def _loaded(self, seq: int) -> store.Loaded | None:
-        if seq in self._live:
-            self._live.move_to_end(seq)
-            return self._live[seq]
-        loaded = store.load(self._reader, seq)
-        if loaded is not None:
-            self._live[seq] = loaded
-        return loaded
-
-    def _found(self, id: str) -> Run:
-        for change in self._batch.changes.values():
-            if change.run.arn == id:
-                return change.run
-        found = store.find(self._reader, id)
-        if found is None:
-            raise NotRun("ExecutionDoesNotExist", f"There is no execution {id}.")
-        return found
-
-    def _started(self, workflow: str, name: str | None, input: str) -> Run:
-        known = self.workflows.get(workflow)
-        if known is None:
-            raise NotRun("StateMachineDoesNotExist", f"There is no workflow {workflow}.")
-        name = str(uuid.uuid4()) if name is None else name
-        given = _checked(name, input)
-        arn = f"arn:aws:states:{self._place}:execution:{workflow}:{name}"
-        if known.kind == "EXPRESS":
-            arn = f"arn:aws:states:{self._place}:express:{workflow}:{name}:{uuid.uuid4()}"
-        try:
-            twin = self._found(arn)
-        except NotRun:
-            return self._begun(workflow, known, arn, name, input)
-        if twin.status == "RUNNING" and _same(json.loads(twin.input), given):
-            return twin
-        raise NotRun("ExecutionAlreadyExists", f"Execution Already Exists: '{arn}'")
-
-    def _begun(self, workflow: str, known: Workflow, arn: str, name: str, input: str) -> Run:
-        now_ms = self._clock.now_ms()
-        run = Run(self._next_seq, arn, workflow, name, known.kind, input, now_ms)
-        most_s = known.document.get("TimeoutSeconds", limits.EXPRESS_SECONDS.value if known.kind == "EXPRESS" else None)
-        run.deadline_ms = None if most_s is None else now_ms + most_s * 1000
-        self._next_seq += 1
-        self._live[run.seq] = store.Loaded(run, known.document, {})
-        self._batch.add_new(run, text(known.document))
-        begun = self._apply(run.seq, Begin())
-        return run if begun is None else begun
-
-    def _applied(self, id: str, stimulus: Stimulus) -> Run:
-        found = self._found(id)
-        return self._apply(found.seq, stimulus) or found
-
-    def _redriven(self, id: str) -> Run:
-        found = self._found(id)
-        if found.kind == "EXPRESS":
-            raise NotRun("ExecutionNotRedrivable", "An Express execution cannot be redriven; start it anew.")
-        if found.status in ("RUNNING", "SUCCEEDED"):
-            raise NotRun("ExecutionNotRedrivable", f"The execution is {found.status}: there is nothing to redrive.")
-        if self._clock.now_ms() - (found.stopped_ms or 0) > limits.WORKFLOW_REDRIVE.value * _DAY_MS:
-            raise NotRun("ExecutionNotRedrivable", "The execution ended more than 14 days ago; start it anew.")
-        return self._applied(id, Redrive())
-
     # When the file is opened, and now and then
 
     def _resume(self) -> None:
         """Take up everything that was under way when the last process ended."""
-        for seq, id, phase, due_ms in store.under_way(self._reader):
+        for seq, id, phase, due_ms, by_wall in store.under_way(self._reader):
             if phase == "ready":
                 self._ready.append((seq, Advance(id)))
             elif due_ms is not None:
-                loaded = self._loaded(seq)
-                by_wall = loaded is not None and loaded.branches[id].by_wall
-                self._timers.add(Entry(seq, id, due_ms), by_wall=by_wall)
+                self._timers.add(Entry(seq, id, due_ms), by_wall=bool(by_wall))
             if phase == "task":
                 self._ask_again(seq, id)
         for seq, deadline_ms in store.deadlines(self._reader):
             self._timers.add(Entry(seq, None, deadline_ms), by_wall=False)
         if self._ended is not None:
             for seq in store.untold(self._reader):
-                if (loaded := self._loaded(seq)) is not None:
+                if (loaded := self._ledger.loaded(seq)) is not None:
                     self._tell(loaded.run)
 
     def _ask_again(self, seq: int, id: int) -> None:
-        loaded = self._loaded(seq)
+        loaded = self._ledger.loaded(seq)
         if loaded is not None:
             branch = loaded.branches[id]
             left_ms = None if branch.due_ms is None else max(branch.due_ms - self._clock.now_ms(), 0)
@@ -461,54 +364,6 @@ class LocalExecutions(Executions):
     def _committed(self, done: bool) -> None:
         if done and self._upkeep is not None:
             self._upkeep.touched()
-
-
-class _Batch:
-    """What one transaction will hold, and what is to be done once it is written."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.changes: dict[int, store.Change] = {}
-        self.ready: deque[tuple[int, Stimulus]] = deque()
-        self.invocations: list[Invocation] = []
-        self.timers: list[tuple[Entry, bool]] = []
-
-    def add_new(self, run: Run, document: str) -> None:
-        self.changes[run.seq] = store.Change(run)
-        self.changes[run.seq].new_document = document
-        if run.deadline_ms is not None:
-            self.timers.append((Entry(run.seq, None, run.deadline_ms), False))
-
-    def add(self, seq: int, decided: Step) -> None:
-        change = self.changes.setdefault(seq, store.Change(decided.run))
-        change.run = decided.run
-        change.branches.update(decided.branches)
-        change.events += decided.events
-        self.invocations += decided.invocations
-        self.ready.extend((seq, Advance(id)) for id in decided.ready)
-        for id, branch in decided.branches.items():
-            if branch is not None and branch.due_ms is not None:
-                self.timers.append((Entry(seq, id, branch.due_ms), branch.by_wall))
-
-
-def _checked(name: str, input: str) -> Any:
-    """The input as JSON. Raises NotRun for a name or an input that Step Functions would not take."""
-    if not _NAME.fullmatch(name):
-        raise NotRun("InvalidName", f"Invalid Name: '{name}'")
-    if len(input.encode()) > MOST_BYTES:
-        raise NotRun("InvalidExecutionInput", f"The input is larger than {MOST_BYTES} bytes.")
-    try:
-        return json.loads(input, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise NotRun("InvalidExecutionInput", f"Invalid State Machine Execution Input: '{error}'") from None
-
-
-def _same(one: Any, other: Any) -> bool:
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)  # `==` takes true for 1
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _settle(reply: Future[Any], answer: Any) -> None:

@@ -12,7 +12,7 @@ VERSION = 1
 _BUSY_TIMEOUT_S = 5.0
 
 # `branch` holds what is under way, and what a redrive needs of executions that ended badly. `event` grows at its end
-# for each execution. The document is kept with its executions: a changed app does not change what is under way.
+# for each execution. Documents are kept: a changed app does not change what is under way, and there are few of them.
 SCHEMA = """
 CREATE TABLE document (digest TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE execution (
@@ -37,11 +37,12 @@ CREATE TABLE execution (
     told INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX execution_machine ON execution (machine, seq);
-CREATE INDEX execution_open ON execution (seq) WHERE status = 'RUNNING';
+CREATE INDEX execution_status ON execution (status, seq) WHERE status != 'SUCCEEDED';
 CREATE INDEX execution_untold ON execution (seq) WHERE told = 0 AND status != 'RUNNING';
 CREATE INDEX execution_stopped ON execution (stopped_ms) WHERE stopped_ms IS NOT NULL;
 CREATE TABLE branch (
-    execution INTEGER NOT NULL, id INTEGER NOT NULL, phase TEXT NOT NULL, due_ms INTEGER, data TEXT NOT NULL,
+    execution INTEGER NOT NULL, id INTEGER NOT NULL, phase TEXT NOT NULL, due_ms INTEGER, by_wall INTEGER NOT NULL,
+    data TEXT NOT NULL,
     PRIMARY KEY (execution, id)
 ) WITHOUT ROWID;
 CREATE TABLE event (

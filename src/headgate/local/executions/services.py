@@ -55,7 +55,7 @@ class Services(Performer):
         try:
             result = self._carried_out(asked)
         except TaskFailed as failed:
-            done(Outcome(asked.branch, asked.attempt, error=failed.error, cause=failed.cause))
+            done(Outcome(asked.branch, asked.attempt, error=_whole(failed.error), cause=_whole(failed.cause)))
         except Exception as error:  # noqa: BLE001 - the execution has to hear of it
             log.error("a task could not be carried out where=%s", site(error))
             cause = f"It could not be carried out: {type(error).__name__}"
@@ -135,6 +135,11 @@ def _with_metadata(response: Mapping[str, Any], token: str) -> dict[str, Any]:
     headers = {"x-amzn-RequestId": id}
     http = {"AllHttpHeaders": {"x-amzn-RequestId": [id]}, "HttpHeaders": headers, "HttpStatusCode": 200}
     return {"SdkHttpMetadata": http, "SdkResponseMetadata": {"RequestId": id}, **response}
+
+
+def _whole(said: str) -> str:
+    """A text that can be stored: half of a surrogate pair cannot."""
+    return said.encode("utf-8", "replace").decode()
 
 
 def _request_id(token: str) -> str:

@@ -7,6 +7,7 @@ child branch for each of its branches or items. A branch stands in one state, in
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +24,7 @@ Kind = Literal["STANDARD", "EXPRESS"]
 Phase = Literal["queued", "ready", "waiting", "task", "children", "done", "failed"]
 
 ROOT = 0
+_HALF = re.compile("[\ud800-\udfff]")  # no UTF-8 has it, and so no column of the store
 
 
 class Fault(Exception):
@@ -213,9 +215,15 @@ class Step(NamedTuple):
 
 
 def text(value: Any) -> str:
-    """JSON as Step Functions writes it: no spaces, every character itself."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    """JSON as Step Functions writes it: no spaces, every character itself, but for half a surrogate pair.
+
+    Raises ValueError for what is not JSON, such as a number that is none.
+    """
+    written = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    if written.isascii() or not _HALF.search(written):
+        return written
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def size_bytes(value: Any) -> int:
-    return len(text(value).encode("utf-8", "surrogatepass"))
+    return len(text(value).encode())

@@ -59,8 +59,20 @@ def step(
     except Exception as error:  # noqa: BLE001 - a mistake of ours ends this execution, and no other
         log.error("a step failed where=%s", site(error))
         cause = f"headgate could not carry it out: {type(error).__name__}"
+    return given_up(document, run, branches, moment, cause)
+
+
+def given_up(
+    document: Mapping[str, Any],
+    run: Run,
+    branches: Mapping[int, Branch],
+    moment: Moment,
+    cause: str = "headgate could not write what it came to.",
+) -> Step:
+    """The end of an execution that cannot go on."""
     turn = Turn(document, run, branches, moment)
-    root = turn.branch(ROOT)
+    root = turn.branch(ROOT) if ROOT in branches else Branch(ROOT, state=turn.start_at([]))
+    turn.add(root)
     turn.abort_silently(root)
     turn.fail_whole(root, "States.Runtime", cause)
     return turn.done()

@@ -16,6 +16,10 @@ _RUN = (
 )
 
 
+_MOST_DOCUMENTS = 256
+_documents: dict[str, Mapping[str, Any]] = {}  # by digest, which says what they are
+
+
 class Loaded(NamedTuple):
     """An execution as it was last written."""
 
@@ -101,8 +105,8 @@ def _write_branches(connection: sqlite3.Connection, change: Change) -> None:
         if branch is None:
             gone.append((change.run.seq, id))
         else:
-            kept.append((change.run.seq, id, branch.phase, branch.due_ms, branch.to_json()))
-    connection.executemany("INSERT OR REPLACE INTO branch VALUES (?, ?, ?, ?, ?)", kept)
+            kept.append((change.run.seq, id, branch.phase, branch.due_ms, branch.by_wall, branch.to_json()))
+    connection.executemany("INSERT OR REPLACE INTO branch VALUES (?, ?, ?, ?, ?, ?)", kept)
     connection.executemany("DELETE FROM branch WHERE execution = ? AND id = ?", gone)
 
 
@@ -111,12 +115,20 @@ def load(connection: sqlite3.Connection, seq: int) -> Loaded | None:
     row = connection.execute(f"SELECT {_RUN}, document FROM execution WHERE seq = ?", (seq,)).fetchone()
     if row is None:
         return None
-    (document,) = connection.execute("SELECT text FROM document WHERE digest = ?", (row[-1],)).fetchone()
     branches = {
         id: branch_from_json(id, data)
         for id, data in connection.execute("SELECT id, data FROM branch WHERE execution = ?", (seq,))
     }
-    return Loaded(Run(*row[:-1]), json.loads(document), branches)
+    return Loaded(Run(*row[:-1]), _document(connection, row[-1]), branches)
+
+
+def _document(connection: sqlite3.Connection, key: str) -> Mapping[str, Any]:
+    if key not in _documents:
+        (found,) = connection.execute("SELECT text FROM document WHERE digest = ?", (key,)).fetchone()
+        if len(_documents) >= _MOST_DOCUMENTS:
+            _documents.clear()
+        _documents[key] = json.loads(found)
+    return _documents[key]
 
 
 def find(connection: sqlite3.Connection, arn: str) -> Run | None:
@@ -128,7 +140,8 @@ def runs(
     connection: sqlite3.Connection, machine: str | None, status: str | None, limit: int, before: int | None
 ) -> list[Run]:
     """Executions, the one started last first."""
-    wanted = [("machine = ?", machine), ("status = ?", status), ("seq < ?", before)]
+    by_status = "status = ?" if status == "SUCCEEDED" else "status != 'SUCCEEDED' AND status = ?"  # as its index says
+    wanted = [("machine = ?", machine), (by_status, status), ("seq < ?", before)]
     given = [(clause, value) for clause, value in wanted if value is not None]
     where = " AND ".join(clause for clause, _ in given) or "1"
     rows = connection.execute(
@@ -149,17 +162,19 @@ def last_seq(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT ifnull(max(seq), 0) FROM execution").fetchone()[0])
 
 
-def under_way(connection: sqlite3.Connection) -> list[tuple[int, int, str, int | None]]:
-    """Every branch that something has to be done for: execution, branch, phase, due time."""
+def under_way(connection: sqlite3.Connection) -> list[tuple[int, int, str, int | None, int]]:
+    """Every branch that something has to be done for: execution, branch, phase, due time, whether by the calendar."""
     return connection.execute(
-        "SELECT execution, id, phase, branch.due_ms FROM execution JOIN branch ON execution = seq"
-        " WHERE status = 'RUNNING' AND phase IN ('ready', 'waiting', 'task') ORDER BY execution, id"
+        "SELECT execution, id, phase, due_ms, by_wall FROM execution JOIN branch ON execution = seq"
+        " WHERE status != 'SUCCEEDED' AND status = 'RUNNING' AND phase IN ('ready', 'waiting', 'task')"
+        " ORDER BY execution, id"
     ).fetchall()
 
 
 def deadlines(connection: sqlite3.Connection) -> list[tuple[int, int]]:
     return connection.execute(
-        "SELECT seq, deadline_ms FROM execution WHERE status = 'RUNNING' AND deadline_ms IS NOT NULL"
+        "SELECT seq, deadline_ms FROM execution"
+        " WHERE status != 'SUCCEEDED' AND status = 'RUNNING' AND deadline_ms IS NOT NULL"
     ).fetchall()
 
 
@@ -179,5 +194,4 @@ def forget(connection: sqlite3.Connection, stopped_before_ms: int, limit: int = 
     ).fetchall()
     for table, key in (("event", "execution"), ("branch", "execution"), ("execution", "seq")):
         connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", seqs)
-    connection.execute("DELETE FROM document WHERE digest NOT IN (SELECT document FROM execution)")
     return len(seqs)
