@@ -20,6 +20,7 @@ from headgate import (
     Jwt,
     Problem,
     Public,
+    Queued,
     Receipt,
     Reply,
     Request,
@@ -157,7 +158,8 @@ def test_operations_are_named_after_their_channel_and_no_two_alike() -> None:
 
     ids = [operation["operationId"] for path in doc["paths"].values() for operation in path.values()]
     assert ids[:2] == ["post_a-b", "post_a_b"]
-    assert ids[2:] == [f"{verb}_company_messages" for verb in ("post", "find", "get")]
+    verbs = [f"{verb}_company_messages" for verb in ("post", "find", "get")]
+    assert ids[2:] == [*verbs, "get_company_messages_timeline"]
 
 
 # ----------------------------------------------------------------------------------------------------- bodies
@@ -369,7 +371,7 @@ def test_a_batchs_key_leaves_room_for_the_place_of_its_last_message() -> None:
 def test_what_may_be_read_is_described_and_nothing_else() -> None:
     open_, shut = described(auth=ApiKey()), described(auth=Public())
 
-    assert set(open_["paths"]) == {"/orders", "/orders/{key}"}
+    assert set(open_["paths"]) == {"/orders", "/orders/{key}", "/orders/{key}/timeline"}
     assert set(open_["paths"]["/orders"]) == {"post"}
     assert set(shut["paths"]) == {"/orders"}
     read = replies(open_["paths"]["/orders/{key}"]["get"])
@@ -392,7 +394,7 @@ def test_messages_are_found_by_their_indexes() -> None:
 def test_a_channel_at_the_root_is_read_without_a_double_slash() -> None:
     doc = described("/", indexes=["kind"], read=True)
 
-    assert set(doc["paths"]) == {"/", "/{key}"}
+    assert set(doc["paths"]) == {"/", "/{key}", "/{key}/timeline"}
     assert set(doc["paths"]["/"]) == {"post", "get"}
 
 
@@ -446,3 +448,8 @@ def test_the_scopes_a_token_needs_are_told_but_not_who_makes_it() -> None:
     assert list(post(doc)["security"][0].values()) == [["orders:write"]]
     assert ".internal" not in json.dumps(doc)
     assert "ORDERS" not in json.dumps(doc)
+
+
+def test_a_channel_that_lets_in_unread_tells_its_senders_nothing_about_bodies() -> None:
+    doc = described(model=Order, delivery=Queued(validate="worker"))
+    assert set(post(doc)["responses"]) & {"202", "400", "409"} == {"202"}

@@ -211,9 +211,11 @@ _PAGING: tuple[Node, ...] = (
 
 
 def _stored_replies(channel: Channel) -> Iterator[tuple[str, Node]]:
-    told = (
-        "Appended to the stream, durably. Sent again, it is appended again." if channel.stream else "Stored, durably."
-    )
+    told = "Stored, durably."
+    if channel.stream:
+        told = "Appended to the stream, durably. Sent again, it is appended again."
+    if channel.unread:
+        told = "Stored, durably, and not looked at yet: a message that is bad is set aside, under this id."
     if not channel.many:
         yield _stored_reply(channel, told)
         return
@@ -228,7 +230,7 @@ def _stored_replies(channel: Channel) -> Iterator[tuple[str, Node]]:
 
 
 def _stored_reply(channel: Channel, told: str) -> tuple[str, Node]:
-    headers = () if channel.stream else ("Idempotency-Replayed",)
+    headers = () if channel.stream or channel.unread else ("Idempotency-Replayed",)
     if channel.accepted is None:
         content = {JSON: {"schema": {"$ref": f"{REF}headgate.Accepted"}}}
         return str(channel.taken), _reply(told, content, *headers)
@@ -241,12 +243,13 @@ def _stored_reply(channel: Channel, told: str) -> tuple[str, Node]:
 
 
 def _post_errors(channel: Channel) -> Iterator[Answerable]:
-    yield Malformed()
-    yield Invalid(faults=(_SAMPLE_FAULT,))
     yield from _read_errors(channel)
-    if (not channel.many or channel.whole) and not channel.stream:
+    if not channel.unread:
+        yield Malformed()
+        yield Invalid(faults=(_SAMPLE_FAULT,))
+    if (not channel.many or channel.whole) and not channel.stream and not channel.unread:
         yield Conflict()
-    if not channel.many and not channel.stream:
+    if not channel.many and not channel.stream and not channel.unread:
         yield InProgress(retry_after_s=1)
     yield TooLarge()
     yield UnsupportedMedia()

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
 from headgate import limits
@@ -142,7 +142,8 @@ class Hand:
                         done += [(self.groups.pop(), None) for _ in range(told)]
                     elif self.is_ready:
                         done.append((self.groups.popleft(), told))
-                    self.is_ready = True
+                    else:
+                        self.is_ready = True
         except BlockingIOError:
             pass
         except ConnectionResetError:
@@ -232,16 +233,28 @@ class Crew:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                self._round()
-            self._drain()
-        except Exception as error:  # noqa: BLE001 - what is leased comes back when the store is opened next
-            log.critical("a crew failed channel=%s where=%s", self._work.channel.name, site(error))
+                self._guarded(self._round)
+            self._guarded(self._drain)
         finally:
-            for hand in list(self._hands):
-                self._dismiss(hand)
+            self._dismiss_all()
             self._selector.close()
             self._awake.close()
             self._alarm.close()
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """A mistake of ours must not stop a channel for good: hands begin anew, and what they were at comes back when
+        its leases run out."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001
+            log.critical("a crew failed and begins anew channel=%s where=%s", self._work.channel.name, site(error))
+            self._dismiss_all()
+            self._done.clear()
+            self._stopping.wait(_PAUSE_S)
+
+    def _dismiss_all(self) -> None:
+        for hand in list(self._hands):
+            self._dismiss(hand)
 
     def _round(self) -> None:
         due_ms = self._queue.idle_ms(self._work.channel.name)
