@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headgate import App, Header, Public
+from headgate import App, Header, Public, Queued, Stream
 from headgate.aws import layout
 from headgate.aws.layout import Attribute, layout_of
 from headgate.aws.settings import Settings
@@ -43,6 +43,16 @@ def test_each_declared_index_is_one_of_the_table_by_its_last_name_and_the_time_r
     assert laid_out().index_of("company_id") is None
 
 
+def test_what_can_fail_has_an_index_of_dead_letters() -> None:
+    names = [index.name for index in laid_out(delivery=Queued()).indexes]
+    assert names == [layout.NEWEST, layout.DUE, layout.DEAD_LETTERS]
+    assert [index.name for index in laid_out().indexes] == [layout.NEWEST, layout.DUE]
+
+
+def test_a_dead_letter_of_a_stream_is_in_the_scope_of_its_consumer() -> None:
+    assert laid_out(key="record_id", delivery=Stream()).sort == Attribute("scope")
+
+
 def test_every_index_has_a_name_that_dynamodb_takes() -> None:
     names = [index.name for index in laid_out(indexes=["n", "it", "é", "a b", "-", "x" * 300]).indexes]
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]{3,255}", name) for name in names)
@@ -51,7 +61,7 @@ def test_every_index_has_a_name_that_dynamodb_takes() -> None:
 
 def test_no_declared_field_can_take_the_name_of_what_is_ours() -> None:
     constants = {value for name, value in vars(layout).items() if name.isupper() and isinstance(value, str)}
-    assert constants - {layout.NEWEST, layout.DUE, layout.SHARDS} == OWN_NAMES
+    assert constants - {layout.NEWEST, layout.DUE, layout.DEAD_LETTERS, layout.SHARDS} == OWN_NAMES
 
 
 @pytest.mark.parametrize("value", ["", "\0", "\0\0", "a", "a\0", " ", "\0a"])
@@ -66,6 +76,8 @@ def test_what_dynamodb_takes_for_no_key_is_stored_so_that_nothing_else_is_stored
     "settings",
     [
         Settings("app:app", "prod", ("orders",), "a-table", "a-bucket"),
+        Settings("app:app", "prod", ("orders",), queue="a-url", archive="a-bucket", topics={"alerts": "arn:alerts"}),
+        Settings("app:app", "prod", ("events",), stream="a-stream", consumer="count"),
         Settings("shop.main:shop", "dev", ("orders", "events"), keys="a-table", secrets={"A": "arn:a", "B": "arn:b"}),
     ],
 )

@@ -6,6 +6,10 @@
     received_at     `<ISO time>_<UUIDv7>`: when it came, unique, and in the order of time
     expires_at      for DynamoDB's own expiry, in seconds; `expires_ms` is exact, and what readers go by
     shard           0 to f, by chance: what lists of a whole channel are spread over
+    due_at          when an unfinished message has to be looked after next, in milliseconds
+    lease           of a message in work: the token of whoever is at it; else what was done to the row last
+    dead            of a dead letter: its shard
+    unread          there where nobody has looked at the body yet, or it was found to be bad
 
 A key or an index that is empty, or begins with a NUL, is stored behind a NUL: DynamoDB takes no empty keys.
 """
@@ -35,6 +39,15 @@ EXPIRES_AT = "expires_at"
 EXPIRES_MS = "expires_ms"
 DUE_AT = "due_at"
 SHARD = "shard"
+ATTEMPTS = "attempts"
+LEASE = "lease"
+TIMELINE = "timeline"
+ORDER = "order_key"
+ORIGINAL = "original"
+ORIGINAL_AT = "original_at"
+UNREAD = "unread"
+SWEPT_AT = "swept_at"
+DEAD = "dead"
 
 SHARDS = "0123456789abcdef"
 """The values of `shard`."""
@@ -43,6 +56,8 @@ NEWEST = "headgate.newest"
 """The index of all messages; no field can be called so, since a dot separates the names of fields."""
 DUE = "headgate.due"
 """The index of unfinished messages: only those have `due_at`."""
+DEAD_LETTERS = "headgate.dead"
+"""The index of dead letters: only those have `dead`."""
 
 _INDEX_NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 
@@ -65,8 +80,8 @@ class SecondaryIndex(NamedTuple):
 class Layout(NamedTuple):
     """The table of one channel. TTL is on EXPIRES_AT; everything else is settled by whoever makes it.
 
-    Of the indexes the first two are ours, the rest are the declared ones. `attributes` are the fields of the body
-    that are shown beside it; those that are part of a key are attributes already.
+    Of the indexes those that begin with `headgate.` are ours, the rest are the declared ones. `attributes` are the
+    fields of the body that are shown beside it; those that are part of a key are attributes already.
     """
 
     channel: str
@@ -77,7 +92,8 @@ class Layout(NamedTuple):
 
     def index_of(self, field: str) -> SecondaryIndex | None:
         """The index that finds messages by a declared field; None where none does."""
-        return next((index for index in self.indexes[2:] if index.partition.name == field), None)
+        declared = (index for index in self.indexes if not index.name.startswith("headgate."))
+        return next((index for index in declared if index.partition.name == field), None)
 
 
 API_KEYS = Attribute("id")
@@ -85,17 +101,19 @@ API_KEYS = Attribute("id")
 
 
 def layout_of(channel: Channel) -> Layout:
-    """The layout of a checked channel's table."""
+    """The layout of a checked channel's table. The rows of a Stream channel are its dead letters alone; each is in the
+    scope of the consumer that gave the record up."""
     received = Attribute(RECEIVED_AT)
     keys = {channel.key_name, *(field.name for field in channel.indexes)}
     found = (SecondaryIndex(_index_name(field.name), Attribute(field.name), received) for field in channel.indexes)
     return Layout(
         channel.name,
         Attribute(channel.key_name),
-        Attribute(SCOPE) if channel.per_principal else None,
+        Attribute(SCOPE) if channel.per_principal or channel.stream else None,
         (
             SecondaryIndex(NEWEST, Attribute(SHARD), received),
             SecondaryIndex(DUE, Attribute(SHARD), Attribute(DUE_AT, "N")),
+            *([SecondaryIndex(DEAD_LETTERS, Attribute(DEAD), received)] if channel.queue or channel.stream else []),
             *found,
         ),
         tuple(field for field in channel.attributes if field.name not in keys),

@@ -17,17 +17,28 @@ APP = "HEADGATE_APP"
 STAGE = STAGE_VARIABLE
 """The stage, as in `prod`; what `headgate.stage()` answers."""
 CHANNEL = "HEADGATE_CHANNEL"
-"""Ingest and query: the name of the one channel that the function serves."""
+"""Whatever serves one channel: its name."""
 CHANNELS = "HEADGATE_CHANNELS"
 """Authorizer: the names of the channels it lets senders into, with commas between them. All declare the same auth."""
 TABLE = "HEADGATE_TABLE"
-"""Ingest and query: the channel's table."""
+"""Whoever serves one channel: the channel's table."""
 BODIES = "HEADGATE_BODIES"
-"""Ingest and query: the bucket of the bodies that are too large for a row."""
+"""Whoever has a table: the bucket of the bodies that are too large for a row."""
 KEYS = "HEADGATE_KEYS"
 """Authorizer of `ApiKey`: the table of the API keys."""
 SECRETS = "HEADGATE_SECRETS"
 """Whoever needs a Secret: a JSON object of `{name in the app: ARN in Secrets Manager}`, of those it needs alone."""
+
+QUEUE = "HEADGATE_QUEUE"
+"""Forwarder, worker and sweep of a Queued channel: the URL of its queue."""
+STREAM = "HEADGATE_STREAM"
+"""Ingest and buried of a Stream channel: the name of its stream."""
+CONSUMER = "HEADGATE_CONSUMER"
+"""Consumer: the name of the handler that it runs."""
+ARCHIVE = "HEADGATE_ARCHIVE"
+"""Ingest and sweep of a Direct channel with `archive=`, worker of a Queued one: the bucket of its objects, its own."""
+TOPICS = "HEADGATE_TOPICS"
+"""Whoever tells people: a JSON object of `{name of a topic: ARN}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,11 @@ class Settings:
     bodies: str = ""
     keys: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict)
+    queue: str = ""
+    stream: str = ""
+    consumer: str = ""
+    archive: str = ""
+    topics: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
@@ -55,7 +71,12 @@ class Settings:
             table=environment.get(TABLE, ""),
             bodies=environment.get(BODIES, ""),
             keys=environment.get(KEYS, ""),
-            secrets=_secrets(environment.get(SECRETS, "{}")),
+            secrets=_arns(SECRETS, environment),
+            queue=environment.get(QUEUE, ""),
+            stream=environment.get(STREAM, ""),
+            consumer=environment.get(CONSUMER, ""),
+            archive=environment.get(ARCHIVE, ""),
+            topics=_arns(TOPICS, environment),
         )
 
     def written(self) -> dict[str, str]:
@@ -69,15 +90,20 @@ class Settings:
             BODIES: self.bodies,
             KEYS: self.keys,
             SECRETS: json.dumps(self.secrets) if self.secrets else "",
+            QUEUE: self.queue,
+            STREAM: self.stream,
+            CONSUMER: self.consumer,
+            ARCHIVE: self.archive,
+            TOPICS: json.dumps(self.topics) if self.topics else "",
         }
         return {name: value for name, value in values.items() if value}
 
 
-def _secrets(text: str) -> Mapping[str, str]:
+def _arns(name: str, environment: Mapping[str, str]) -> Mapping[str, str]:
     try:
-        found = json.loads(text)
+        found = json.loads(environment.get(name, "{}"))
     except ValueError:
         found = None
     if not isinstance(found, dict) or not all(isinstance(arn, str) for arn in found.values()):
-        raise Misuse(f"{SECRETS} is not a JSON object of names and ARNs.")
+        raise Misuse(f"{name} is not a JSON object of names and ARNs.")
     return found

@@ -19,7 +19,8 @@ ID = "id"
 OWN_NAMES = frozenset(
     {
         "scope", "body", "body_at", "digest", "received_at", "principal", "request_id", "traceparent", "status",
-        "error", "expires_at", "expires_ms", "due_at", "shard",
+        "error", "expires_at", "expires_ms", "due_at", "shard", "attempts", "lease", "timeline", "order_key",
+        "original", "original_at", "unread", "swept_at", "dead",
     }
 )  # fmt: skip
 """What else a table on AWS holds of a message, beside its key and its declared fields; `aws/layout.py` tells what."""

@@ -1,0 +1,75 @@
+"""What travels through SQS: where a row is; or, with `validate="worker"`, what came in, as API Gateway wraps it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any, NamedTuple
+
+from headgate.declare.auth import Iam
+from headgate.declare.channel import Channel
+from headgate.message import Message
+
+
+class Where(NamedTuple):
+    """A message that has a row."""
+
+    scope: str
+    key: str
+
+    def written(self) -> str:
+        """As the body of a message of SQS."""
+        return json.dumps(self._asdict(), ensure_ascii=False)
+
+
+def arrival_template(channel: Channel) -> str:
+    """The mapping template by which API Gateway makes a SendMessage of a request, which it has turned into base64
+    (CONVERT_TO_TEXT, every media type binary). What a sender can write is base64, so it needs no quoting."""
+    who = "$!context.identity.userArn" if isinstance(channel.auth, Iam) else "$!context.authorizer.principalId"
+    members = {
+        "id": "$context.requestId",
+        "received_ms": "$context.requestTimeEpoch",
+        "principal": f'$util.urlEncode($util.base64Encode("{who}"))',
+        "traceparent": "$util.urlEncode($util.base64Encode(\"$!input.params('traceparent')\"))",
+        "body": "$util.urlEncode($input.body)",
+    }
+    inside = "%2C".join(f"%22{name}%22%3A%22{value}%22" for name, value in members.items())
+    return f"Action=SendMessage&MessageBody=%7B{inside}%7D"
+
+
+ARRIVAL_REPLY = '{"id":"$context.requestId"}'
+"""The response template, for the status 202."""
+
+
+def opened(channel: Channel, body: str) -> Where | Message | None:
+    """What a message of SQS is about: a row, or a message that has none yet; None where it is neither."""
+    try:
+        found = json.loads(body)
+        if "body" not in found:
+            return Where(_text(found["scope"]), _text(found["key"]))
+        principal = _decoded(found["principal"]).decode()
+        return Message(
+            channel.name,
+            principal if channel.per_principal else "",
+            _text(found["id"]),
+            _decoded(found["body"]),
+            int(found["received_ms"]),
+            principal,
+            _text(found["id"]),
+            _decoded(found["traceparent"]).decode("latin-1"),
+            "accepted",
+            None,
+        )
+    except (ValueError, KeyError, TypeError, binascii.Error):
+        return None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(type(value).__name__)
+    return value
+
+
+def _decoded(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
