@@ -174,9 +174,9 @@ class Index(Protocol):
         or replayed, or none is stored. Repeating a call is safe. Never raises: what cannot be written is
         `unavailable`.
 
-        A message with the status `accepted` is in the queue by the same write, and due at once; one with the status
-        `rejected` is a dead letter, with its `error` and `timeline`; see `Queue`. All messages of one call have the
-        same status.
+        A message with the status `accepted` is in the queue by the same write, and due at once; one with
+        `rejected` or `failed` is a dead letter, with its `error` and `timeline`; see `Queue`. All messages of one call
+        have the same status.
         """
 
     @abstractmethod
@@ -298,6 +298,7 @@ class Stream(Protocol):
     @abstractmethod
     def read(self, channel: str, shard: str, after: str | None, limit: int) -> list[Record]:
         """At most `limit` records behind the sequence `after`, or from the oldest one on, in order; [] at the end.
+        Fewer where they are large, but one at least.
 
         Sees every record whose `append` has returned. Raises ValueError for an `after` that is no sequence, Unavailable
         when the stream cannot be read.

@@ -218,6 +218,14 @@ HANDLER_MEMORY_LEAST = Limit(
 HANDLER_MEMORY = Limit("handler memory", 10_240, "MB", "most that `memory_mb=` may say", _AWS_LAMBDA, "2026-11-21")
 HANDLERS = Limit("handlers at a time", 1_000, "handlers", "most that `concurrency=` may say", _AWS_LAMBDA, "2026-11-21")
 HANDLER_BATCH = Limit("messages a handler takes at a time", 10, "messages", "a batch of SQS", _AWS_SQS, "2026-11-21")
+RECORDS_BATCH = Limit(
+    "records a consumer takes at a time",
+    1_000,
+    "records",
+    "what a process is handed should be done within its timeout; Lambda takes up to 10,000 of Kinesis",
+    _OURS,
+    "2026-11-21",
+)
 DRAIN = Limit(
     "drain",
     30,

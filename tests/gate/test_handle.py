@@ -28,7 +28,7 @@ BODY = '{"id":"1","amount":2.10}'
 def handling(function: Callable[..., Any], model: Any = Order, **options: Any) -> Handling:
     channel = App("shop").channel("/orders", model, auth=Public(), delivery=Queued(), **options)
     channel(function)
-    return Handling(channel, ManualClock())
+    return Handling(channel, channel.handlers[0], ManualClock())
 
 
 def report_on(function: Callable[..., Any], body: str = BODY, model: Any = Order, **options: Any) -> Report:

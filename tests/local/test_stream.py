@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headgate.clock import ManualClock
-from headgate.local.stream import LocalStream, Log, shard_of
+from headgate.local.stream import Lane, LocalStream, Log, shard_of
 from headgate.testing.contract.stream import EVENTS, RETENTION_MS, SHARDS, StreamCases, append, everything, sent
 from tests.local.store import Store
 
@@ -19,13 +19,7 @@ class Engine:
     def __init__(self, folder: Path, shards: int = SHARDS) -> None:
         self.clock = ManualClock()
         self.store = Store(folder, self.clock)
-        self.stream = LocalStream(
-            self.store.index.number,
-            {EVENTS: Log(shards, RETENTION_MS)},
-            self.clock,
-            self.store.writer,
-            self.store.index.read_with,
-        )
+        self.stream = LocalStream(self.store.index, {EVENTS: Log(shards, RETENTION_MS)}, self.clock, self.store.writer)
 
 
 @pytest.fixture
@@ -45,8 +39,8 @@ def test_a_consumer_goes_on_where_it_was(engine: Engine) -> None:
     places = append(engine, *(sent(engine, str(n), "one") for n in range(4)))
     shard = places[0].shard
     assert engine.stream.checkpoint(EVENTS, "totals", shard) is None
-    engine.stream.move(EVENTS, "totals", shard, places[1].sequence)
-    engine.stream.move(EVENTS, "mail", shard, places[3].sequence)
+    engine.stream.move(EVENTS, "totals", {Lane(shard): places[1].sequence})
+    engine.stream.move(EVENTS, "mail", {Lane(shard): places[3].sequence})
     after = engine.stream.checkpoint(EVENTS, "totals", shard)
     assert [record.message.key for record in engine.stream.read(EVENTS, shard, after, 9)] == ["2", "3"]
 

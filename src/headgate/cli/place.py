@@ -151,7 +151,7 @@ class Place:
         from headgate.local.stream import LocalStream, logs_of
 
         with self.local_index() as index:
-            yield LocalStream(index.number, logs_of(self.app), SystemClock(), None, index.read_with)
+            yield LocalStream(index, logs_of(self.app), SystemClock(), None)
 
 
 def placed(command: Callable[..., Any]) -> Callable[..., Any]:

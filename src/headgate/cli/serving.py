@@ -33,7 +33,7 @@ from headgate.local.finisher import Finisher
 from headgate.local.server import Running, Server, listen, url_of
 from headgate.local.state import StateFolder
 from headgate.local.stream import logs_of
-from headgate.local.worker import Workers
+from headgate.local.workers import Workers
 
 log = logging.getLogger("headgate.cli")
 

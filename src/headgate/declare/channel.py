@@ -15,7 +15,7 @@ from pydantic_core import SchemaValidator
 
 from headgate import limits
 from headgate.declare.auth import ApiKey, Auth, Iam, Jwt, Public, Signed
-from headgate.declare.delivery import Delivery, Direct, Queued, Stream
+from headgate.declare.delivery import RECORDS_AT_ONCE, Delivery, Direct, Queued, Stream
 from headgate.declare.handler import Handler, Needs
 from headgate.declare.model import adapter_of, adapter_of_many, index_fault, key_fault, model_fault
 from headgate.declare.settings import Env, Secret
@@ -113,7 +113,7 @@ class Channel:
     - `secrets`: secrets that it finds in its environment under their names, `[Secret("X")]`; none
     - `concurrency`: how many run at a time; 4
     - `batch`: above 1 it is handed lists of so many messages at most, and answers with a list of verdicts, or with
-      None if all are done; 1
+      None if all are done; 1, and 100 for consumers of a Stream
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Channel:
         env: Mapping[str, str | Env] | None = None,
         secrets: tuple[Secret, ...] | list[Secret] = (),
         concurrency: int = Needs.concurrency,
-        batch: int = Needs.batch,
+        batch: int | None = None,
     ) -> None:
         self.where = caller()
         self.path = path
@@ -173,6 +173,8 @@ class Channel:
         self.problem = problem
         self.read = read if read is not None else not isinstance(auth, Public)
         self.description = description
+        if batch is None:
+            batch = RECORDS_AT_ONCE if isinstance(self.delivery, Stream) else Needs.batch
         self.needs = Needs(timeout_s, memory_mb, env or {}, _in_tuple(secrets), concurrency, batch)
         self.handlers: list[Handler] = []
         self._adapter: TypeAdapter[Any] | None = None
@@ -305,7 +307,7 @@ class Channel:
         yield from self._model_sentences()
         yield from self._auth_sentences()
         yield from self._delivery_sentences()
-        yield from self.needs.sentences()
+        yield from self.needs.sentences(limits.RECORDS_BATCH if self.stream else limits.HANDLER_BATCH)
         if self._many not in (True, False, "each", "all"):
             yield f'`many=` is {self._many!r}; say True (or "each"), "all", or leave it out.'
         yield from self._archive_sentences()

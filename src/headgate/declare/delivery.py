@@ -24,6 +24,8 @@ _STREAM = {
     "attempts": WHOLE,
     "most_age": Shape("a timedelta", lambda value: value is None or isinstance(value, timedelta)),
 }
+RECORDS_AT_ONCE = 100
+"""How many records a consumer takes at a time, if nothing else is said."""
 _POLICY = {"first_s": NUMBER, "factor": NUMBER, "most_s": NUMBER, "jitter": NUMBER}
 
 

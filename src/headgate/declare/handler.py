@@ -25,7 +25,7 @@ class Needs:
     concurrency: int = 4
     batch: int = 1
 
-    def sentences(self) -> Iterator[str]:
+    def sentences(self, most_batch: limits.Limit = limits.HANDLER_BATCH) -> Iterator[str]:
         """What of it cannot be honoured."""
         if wrong := list(misfits("", given(self, _NEEDS), _NEEDS)):
             yield from wrong
@@ -34,7 +34,7 @@ class Needs:
             ("timeout_s", self.timeout_s, 0.001, limits.HANDLER_TIME.value),
             ("memory_mb", self.memory_mb, limits.HANDLER_MEMORY_LEAST.value, limits.HANDLER_MEMORY.value),
             ("concurrency", self.concurrency, 1, limits.HANDLERS.value),
-            ("batch", self.batch, 1, limits.HANDLER_BATCH.value),
+            ("batch", self.batch, 1, most_batch.value),
         )
         for name, value, least, most in within:
             if not least <= value <= most:

@@ -17,6 +17,7 @@ from pydantic_core import ValidationError
 from headgate import limits
 from headgate.clock import Clock
 from headgate.declare.channel import Channel
+from headgate.declare.handler import Handler
 from headgate.declare.model import sent_fields
 from headgate.declare.verdict import Done, Failed, Permanent, Retry
 from headgate.gate.faults import faults_of
@@ -48,16 +49,14 @@ DONE = Report("done")
 
 
 class Handling:
-    """A channel's handler, ready to be called. Not for several threads."""
+    """A handler of a channel, ready to be called. Not for several threads."""
 
-    def __init__(self, channel: Channel, clock: Clock) -> None:
-        if channel.handler is None:
-            raise ValueError(f"channel {channel.name} has no handler")
+    def __init__(self, channel: Channel, handler: Handler, clock: Clock) -> None:
         self._clock = clock
         self._validator = channel.validator
         self._timeout_ms = round(1000 * channel.needs.timeout_s)
-        self._function: Callable[..., Any] = channel.handler.function
-        self._takes_message = channel.handler.takes_message
+        self._function: Callable[..., Any] = handler.function
+        self._takes_message = handler.takes_message
         self._in_lists = channel.needs.batch > 1
         self._stamp = {name: value for name, value in channel.stamp.items() if _shows(channel.model, name)}
         self._runner: asyncio.Runner | None = None

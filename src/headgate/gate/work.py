@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from headgate import limits
 from headgate.clock import Clock
 from headgate.declare.channel import Channel
-from headgate.declare.delivery import Queued
+from headgate.declare.delivery import Queued, Stream
 from headgate.engine import ArchiveObject, Lease, Settlement
 from headgate.errors import Conflict, FieldFault, Refusal
 from headgate.events import Accepted, Worked
@@ -75,7 +75,7 @@ class Work:
     """What every attempt of one channel needs."""
 
     plan: Plan
-    delivery: Queued
+    delivery: Queued | Stream
     clock: Clock
     observer: Observer
     dice: Random = field(default_factory=Random)

@@ -70,13 +70,14 @@ class LocalEngine:
         self.queue = LocalQueue(self._writer, self.index, journal, clock, dice)
         self.keys = LocalKeys(keys, self._writer.change, clock, iam)
         self.archive = LocalArchive(store.parent / ARCHIVE)
-        self.stream = LocalStream(self.index.number, logs or {}, clock, self._writer, self.index.read_with)
+        self.stream = LocalStream(self.index, logs or {}, clock, self._writer)
         self.due = DueTimes(self._writer.change, self.index.read_with)
         self._upkeep = Upkeep(store, lambda: self.index.sweep() + self.stream.sweep())
 
     def _after_commit(self, done: bool) -> None:
         self.ready = done
         self.index.after_commit(done)
+        self.stream.after_commit(done)
         if done:
             self._upkeep.touched()
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from headgate.clock import SystemClock
 from headgate.declare.channel import Channel
+from headgate.declare.handler import Handler
 from headgate.declare.load import load_app
 from headgate.errors import HeadgateError
 from headgate.gate.handle import Handling, Report
@@ -28,10 +29,11 @@ _MB = 1024 * 1024
 
 
 class Orders(NamedTuple):
-    """What a hand is started with. `line` is an inherited descriptor."""
+    """What a hand is started with. `handler` is the name of one of the channel's; `line` is an inherited descriptor."""
 
     target: str
     channel: str
+    handler: str
     line: int
     memory_mb: int
 
@@ -85,7 +87,7 @@ def work_off(orders: Orders) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which finishes what is in work
     line = Line(socket.socket(fileno=orders.line))
     bound_memory(orders.memory_mb)
-    handling = Handling(_channel(orders), SystemClock())
+    handling = Handling(*_work_of(orders), SystemClock())
     line.tell([])
     while (group := line.next()) is not None:
         reports = handling.handle(group)
@@ -94,8 +96,9 @@ def work_off(orders: Orders) -> None:
     handling.close()
 
 
-def _channel(orders: Orders) -> Channel:
-    return next(channel for channel in load_app(orders.target).channels if channel.name == orders.channel)
+def _work_of(orders: Orders) -> tuple[Channel, Handler]:
+    channel = next(channel for channel in load_app(orders.target).channels if channel.name == orders.channel)
+    return channel, next(handler for handler in channel.handlers if handler.name == orders.handler)
 
 
 def bound_memory(memory_mb: int) -> None:

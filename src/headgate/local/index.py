@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from headgate import limits
 from headgate.clock import Clock
-from headgate.engine import Index, Outcome, Page
+from headgate.engine import DEAD, Index, Outcome, Page
 from headgate.errors import Unavailable
 from headgate.local.append import append
 from headgate.local.claims import Claims
@@ -270,7 +270,7 @@ class LocalIndex(Index):
         rows: dict[int, list[tuple[int, str]]] = {}
         for seq, message in enumerate(messages, self._last_seq + 1):
             channel = self._channels[message.channel]
-            if message.status == "rejected":
+            if message.status in DEAD:
                 self._journal.add_dead(connection, seq, channel, message)
             elif message.status != "processed":
                 rows.setdefault(channel, []).append((seq, message.order))

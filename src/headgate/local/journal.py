@@ -192,18 +192,22 @@ class Journal:
 
     # ------------------------------------------------------------------------------------------------------ many rows
 
-    def due(self, connection: sqlite3.Connection, channel: int, until_ms: int, limit: int) -> list[int]:
-        """The messages that are due at `until_ms`, those longest due first."""
+    def due(
+        self, connection: sqlite3.Connection, channel: int, until_ms: int, limit: int, scope: str | None = None
+    ) -> list[int]:
+        """The messages that are due at `until_ms`, of one scope if it is said, those longest due first."""
         found = connection.execute(
-            f"SELECT seq FROM work WHERE channel = ? AND {_IS_OPEN} AND due_ms <= ? ORDER BY due_ms LIMIT ?",
-            (channel, until_ms, limit),
+            f"SELECT seq FROM work WHERE channel = ?1 AND {_IS_OPEN} AND due_ms <= ?2{_in(scope)}"
+            " ORDER BY due_ms LIMIT ?3",
+            (channel, until_ms, limit, *([] if scope is None else [scope])),
         )
         return [seq for (seq,) in found]
 
-    def next_due_ms(self, connection: sqlite3.Connection, channel: int) -> int | None:
+    def next_due_ms(self, connection: sqlite3.Connection, channel: int, scope: str | None = None) -> int | None:
         """When the next message is due."""
-        asked = f"SELECT min(due_ms) FROM work WHERE channel = ? AND {_IS_OPEN} AND due_ms IS NOT NULL"
-        (due_ms,) = connection.execute(asked, (channel,)).fetchone()
+        asked = f"SELECT min(due_ms) FROM work WHERE channel = ?1 AND {_IS_OPEN} AND due_ms IS NOT NULL{_in(scope)}"
+        values = (channel,) if scope is None else (channel, None, None, scope)
+        (due_ms,) = connection.execute(asked, values).fetchone()
         return None if due_ms is None else int(due_ms)
 
     def take(self, connection: sqlite3.Connection, seqs: Iterable[int], token: str, until_ms: int) -> None:
@@ -232,3 +236,7 @@ class Journal:
             (channel, before, limit),
         )
         return [seq for (seq,) in found]
+
+
+def _in(scope: str | None) -> str:
+    return "" if scope is None else " AND (SELECT scope FROM message WHERE message.seq = work.seq) = ?4"

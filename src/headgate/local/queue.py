@@ -100,10 +100,10 @@ class LocalQueue(Queue):
         return self.turn_over((), channel, limit, lease_ms)[1]
 
     def turn_over(
-        self, done: Sequence[Promote | Settle], channel: str, limit: int, lease_ms: int
+        self, done: Sequence[Promote | Settle], channel: str, limit: int, lease_ms: int, scope: str | None = None
     ) -> tuple[list[bool | str], list[Lease]]:
-        """`settle` and `promote` some leases and `claim` others, by one durable write. Raises Unavailable; all of it
-        may be repeated."""
+        """`settle` and `promote` some leases and `claim` others (of one scope, if it is said), by one durable write.
+        Raises Unavailable; all of it may be repeated."""
 
         def turn_over(connection: sqlite3.Connection) -> tuple[list[bool | str], list[Lease]]:
             answers: list[bool | str] = []
@@ -113,7 +113,7 @@ class LocalQueue(Queue):
                         answers.append(self._settle(connection, lease, settlement))
                     case Promote(lease, message):
                         answers.append(self._promote(connection, lease, message))
-            return answers, self._claim(connection, channel, limit, lease_ms) if limit > 0 else []
+            return answers, self._claim(connection, channel, limit, lease_ms, scope) if limit > 0 else []
 
         return self._writer.change(turn_over)  # type: ignore[no-any-return]
 
@@ -140,9 +140,11 @@ class LocalQueue(Queue):
             lambda connection: [self._settle(connection, lease, settlement) for lease, settlement in settled]
         )
 
-    def idle_ms(self, channel: str) -> int | None:
+    def idle_ms(self, channel: str, scope: str | None = None) -> int | None:
         """How long until a message is due, 0 where one is; None where none will be, as things are."""
-        due_ms = self._index.read_with(lambda reader: self._journal.next_due_ms(reader, self._index.number(channel)))
+        due_ms = self._index.read_with(
+            lambda reader: self._journal.next_due_ms(reader, self._index.number(channel), scope)
+        )
         return None if due_ms is None else max(0, due_ms - self._journal.now_ms())
 
     def when_more(self, told: Callable[[list[str]], None]) -> None:
@@ -169,13 +171,15 @@ class LocalQueue(Queue):
             return NotYet(entry.due_ms)
         return self._leased(connection, [entry.seq], lease_ms)[0]
 
-    def _claim(self, connection: sqlite3.Connection, channel: str, limit: int, lease_ms: int) -> list[Lease]:
+    def _claim(
+        self, connection: sqlite3.Connection, channel: str, limit: int, lease_ms: int, scope: str | None
+    ) -> list[Lease]:
         number = self._index.number(channel)
         now_ms = self._journal.now_ms()
         if self._dice is None:
-            seqs = self._journal.due(connection, number, now_ms, limit)
+            seqs = self._journal.due(connection, number, now_ms, limit, scope)
         else:
-            some = self._journal.due(connection, number, now_ms, 4 * limit)
+            some = self._journal.due(connection, number, now_ms, 4 * limit, scope)
             seqs = self._dice.sample(some, min(limit, len(some)))
         return self._leased(connection, self._index.not_too_large(connection, seqs, _CLAIM_BYTES), lease_ms)
 

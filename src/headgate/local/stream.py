@@ -6,14 +6,18 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from headgate import limits
 from headgate.clock import Clock
 from headgate.declare.app import App
-from headgate.engine import Outcome, Place, Record, Stream
+from headgate.engine import DEAD, Outcome, Place, Record, Stream
 from headgate.errors import Unavailable
 from headgate.local.writer import Job, Writer
 from headgate.message import Message
+
+if TYPE_CHECKING:
+    from headgate.local.index import LocalIndex
 
 SCHEMA = """CREATE TABLE record (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -31,13 +35,38 @@ CREATE INDEX record_shard ON record (channel, shard, sequence, received_ms);
 CREATE TABLE checkpoint (
     channel INTEGER NOT NULL, consumer TEXT NOT NULL, shard INTEGER NOT NULL, sequence INTEGER NOT NULL,
     PRIMARY KEY (channel, consumer, shard)
-) WITHOUT ROWID"""
+) WITHOUT ROWID;
+CREATE TABLE replay (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    channel INTEGER NOT NULL,
+    consumer TEXT NOT NULL,
+    shard INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    until INTEGER NOT NULL
+)"""
 
 _COLUMNS = "channel, shard, partition, key, body, received_ms, principal, request_id, traceparent"
 _SHARD = "shardId-{:012d}"
 _SWEEP_ROWS = 1_000
+_KEY_CHARS = 60  # that, in UTF-8, and a number behind it are always short enough for a key
 
-Result = TypeVar("Result")
+
+class Lane(NamedTuple):
+    """Where a consumer reads: a shard, from its checkpoint on; or, of a replay, a range of one, whose last record is
+    `until`."""
+
+    shard: str
+    replay: int | None = None
+    until: str | None = None
+
+
+class Progress(NamedTuple):
+    """How far a consumer is with a lane: `behind` records wait, the oldest of them for `lag_ms`."""
+
+    lane: Lane
+    after: str | None
+    behind: int
+    lag_ms: int
 
 
 class Log(NamedTuple):
@@ -57,25 +86,23 @@ def logs_of(app: App) -> dict[str, Log]:
 
 
 class LocalStream(Stream):
-    """The streams of the channels in `logs`. `number` gives a channel's number in the store.
-
-    `read_with` runs a query on a connection of its caller's thread. Records and rows are written by one writer, so a
-    record and its row can share a transaction.
-    """
+    """The streams of the channels in `logs`. Records and the rows of `index` are written by one writer, so they can
+    share a transaction."""
 
     def __init__(
         self,
-        number: Callable[[str], int],
+        index: LocalIndex,
         logs: Mapping[str, Log],
         clock: Clock,
         writer: Writer | None,
-        read_with: Callable[[Callable[[sqlite3.Connection], Any]], Any],
     ) -> None:
-        self._number = number
+        self._index = index
+        self._number = index.number
         self._logs = logs
         self._clock = clock
         self._writer = writer
-        self._read_with = read_with
+        self._more: set[str] = set()
+        self._told: Callable[[list[str]], None] = lambda _: None
 
     # ------------------------------------------------------------------------------------------------ the contract
 
@@ -88,21 +115,29 @@ class LocalStream(Stream):
 
     def shards(self, channel: str) -> list[str]:
         number = self._number(channel)
-        (newest,) = self._read(
+        (newest,) = self._index.read_with(
             lambda reader: reader.execute("SELECT max(shard) FROM record WHERE channel = ?", (number,)).fetchone()
         )
         # Those too that the declaration does not have any more, for as long as there are records in them.
         return [_SHARD.format(shard) for shard in range(max(self._logs[channel].shards, (newest or 0) + 1))]
 
     def read(self, channel: str, shard: str, after: str | None, limit: int) -> list[Record]:
-        rows = self._read(
-            lambda reader: reader.execute(
+        values = (self._number(channel), _shard_number(shard), _sequence(after), self._oldest_ms(channel), limit)
+
+        def read(reader: sqlite3.Connection) -> list[Record]:
+            records, size = [], 0
+            for row in reader.execute(
                 f"SELECT sequence, {_COLUMNS} FROM record"
                 " WHERE channel = ? AND shard = ? AND sequence > ? AND received_ms > ? ORDER BY sequence LIMIT ?",
-                (self._number(channel), _shard_number(shard), _sequence(after), self._oldest_ms(channel), limit),
-            ).fetchall()
-        )
-        return [_record(channel, row) for row in rows]
+                values,
+            ):
+                records.append(_record(channel, row))
+                size += len(records[-1].message.body)
+                if size >= limits.PAGE_BYTES.value:
+                    break
+            return records
+
+        return self._index.read_with(read)
 
     def position(self, channel: str, shard: str, since_ms: int | None) -> str | None:
         where, values = "", [self._number(channel), _shard_number(shard)]
@@ -112,7 +147,7 @@ class LocalStream(Stream):
                 " WHERE channel = ?1 AND shard = ?2 AND received_ms >= ?3)",
                 [*values, since_ms],
             )
-        (found,) = self._read(
+        (found,) = self._index.read_with(
             lambda reader: reader.execute(
                 f"SELECT max(sequence) FROM record WHERE channel = ?1 AND shard = ?2{where}", values
             ).fetchone()
@@ -134,22 +169,103 @@ class LocalStream(Stream):
         """`append` inside a transaction of the writer's."""
         return [Outcome("stored", None, self._write(connection, message)) for message in messages]
 
+    # ------------------------------------------------------------------------------------------------- for consumers
+
+    def lanes(self, channel: str, consumer: str) -> dict[Lane, str | None]:
+        """Where a consumer reads, and up to which sequence it is done there; None where it has not begun."""
+        values = (self._number(channel), consumer)
+        done = self._index.read_with(
+            lambda reader: reader.execute(
+                "SELECT shard, sequence FROM checkpoint WHERE channel = ? AND consumer = ?", values
+            ).fetchall()
+        )
+        replays = self._index.read_with(
+            lambda reader: reader.execute(
+                "SELECT shard, id, until, sequence FROM replay WHERE channel = ? AND consumer = ? ORDER BY id", values
+            ).fetchall()
+        )
+        checkpoints = {_SHARD.format(shard): str(sequence) for shard, sequence in done}
+        lanes = {Lane(shard): checkpoints.get(shard) for shard in self.shards(channel)}
+        return lanes | {
+            Lane(_SHARD.format(shard), id_, str(until)): str(sequence) for shard, id_, until, sequence in replays
+        }
+
     def checkpoint(self, channel: str, consumer: str, shard: str) -> str | None:
         """The sequence up to which a consumer is done; None where it has not begun."""
-        row = self._read(
-            lambda reader: reader.execute(
-                "SELECT sequence FROM checkpoint WHERE channel = ? AND consumer = ? AND shard = ?",
-                (self._number(channel), consumer, _shard_number(shard)),
-            ).fetchone()
-        )
-        return None if row is None else str(row[0])
+        return self.lanes(channel, consumer)[Lane(shard)]
 
-    def move(self, channel: str, consumer: str, shard: str, sequence: str | None) -> None:
-        """Set a consumer's checkpoint, durably; None is the very start. Raises Unavailable where it cannot be."""
-        values = (self._number(channel), consumer, _shard_number(shard), _sequence(sequence))
-        self._writing.change(
-            lambda connection: connection.execute("INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?, ?)", values)
-        )
+    def move(
+        self, channel: str, consumer: str, moves: Mapping[Lane, str | None], letters: Sequence[Message] = ()
+    ) -> None:
+        """Keep dead letters and set checkpoints, by one durable write. Raises Unavailable where it cannot be done."""
+        self._writing.change(self._moving(channel, consumer, moves, letters))
+
+    def move_soon(
+        self, channel: str, consumer: str, moves: Mapping[Lane, str | None], landed: Callable[[bool], None]
+    ) -> None:
+        """Set checkpoints; returns at once. `landed` is told on the writer's thread whether that was done."""
+        change = self._moving(channel, consumer, moves, ())
+        self._writing.submit(Job([change], lambda results: landed(not isinstance(results[0], BaseException))))
+
+    def finish(self, lane: Lane) -> None:
+        """A replay has come to its end."""
+        self._writing.change(lambda connection: connection.execute("DELETE FROM replay WHERE id = ?", (lane.replay,)))
+
+    def progress(self, channel: str, consumer: str) -> list[Progress]:
+        """How far a consumer is, lane by lane."""
+        found = []
+        for lane, after in self.lanes(channel, consumer).items():
+            behind, oldest_ms = self._index.read_with(
+                lambda reader, lane=lane, after=after: reader.execute(  # type: ignore[misc]
+                    "SELECT count(*), min(received_ms) FROM record WHERE channel = ? AND shard = ? AND sequence > ?"
+                    " AND sequence <= ? AND received_ms > ?",
+                    (
+                        self._number(channel), _shard_number(lane.shard), _sequence(after), _until(lane),
+                        self._oldest_ms(channel),
+                    ),
+                ).fetchone()
+            )  # fmt: skip
+            lag_ms = 0 if oldest_ms is None else max(0, self._clock.now_ms() - oldest_ms)
+            found.append(Progress(lane, after, behind, lag_ms))
+        return found
+
+    def ranges(self, channel: str, since_ms: int | None, until_ms: int | None) -> dict[str, tuple[str | None, str]]:
+        """Of each shard the records that were received from `since_ms` to before `until_ms`, as the sequence before
+        the first and that of the last; of shards that have some. None are the oldest and the newest records."""
+        found: dict[str, tuple[str | None, str]] = {}
+        for shard in self.shards(channel):
+            after = None if since_ms is None else self.position(channel, shard, since_ms)
+            until = self.position(channel, shard, until_ms)
+            if until is not None and _sequence(after) < _sequence(until):
+                found[shard] = after, until
+        return found
+
+    def replay(self, channel: str, consumer: str, ranges: Mapping[str, tuple[str | None, str]]) -> list[int]:
+        """Let a consumer read ranges once more, beside what it is at; a number for each, under which `lanes` has it
+        until it is done."""
+
+        def replay(connection: sqlite3.Connection) -> list[int]:
+            ids = []
+            for shard, (after, until) in ranges.items():
+                values = (self._number(channel), consumer, _shard_number(shard), _sequence(after), _sequence(until))
+                asked = "INSERT INTO replay (channel, consumer, shard, sequence, until) VALUES (?, ?, ?, ?, ?)"
+                ids.append(int(connection.execute(asked, values).lastrowid or 0))
+            self._more.add(channel)
+            return ids
+
+        return list(self._writing.change(replay))
+
+    def when_more(self, told: Callable[[list[str]], None]) -> None:
+        """Let `told` be called when there is more to read in channels; on the writer's thread, so it must be quick."""
+        self._told = told
+
+    def after_commit(self, done: bool) -> None:
+        """For the writer: the commit is durable, or nothing of it is."""
+        more, self._more = self._more, set()
+        if done and more:
+            self._told(sorted(more))
+
+    # ---------------------------------------------------------------------------------------------------------- upkeep
 
     def sweep(self) -> int:
         """Remove some of the records that are older than their stream keeps them; how many that were."""
@@ -174,7 +290,40 @@ class LocalStream(Stream):
             raise RuntimeError("this stream was opened for reading")
         return self._writer
 
+    def _moving(
+        self, channel: str, consumer: str, moves: Mapping[Lane, str | None], letters: Sequence[Message]
+    ) -> Callable[[sqlite3.Connection], None]:
+        def move(connection: sqlite3.Connection) -> None:
+            for letter in letters:
+                self._bury(connection, letter)
+            for lane, after in moves.items():
+                sequence = _sequence(after)
+                if lane.replay is not None:
+                    connection.execute("UPDATE replay SET sequence = ? WHERE id = ?", (sequence, lane.replay))
+                    continue
+                values = (self._number(channel), consumer, _shard_number(lane.shard), sequence)
+                connection.execute("INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?, ?)", values)
+
+        return move
+
+    def _bury(self, connection: sqlite3.Connection, letter: Message) -> None:
+        """Keep a dead letter. Where its key is taken (what has one key was appended twice, or is replayed after a
+        redrive) it is kept under its key and a number; unless it is the same that is dead already."""
+        number, key = 1, letter.key
+        while (held := self._held(connection, letter)) is not None:
+            if held.status in DEAD and held.body == letter.body:
+                return
+            number += 1
+            letter = letter._replace(key=f"{key[:_KEY_CHARS]}~{number}")
+        if self._index.store(connection, letter).kind != "stored":
+            raise Unavailable
+
+    def _held(self, connection: sqlite3.Connection, message: Message) -> Message | None:
+        seq = self._index.place(connection, message.channel, message.scope, message.key)
+        return None if seq is None else self._index.at(connection, [seq])[0]
+
     def _write(self, connection: sqlite3.Connection, message: Message) -> Place:
+        self._more.add(message.channel)
         shard = shard_of(message.order, self._logs[message.channel].shards)
         sequence = connection.execute(
             f"INSERT INTO record ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)",
@@ -187,10 +336,6 @@ class LocalStream(Stream):
 
     def _oldest_ms(self, channel: str) -> int:
         return self._clock.now_ms() - self._logs[channel].retention_ms
-
-    def _read(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
-        found: Result = self._read_with(query)
-        return found
 
 
 def shard_of(partition: str, shards: int) -> int:
@@ -212,6 +357,10 @@ def _shard_number(shard: str) -> int:
     if not (digits.isascii() and digits.isdigit() and _SHARD.format(int(digits)) == shard):
         raise ValueError(f"{shard!r} is not a shard")
     return int(digits)
+
+
+def _until(lane: Lane) -> int:
+    return 2**63 - 1 if lane.until is None else _sequence(lane.until)
 
 
 def _sequence(after: str | None) -> int:

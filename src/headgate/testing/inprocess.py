@@ -19,7 +19,8 @@ from headgate.declare.app import App
 from headgate.declare.auth import ApiKey, Iam
 from headgate.declare.channel import Channel
 from headgate.engine import Lease
-from headgate.gate.handle import Handling
+from headgate.gate.consume import Consuming, Reading
+from headgate.gate.handle import Handling, Report
 from headgate.gate.verify import new_api_key
 from headgate.gate.work import Archived, Attempt, Effect, Handle, Promote, Settle, Steps, Work, in_groups
 from headgate.local.engine import LocalEngine
@@ -27,7 +28,7 @@ from headgate.local.finisher import Finisher
 from headgate.local.keys import new_iam_key
 from headgate.local.server import Server
 from headgate.local.state import StateFolder
-from headgate.local.stream import logs_of
+from headgate.local.stream import Lane, logs_of
 from headgate.message import Message
 from headgate.testing.answer import Answer, Headers
 from headgate.testing.credentials import SENDER, Credentials
@@ -60,10 +61,18 @@ class AppUnderTest:
             self._server = Server(app, self._engine, settings, self.clock)
             gate = self._server.driver.gate
             self._works = [
-                Work(gate.plan_of(channel), channel.queue, self.clock, gate.observer)
+                Work(gate.plan_of(channel), delivery, self.clock, gate.observer)
                 for channel in app.channels
-                if channel.queue is not None
+                if (delivery := channel.queue or channel.stream) is not None
             ]
+            self._readings = {
+                (consuming, shard): Reading(consuming, None)
+                for channel in app.channels
+                for handler in (channel.handlers if channel.stream else ())
+                for consuming in [Consuming(channel, handler.name, self.clock, gate.observer)]
+                for shard in self._engine.stream.shards(channel.name)
+            }
+            self._wait_until_s: dict[Reading, float] = {}
             self._up = up.pop_all()
         self._settings = settings
         self._stop: asyncio.Event
@@ -116,9 +125,9 @@ class AppUnderTest:
 
     def drain(self) -> None:
         """Let everything that happens in the background happen: messages that are due are worked off, in any order,
-        by their handlers, here and in this thread; and expired ones are removed. What waits for another attempt is due
-        when the `clock` was moved as far."""
-        while sum(self._work_off(work) for work in self._works):
+        by their handlers, here and in this thread; records are handed to consumers; and expired ones are removed. What
+        waits for another attempt is due when the `clock` was moved as far."""
+        while sum(self._work_off(work) for work in self._works) + sum(map(self._consume, self._readings)):
             pass
         finisher = Finisher(self.app.channels, self._engine, self.clock)
         while finisher.sweep() or self._engine.index.sweep():
@@ -129,14 +138,36 @@ class AppUnderTest:
         leases = self._engine.queue.claim(work.channel.name, _PAGE, work.lease_ms)
         attempts = [Attempt(lease, self._steps(work, lease)) for lease in leases]
         to_handle = [attempt for attempt in attempts if not self._settled(next(attempt.steps), attempt.steps)]
-        if to_handle:
-            handling = Handling(work.channel, self.clock)
-            for group in in_groups(to_handle, work.channel.needs.batch):
+        for handler in work.channel.handlers:
+            handling = Handling(work.channel, handler, self.clock)
+            mine = [one for one in to_handle if not work.channel.stream or one.lease.message.scope == handler.name]
+            for group in in_groups(mine, work.channel.needs.batch):
                 reports = handling.handle([attempt.lease.message for attempt in group])
                 for attempt, report in zip(group, reports, strict=True):
                     self._settled(attempt.steps.send(report), attempt.steps)
             handling.close()
         return len(leases)
+
+    def _consume(self, which: tuple[Consuming, str]) -> int:
+        """Hand a consumer the next records of a shard; how many it were, or 0 where it has to wait."""
+        consuming, shard = which
+        reading, stream = self._readings[which], self._engine.stream
+        if self._wait_until_s.get(reading, 0) > self.clock.elapsed_s():
+            return 0
+        records = stream.read(consuming.channel.name, shard, reading.after, reading.size)
+        if not records:
+            return 0
+        reports: list[Report] = []
+        if messages := reading.begin(records):
+            handler = next(one for one in consuming.channel.handlers if one.name == consuming.consumer)
+            handling = Handling(consuming.channel, handler, self.clock)
+            reports = handling.handle(messages)
+            handling.close()
+        follow = reading.told(reports)
+        stream.move(consuming.channel.name, consuming.consumer, {Lane(shard): follow.after}, follow.letters)
+        reading.go(follow)
+        self._wait_until_s[reading] = self.clock.elapsed_s() + follow.wait_s
+        return len(records)
 
     def _steps(self, work: Work, lease: Lease) -> Steps:
         return work.look(lease) if self._engine.queue.is_unread(lease) else work.attempt(lease)
