@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,10 @@ class Site:
 
         self._until(is_settled, id_)
         return found[-1]
+
+    def sees(self, is_so: Callable[[], bool]) -> None:
+        """Wait until it is so."""
+        self._until(is_so, "it")
 
     def _until(self, is_so: Any, what: object) -> float:
         began = time.monotonic()

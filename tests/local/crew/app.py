@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from headgate import App, Env, Message, Permanent, Public, Queued, RetryPolicy, Secret
+from headgate import App, Env, Message, Permanent, Public, Queued, RetryPolicy, Secret, Stream
 
 AT_ONCE = RetryPolicy(first_s=0.05, most_s=0.05)
 
@@ -51,3 +51,25 @@ def work(job: dict[str, Any], message: Message) -> None:
 @app.channel("/others", key="id", auth=Public(), read=True, delivery=Queued(), secrets=[Secret("OF_OTHERS")])
 async def others(job: dict[str, Any]) -> None:
     note("done", job["id"], 1)
+
+
+events = app.channel(
+    "/events", key="id", auth=Public(), delivery=Stream(shards=3, partition_key="line", attempts=2, backoff=AT_ONCE),
+    timeout_s=1.5, batch=10,
+)  # fmt: skip
+
+
+@events
+def totals(some: list[dict[str, Any]], messages: list[Message]) -> None:
+    for event, message in zip(some, messages, strict=True):
+        note("totals", event["id"], message.attempt)
+        if event.get("do") == "die":
+            os._exit(3)
+        if event.get("do") == "hang":
+            time.sleep(60)
+
+
+@events
+def mail(some: list[dict[str, Any]]) -> None:
+    for event in some:
+        note("mail", event["id"])
