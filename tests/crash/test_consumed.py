@@ -96,8 +96,8 @@ def test_no_record_is_skipped_by_any_consumer(tmp_path: Path, told: Callable[[st
 
     handled: dict[str, list[int]] = {}
     for line in effects.read_text().splitlines():
-        name, number = line.split()
-        handled.setdefault(name, []).append(int(number))
+        name, told_number = line.split()
+        handled.setdefault(name, []).append(int(told_number))
     letters = dead(state)
     for n in range(LINES):
         for number in range(1, sender.taken + 1):
