@@ -79,6 +79,18 @@ def test_every_definition_that_aws_refused_is_refused(file: str) -> None:
         (machine(A={**END, "InputPath": "$.a.length()"}), "'$.a.length()' is no path"),
         (machine(A={**END, "ResultPath": "$.a[*]"}), "may only name members and elements"),
         (machine(A={**END, "QueryLanguage": "JSONata", "Output": "{% 1 + %}"}), "'1 +' is no JSONata"),
+        *(
+            (machine(A={**END, "QueryLanguage": "JSONata", "Output": {"x": f"{{% {expression} %}}"}}), reason)
+            for expression, reason in (
+                ("phone", "Output/x: 'phone' is read from nothing; what a state is handed is $states.input.phone"),
+                ("$map($states.input.a, function($x){ b })", "'b' is read from nothing"),
+                ("$exists(a.b) ? 1 : 2", "'a' is read from nothing"),
+                ("[1, {'x': c}]", "'c' is read from nothing"),
+                ("$$.a", "$$ is nothing here"),
+                ("$eval('1')", "Step Functions has no $eval; $parse reads JSON"),
+            )
+        ),
+        (machine(A={**END, "Assign": {"states": 1}}), "State 'A': Assign: 'states' is no name of a variable."),
         (machine(A={"Type": "Wait", "End": True}), "it needs exactly one of Seconds"),
         (
             machine(A={"Type": "Choice", "Choices": [{"Variable": "$.a", "NumericEquals": "1", "Next": "B"}]}, B=END),
@@ -100,6 +112,21 @@ def test_every_definition_that_aws_refused_is_refused(file: str) -> None:
 def test_what_cannot_run_is_refused_with_the_state_and_the_reason(definition: Any, reason: str) -> None:
     faults = refusals(definition)
     assert any(reason in fault for fault in faults), faults
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "$states.input.items[value > 3].(name & ' ' & other)",
+        "$sort($states.input.a, function($l, $r){ $l.n > $r.n })",
+        "$states.input.a^(>n).{ 'x': n }",
+        "($total := $sum($states.input.a.n); { 'total': $total, 'all': $count($states.input.a) })",
+        "$states.input ~> |a|{'b': c}|",
+        "$mine.a[b = 'c']",
+    ],
+)
+def test_names_within_a_path_are_read_from_what_it_leads_to(expression: str) -> None:
+    assert refusals(machine(A={**END, "QueryLanguage": "JSONata", "Output": f"{{% {expression} %}}"})) == []
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -51,7 +51,7 @@ def states(document: Document) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def inner_machines(state: Mapping[str, Any]) -> list[Document]:
     """The machines within a state: a Parallel state's branches, what a Map state does for each item."""
     if state.get("Type") == "Parallel":
-        return list(state.get("Branches", []))
+        return list(branches) if isinstance(branches := state.get("Branches"), list) else []
     if state.get("Type") == "Map":
         return [machine for key in ("ItemProcessor", "Iterator") if (machine := state.get(key)) is not None]
     return []
@@ -75,7 +75,7 @@ def _states_faults(machine: Document, language: str, whole: str, within: str = "
     found = machine["States"]
     if not isinstance(found, Mapping) or not found:
         return [f"{within}: States has to be an object with at least one state."]
-    if machine["StartAt"] not in found:
+    if not fields.is_one_of(machine["StartAt"], found):
         return [f"{within}: StartAt names '{machine['StartAt']}', which is no state of it."]
     faults: list[str] = []
     for name, state in found.items():
@@ -123,7 +123,7 @@ def _transition_faults(state: Mapping[str, Any], kind: str, siblings: Document) 
         return
     if ("Next" in state) == (state.get("End") is True):
         yield "it needs either Next or End: true"
-    if "Next" in state and state["Next"] not in siblings:
+    if "Next" in state and not fields.is_one_of(state["Next"], siblings):
         yield f"Next names '{state['Next']}', which is no state beside it"
 
 

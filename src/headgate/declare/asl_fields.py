@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
+from headgate.declare.asl_expressions import expression_fault
 from headgate.declare.intrinsics import call, is_call
 from headgate.declare.paths import path, reference_path
 
@@ -74,6 +75,8 @@ _TEMPLATES = {"Parameters", "ResultSelector", "ItemSelector", "Assign"}
 _EXPRESSIONS = {"Arguments", "Output", "Assign", "Items", "ItemSelector", "Error", "Cause", "Seconds", "Timestamp"}
 _EXPRESSIONS |= {"MaxConcurrency", "TimeoutSeconds", "HeartbeatSeconds", "ToleratedFailureCount"}
 _EXPRESSIONS |= {"ToleratedFailurePercentage"}
+_OBJECTS = {"Parameters", "Arguments", "ResultSelector", "ItemSelector"}
+_VARIABLE = re.compile(r"[^\W\d]\w{0,79}")
 _NUMBERS = {
     "Seconds": (0, MOST_SECONDS),
     "TimeoutSeconds": (1, MOST_SECONDS),
@@ -116,11 +119,30 @@ def value_faults(state: Mapping[str, Any], language: str) -> Iterator[str]:
     heartbeat, timeout = state.get("HeartbeatSeconds", 0), state.get("TimeoutSeconds", MOST_SECONDS)
     if _number(heartbeat) and _number(timeout) and heartbeat >= timeout:
         yield "HeartbeatSeconds has to be smaller than TimeoutSeconds"
+    yield from assign_faults(state, "")
+    for key in _OBJECTS & state.keys():
+        expression = language == "JSONata" and is_expression(state[key])
+        if not isinstance(state[key], Mapping) and not expression:
+            yield f"{key} has to be an object"
+    if "Items" in state and not isinstance(state["Items"], list) and not is_expression(state["Items"]):
+        yield "Items has to be a list, or an expression that gives one"
     if language == "JSONata":
         for key in _EXPRESSIONS & state.keys():
             yield from expression_faults(state[key], key)
     else:
         yield from _path_faults(state)
+
+
+def assign_faults(holder: Mapping[str, Any], where: str) -> Iterator[str]:
+    """The names of variables."""
+    assigned = holder.get("Assign", {})
+    if not isinstance(assigned, Mapping):
+        yield f"{where}Assign has to be an object"
+        return
+    for key in assigned:
+        name = str(key).removesuffix(".$")
+        if not _VARIABLE.fullmatch(name) or name == "states":
+            yield f"{where}Assign: '{name}' is no name of a variable"
 
 
 def _path_faults(state: Mapping[str, Any]) -> Iterator[str]:
@@ -172,29 +194,19 @@ def expression_faults(value: object, where: str) -> Iterator[str]:
         for index, member in enumerate(value):
             yield from expression_faults(member, f"{where}[{index}]")
     elif is_expression(value):
-        fault = _jsonata_fault(str(value)[2:-2].strip())
+        fault = expression_fault(str(value)[2:-2].strip())
         if fault:
             yield f"{where}: {fault}"
-
-
-@lru_cache(maxsize=4096)
-def _jsonata_fault(expression: str) -> str:
-    """Why an expression would be refused; an empty text for one that is fine."""
-    from jsonata.jexception import JException
-    from jsonata.jsonata import Jsonata
-
-    try:
-        parsed = Jsonata(expression)
-    except (JException, RecursionError, ValueError, TypeError, AttributeError, IndexError) as error:
-        return f"'{expression}' is no JSONata: {error or type(error).__name__}"
-    if parsed.errors:
-        return f"'{expression}' is no JSONata: {parsed.errors[0]}"
-    return ""
 
 
 def is_expression(value: object) -> bool:
     """Whether a value is JSONata: a text that begins with `{%` and ends with `%}`."""
     return isinstance(value, str) and value.startswith("{%") and value.endswith("%}") and len(value) >= 4
+
+
+def is_one_of(name: object, siblings: Mapping[str, Any]) -> bool:
+    """Whether this is the name of a state beside it."""
+    return isinstance(name, str) and name in siblings
 
 
 def whole(value: object, least: int, most: int) -> bool:

@@ -7,9 +7,11 @@ from typing import Any
 
 from headgate.declare.asl_fields import (
     MOST_SECONDS,
+    assign_faults,
     dynamic_faults,
     expression_faults,
     is_expression,
+    is_one_of,
     template_faults,
     unknown_fields,
     whole,
@@ -52,12 +54,13 @@ def choice_faults(state: Mapping[str, Any], language: str, siblings: Mapping[str
     if not isinstance(rules, list) or not rules or not all(isinstance(rule, Mapping) for rule in rules):
         yield "it needs Choices: a list with at least one rule"
         return
-    if "Default" in state and state["Default"] not in siblings:
+    if "Default" in state and not is_one_of(state["Default"], siblings):
         yield f"Default names '{state['Default']}', which is no state beside it"
     for index, rule in enumerate(rules):
         where = f"Choices[{index}]"
-        if rule.get("Next") not in siblings:
+        if not is_one_of(rule.get("Next"), siblings):
             yield f"{where}: Next has to name a state beside it"
+        yield from assign_faults(rule, f"{where}.")
         inner = {key: value for key, value in rule.items() if key not in ("Next", "Comment", "Assign", "Output")}
         if language == "JSONata":
             yield from _condition_faults(rule, inner, where)
@@ -161,8 +164,9 @@ def _catcher_faults(
     catcher: Mapping[str, Any], where: str, language: str, siblings: Mapping[str, Any]
 ) -> Iterator[str]:
     yield from unknown_fields(catcher, _CATCHER | ({"Output"} if language == "JSONata" else {"ResultPath"}), where)
-    if catcher.get("Next") not in siblings:
+    if not is_one_of(catcher.get("Next"), siblings):
         yield f"{where}: Next has to name a state beside it"
+    yield from assign_faults(catcher, f"{where}.")
     if language == "JSONata":
         for key in ("Output", "Assign"):
             yield from expression_faults(catcher.get(key), f"{where}/{key}")

@@ -66,6 +66,8 @@ class Services(Performer):
     def _carried_out(self, asked: Invocation) -> Any:
         if is_lambda(asked.resource):
             return self._function(asked.resource, asked.arguments, asked.token)
+        if not isinstance(asked.arguments, Mapping):
+            raise TaskFailed("States.Runtime", f"The parameters of {asked.resource} have to be an object.")
         if asked.resource == _INVOKE:
             return self._asked_to_invoke(asked)
         name = asked.resource.removeprefix("arn:aws:states:::")
@@ -75,6 +77,9 @@ class Services(Performer):
         return response if name.startswith("aws-sdk:") else _with_metadata(response, asked.token)
 
     def _asked_to_invoke(self, asked: Invocation) -> Any:
+        name = asked.arguments.get("FunctionName")
+        if not isinstance(name, str) or not name:
+            raise TaskFailed("States.Runtime", "FunctionName has to name a function.")
         payload = asked.arguments.get("Payload")
         event = {} if payload is None else payload
         if isinstance(payload, str):  # it is the event's JSON text
@@ -84,7 +89,7 @@ class Services(Performer):
                 raise TaskFailed(
                     "Lambda.InvalidRequestContentException", f"Could not parse request body into json: {error}"
                 ) from None
-        result = self._function(asked.arguments["FunctionName"], event, asked.token)
+        result = self._function(name, event, asked.token)
         return invoked(result, _request_id(asked.token))
 
     def _function(self, name: str, event: Any, token: str) -> Any:
@@ -102,7 +107,8 @@ class Services(Performer):
 
 def function_name(resource: str) -> str:
     """`arn:aws:lambda:REGION:ACCOUNT:function:NAME[:VERSION]` → `NAME`; a name stays as it is."""
-    return resource.split(":")[6] if resource.startswith("arn:") else resource.split(":")[0]
+    parts = resource.split(":")
+    return parts[6] if resource.startswith("arn:") and len(parts) > 6 else parts[0]
 
 
 def invoked(result: Any, request_id: str) -> dict[str, Any]:
