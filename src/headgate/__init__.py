@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from headgate.declare.stage import stage as stage
     from headgate.declare.stores import Archive as Archive
     from headgate.declare.stores import Header as Header
+    from headgate.declare.task import Start as Start
     from headgate.declare.topic import Email as Email
     from headgate.declare.topic import Topic as Topic
     from headgate.declare.topic import Webhook as Webhook
@@ -74,6 +75,7 @@ _HOMES = {
     "Email": "declare.topic",
     "Topic": "declare.topic",
     "Webhook": "declare.topic",
+    "Start": "declare.task",
     "DeclarationError": "errors",
     "Forbidden": "errors",
     "Unauthorized": "errors",

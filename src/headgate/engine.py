@@ -106,7 +106,8 @@ class NotYet(NamedTuple):
 class Settlement(NamedTuple):
     """How an attempt ended, as it is written to the row.
 
-    - `status`: `processed`, `failed` or `rejected`, which are final; or `accepted`: it is due again after `delay_ms`
+    - `status`: `processed`, `failed` or `rejected`, which are final; `accepted`: it is due again after `delay_ms`; or
+      `processing`: it goes on, and the lease is good for `delay_ms` more
     - `moments`: what is added to the timeline
     - `error`: what readers of the message are told
     - `keep_ms`: how long a final row stays; None for ever

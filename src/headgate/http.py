@@ -140,7 +140,8 @@ class Receipt:
     """The facts about a stored message, from which `accepted=` makes the reply.
 
     They are kept with the message, so a replayed answer is made from the same facts and is the same answer. `shard` and
-    `sequence` are where it is in the channel's stream, None where it has none.
+    `sequence` are where it is in the channel's stream, `execution` is the ARN of the execution that it started; None
+    where it has none.
     """
 
     channel: str
@@ -149,6 +150,7 @@ class Receipt:
     received_at: str
     shard: str | None = None
     sequence: str | None = None
+    execution: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,15 @@ HEADERS = Limit("request headers", 10_240, "bytes", "API Gateway's total; larger
 URL = Limit("request target", 8_192, "bytes", "longer is 414", _OURS, "2026-11-20")
 TOKEN = Limit("credentials", 8_192, "bytes", "a longer token is 401 without being read", _OURS, "2026-11-20")
 JWT_LEEWAY = Limit("JWT leeway", 60, "seconds", "largest clock difference that may be declared", _OURS, "2026-11-20")
+WORKFLOW_BODY = Limit(
+    "body that starts a workflow",
+    250_000,
+    "bytes",
+    "the input of a Step Functions execution has at most 256 KiB, of which some is left for what stands beside the "
+    "body; a larger `body_limit_bytes` is refused when the app loads",
+    "https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html",
+    "2026-11-21",
+)
 IAM_SKEW = Limit(
     "IAM clock skew",
     300,

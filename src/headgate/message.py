@@ -39,12 +39,16 @@ UNREAD = "unread"
 was told; readers see it as `accepted`, until it was looked at."""
 
 
+STARTED = "started"
+
+
 class Moment(NamedTuple):
     """Something that happened to a message behind the gate.
 
     `what` is `processed`, `retried` (the attempt failed, another follows), `failed`, `rejected`, `lost` (nobody knows
-    how the attempt ended), `redriven`, `edited` or `discarded`. `detail` is a sentence that a sender may read; `kind`,
-    `pointer` (into the body) and `told` (a traceback, or who did it) are for those who run the app.
+    how the attempt ended), `archived`, `started` (`detail` is the ARN of the execution), `redriven`, `edited` or
+    `discarded`. `detail` is a sentence that a sender may read; `kind`, `pointer` (into the body) and `told` (a
+    traceback, or who did it) are for those who run the app.
     """
 
     at_ms: int

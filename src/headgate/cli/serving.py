@@ -85,12 +85,14 @@ def serve_app(
             workers = Workers(app, target, engine, server.driver.gate, settings, clock)
             finisher = Finisher(app.channels, engine, clock)
             try:
-                finisher.start()
                 with workflows_of(app, target, state.path, settings, clock, engine, broke):
-                    opened(engine, running)
-                    running.run()
+                    finisher.start()
+                    try:
+                        opened(engine, running)
+                        running.run()
+                    finally:
+                        finisher.close()
             finally:
-                finisher.close()
                 workers.stop(0 if kept else limits.DRAIN.value)
         finally:
             engine.close()
@@ -120,13 +122,17 @@ def workflows_of(
             up.callback(topics.close)
         if app.workflows:
             # Interpreter, JSONPath and process pools are loaded where there is something to run.
+            from headgate.local.starts import Starts
             from headgate.local.tasks import LocalTasks
             from headgate.local.workflows import LocalWorkflows, services
 
             tasks = LocalTasks(app, target, settings)
             up.callback(tasks.close)
             rooms = services(topics, engine.archive)
-            workflows = LocalWorkflows(app, folder, tasks.invoke, rooms, engine.due, clock, on_broken=on_broken)
+            starts = Starts(app.channels, engine.queue, clock)
+            workflows = LocalWorkflows(
+                app, folder, tasks.invoke, rooms, engine.due, clock, starts=starts, on_broken=on_broken
+            )
             up.callback(workflows.close)
             engine.workflows = workflows
             workflows.start()

@@ -267,6 +267,11 @@ class App:
             yield from _said(f"workflow {workflow.name}", workflow.where, workflow.sentences(known))
         yield from _twice("workflow", self.workflows)
         names = [workflow.name for workflow in self.workflows]
+        for channel in self.channels:
+            if channel.start is not None and channel.start.workflow_name not in names:
+                known_names = f"the app has {', '.join(names)}" if names else "declare it with app.workflow"
+                sentence = f"there is no workflow {channel.start.workflow_name!r}; {known_names}."
+                yield DeclarationFault(channel.where, f"channel {channel.path}: {sentence}")
         for schedule in self.schedules:
             yield from _said(f"schedule {schedule.name}", schedule.where, schedule.sentences(names))
         yield from _twice("schedule", self.schedules)

@@ -22,6 +22,7 @@ from headgate.declare.settings import Env, Secret
 from headgate.declare.shape import FLAG, NUMBER, TEXT, TEXTS, WHOLE, given, misfits
 from headgate.declare.source import caller
 from headgate.declare.stores import ID, OWN_NAMES, Archive, Field, Header, is_header_name
+from headgate.declare.task import Start, Workflow
 from headgate.errors import DeclarationFault
 from headgate.http import Problem, Receipt, Reply
 
@@ -93,6 +94,8 @@ class Channel:
     - `indexes`: fields to find messages by, as in `["customer", "meta.company_id"]`; none
     - `attributes`: fields that a table on AWS shows as attributes beside the body, as text, for who reads it without
       headgate; what is no text, number, true or false, or longer than 1,024 bytes, stands in the body alone; none
+    - `workflow`: a workflow's name or a `Start`: each message starts an execution before its sender is answered, whose
+      end is the end of the message; none
     - `archive`: `Archive("{customer}/{id}.json")`, where its bytes rest as an object each; none
     - `keep`: how long a message stays, as in `timedelta(days=1)`; for ever
     - `throttle`: `Throttle(rate_per_s, burst)`, more is 429; no limit
@@ -130,6 +133,7 @@ class Channel:
         indexes: tuple[str, ...] | list[str] = (),
         attributes: tuple[str, ...] | list[str] = (),
         archive: Archive | None = None,
+        workflow: str | Workflow | Start | None = None,
         keep: timedelta | None = None,
         throttle: Throttle | None = None,
         cors: Cors | None = None,
@@ -162,6 +166,7 @@ class Channel:
         self.attributes = tuple(Field(dotted) for dotted in attributes) if TEXTS.fits(attributes) else ()
         self._attributes = attributes
         self.archive = archive
+        self.start = workflow if isinstance(workflow, Start | None) else Start(workflow)
         self.keep = keep
         self.throttle = throttle
         self.cors = cors
@@ -211,7 +216,7 @@ class Channel:
     @property
     def finishes(self) -> bool:
         """Whether more than storing has to be done before the sender of a Direct channel is answered."""
-        return isinstance(self.delivery, Direct) and self.archive is not None
+        return isinstance(self.delivery, Direct) and not (self.archive is None and self.start is None)
 
     @property
     def unread(self) -> bool:
@@ -233,6 +238,8 @@ class Channel:
         """The largest body that its delivery can carry on every engine."""
         if self.stream:
             return limits.STREAM_BODY.value
+        if self.start is not None:
+            return limits.WORKFLOW_BODY.value
         return (limits.UNREAD_BODY if self.unread else limits.DIRECT_BODY).value
 
     @property
@@ -311,6 +318,10 @@ class Channel:
         if self._many not in (True, False, "each", "all"):
             yield f'`many=` is {self._many!r}; say True (or "each"), "all", or leave it out.'
         yield from self._archive_sentences()
+        if self.start is not None:
+            yield from self.start.sentences()
+            if not isinstance(self.delivery, Direct):
+                yield "`workflow=` is for Direct channels; leave `delivery=` out, or call a handler."
         if self.scope not in ("channel", "principal"):
             yield f'`scope=` is {self.scope!r}; say "channel" or "principal".'
         if self.keep is not None and (not isinstance(self.keep, timedelta) or self.keep < timedelta(milliseconds=1)):

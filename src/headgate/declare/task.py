@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
@@ -181,6 +182,38 @@ class Workflow:
                 return made
             sentence = f"workflow {self.name}: the file {file.name} holds no JSON object."
         raise DeclarationError(DeclarationFault(self.where, sentence))
+
+
+@dataclass(frozen=True)
+class Start:
+    """That each message of a channel starts an execution of a workflow.
+
+    - `workflow`: its name, or what `App.workflow` returned
+    - `name`: of the execution, the same for the same message; in it `{id}` is the message's key, `{channel}` its
+      channel. What an execution cannot be called is cut and ends in a hash
+    - `input`: a template of JSON, in which the texts `"{body}"`, `"{id}"`, `"{channel}"`, `"{principal}"` and
+      `"{received_at}"` stand for what they say; the message itself, if left out
+    """
+
+    workflow: str | Workflow
+    name: str = "{channel}-{id}"
+    input: Any = "{body}"
+
+    @property
+    def workflow_name(self) -> str:
+        """The name of the workflow."""
+        return self.workflow.name if isinstance(self.workflow, Workflow) else self.workflow
+
+    def sentences(self) -> Iterator[str]:
+        """What of it cannot be honoured, whatever the app."""
+        if not isinstance(self.workflow, str | Workflow):
+            yield "`workflow=` must be the name of a workflow, what app.workflow returned, or a Start(...)."
+        if not isinstance(self.name, str) or "{id}" not in self.name:
+            yield "Start `name=` must hold {id}, or two messages would have one execution."
+        try:
+            json.dumps(self.input, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            yield "Start `input=` must be JSON."
 
 
 def _takes_one(function: Callable[..., Any]) -> bool:

@@ -28,7 +28,7 @@ from headgate.gate.judge import Envelope, judge
 from headgate.gate.observe import Observer, contained
 from headgate.gate.plan import Plan
 from headgate.http import RETRY_AFTER_S, Receipt, Reply, Request
-from headgate.message import UNREAD, Message, load
+from headgate.message import STARTED, UNREAD, Message, load
 
 _JSON_MEDIA = re.compile(r"application/(json|[\w.!#$&^-]+\+json)\s*(;.*)?", re.IGNORECASE)
 _FULL = "As much is waiting here as may wait. Send it again when some of it is done."
@@ -109,14 +109,16 @@ def _body(channel: Channel) -> Generator[Effect, Any, bytes]:
 def receipt(message: Message, place: Place | None) -> Receipt:
     """The facts from which a stored message's reply is made."""
     shard, sequence = (None, None) if place is None else place
-    return Receipt(message.channel, message.key, message.received_ms, isoformat(message.received_ms), shard, sequence)
+    started = next((moment.detail for moment in reversed(message.timeline) if moment.what == STARTED), None)
+    received_at = isoformat(message.received_ms)
+    return Receipt(message.channel, message.key, message.received_ms, received_at, shard, sequence, started)
 
 
 def _answer_one(channel: Channel, message: Message, outcome: Outcome, observer: Observer) -> Reply:
     match outcome:
         case Outcome("stored"):
             observer.told(Accepted(channel.name, 1, 0))
-            return _accepted(channel, message, outcome.place, observer)
+            return _accepted(channel, outcome.message or message, outcome.place, observer)
         case Outcome("replayed", Message() as first):
             observer.told(Accepted(channel.name, 0, 1))
             return _accepted(channel, first, outcome.place, observer).with_headers(("Idempotency-Replayed", "true"))

@@ -109,6 +109,26 @@ class Keep(NamedTuple):
     objects: list[ArchiveObject]
 
 
+class StartAll(NamedTuple):
+    """Start an execution for each message that is leased, by its channel's `workflow=`; or find the one that was
+    started before. Answer: a list of Started, None for what could not be started and may be tried again."""
+
+    leases: list[Lease]
+
+
+class Started(NamedTuple):
+    """The execution of a message. `ended` is None while it runs, else how it ended."""
+
+    id: str
+    ended: Settlement | None = None
+
+
+class Follow(NamedTuple):
+    """Write the end of each execution to the row of its message, once it comes. Answer: None."""
+
+    started: list[tuple[Lease, str]]
+
+
 class SettleAll(NamedTuple):
     """Answer: a list of what `Queue.settle` says of each."""
 
@@ -135,7 +155,7 @@ class Find(NamedTuple):
 
 
 OfWho = Admit | Backlog | ReadBody | LookUpKey | LookUpJwks | LookUpPrincipal | Resign | Call
-OfRows = Commit | Append | Begin | Keep | SettleAll | Get | Find
+OfRows = Commit | Append | Begin | Keep | StartAll | Follow | SettleAll | Get | Find
 Effect = OfWho | OfRows
 
 

@@ -1,4 +1,5 @@
-"""What has to follow a stored message of a `Direct` channel before its sender is answered: its object in the archive.
+"""What has to follow a stored message of a `Direct` channel before its sender is answered: its object in the archive,
+the start of its workflow (whose end is the end of the message, later).
 
 stored ──▶ Begin ──▶ a lease ──▶ Keep ──▶ kept ──────▶ SettleAll: processed ──▶ 2xx
                  │                    └─▶ not kept ──▶ SettleAll: accepted, due again ──▶ 503
@@ -17,13 +18,15 @@ from typing import Any
 from headgate.clock import Clock
 from headgate.declare.channel import Channel
 from headgate.declare.stores import Named
-from headgate.engine import OPEN, ArchiveObject, Lease, NotYet, Outcome, Settlement
-from headgate.gate.effects import Begin, Effect, Keep, SettleAll, kept
+from headgate.engine import OPEN, ArchiveObject, Execution, Lease, NotYet, Outcome, Settlement, lengthened
+from headgate.gate.effects import Begin, Effect, Follow, Get, Keep, SettleAll, StartAll, Started, kept
 from headgate.gate.plan import Plan
-from headgate.message import Message, Moment, load
+from headgate.message import STARTED, Message, Moment, load
 
 LEASE_MS = 30_000
 """How long one request may be at it. The sweep lets rows be for longer than this."""
+FOLLOWED_MS = 3_600_000
+"""So long an execution is left to itself; then the sweep looks whether its end was missed."""
 
 
 def stored(plan: Plan, messages: list[Message]) -> Generator[Effect, Any, list[Outcome]]:
@@ -45,20 +48,59 @@ def finish(
     finished = list(outcomes)
     leases: dict[int, Lease] = {}
     for at, answer in zip(waiting, begun, strict=True):
-        match answer:
-            case Lease():
-                leases[at] = answer
-            case NotYet():
-                finished[at] = outcomes[at]._replace(kind="in_progress")
-    names: list[str | None] = (
-        (yield Keep([object_of(channel, lease.message) for lease in leases.values()])) if leases else []
-    )
-    settled = [(lease, _settlement(channel, clock, name)) for lease, name in zip(leases.values(), names, strict=True)]
+        if isinstance(answer, Lease):
+            leases[at] = answer
+        elif channel.start is not None:
+            finished[at] = yield from _under_way(messages[at], outcomes[at], answer)
+        elif isinstance(answer, NotYet):
+            finished[at] = outcomes[at]._replace(kind="in_progress")
+    settled = (yield from _done(channel, clock, [*leases.values()])) if leases else []
     written: list[bool] = (yield SettleAll(settled)) if settled else []
-    for at, name, done in zip(leases, names, written, strict=True):
-        if name is None or not done:
+    following = [
+        (lease, settlement.moments[-1].detail)
+        for (lease, settlement), done in zip(settled, written, strict=True)
+        if done and settlement.status == "processing"
+    ]
+    if following:
+        yield Follow(following)
+    for at, (lease, settlement), done in zip(leases, settled, written, strict=True):
+        if settlement.status == "accepted" or not done:
             finished[at] = outcomes[at]._replace(kind="unavailable")
+        elif channel.start is not None:
+            finished[at] = outcomes[at]._replace(message=_with(lease.message, settlement.moments))
     return finished
+
+
+def _done(
+    channel: Channel, clock: Clock, leases: list[Lease]
+) -> Generator[Effect, Any, list[tuple[Lease, Settlement]]]:
+    """Keep the objects, start the executions; and how far that got each message."""
+    names: list[str | None] = [None] * len(leases)
+    moments: list[tuple[Moment, ...]] = [()] * len(leases)
+    if channel.archive is not None:
+        names = yield Keep([object_of(channel, lease.message) for lease in leases])
+        moments = [() if name is None else (archived(name, clock),) for name in names]
+    ready = [at for at, name in enumerate(names) if name is not None or channel.archive is None]
+    started: dict[int, Started | None] = {}
+    if channel.start is not None and ready:
+        answers: list[Started | None] = yield StartAll([leases[at] for at in ready])
+        started = dict(zip(ready, answers, strict=True))
+    return [
+        (lease, _settlement(channel, clock, moments[at], at in ready, started.get(at)))
+        for at, lease in enumerate(leases)
+    ]
+
+
+def _under_way(message: Message, outcome: Outcome, begun: NotYet | None) -> Generator[Effect, Any, Outcome]:
+    """The outcome of one whose execution runs or is over; or is being started by somebody else."""
+    row: Message | None = yield Get(message.channel, message.scope, message.key)
+    if row is None or (begun is not None and not any(moment.what == STARTED for moment in row.timeline)):
+        return outcome._replace(kind="in_progress")
+    return outcome._replace(message=row)
+
+
+def _with(message: Message, moments: tuple[Moment, ...]) -> Message:
+    return message._replace(timeline=lengthened(message.timeline, moments))
 
 
 def object_of(channel: Channel, message: Message) -> ArchiveObject:
@@ -84,8 +126,26 @@ def _is_open(outcome: Outcome) -> bool:
     return False
 
 
-def _settlement(channel: Channel, clock: Clock, name: str | None) -> Settlement:
-    if name is None:
+def _settlement(
+    channel: Channel, clock: Clock, moments: tuple[Moment, ...], ready: bool, started: Started | None
+) -> Settlement:
+    if not ready or (channel.start is not None and started is None):
         return Settlement("accepted", uncounted=True)
-    processed = Moment(clock.now_ms(), "processed")
-    return Settlement("processed", (archived(name, clock), processed), keep_ms=channel.keep_ms)
+    if started is None:
+        return Settlement("processed", (*moments, Moment(clock.now_ms(), "processed")), keep_ms=channel.keep_ms)
+    begun = Moment(clock.now_ms(), STARTED, detail=started.id)
+    if started.ended is None:
+        return Settlement("processing", (*moments, begun), delay_ms=FOLLOWED_MS)
+    return started.ended._replace(moments=(*moments, begun, *started.ended.moments))
+
+
+def ended(channel: Channel, execution: Execution, now_ms: int) -> Settlement:
+    """How a message ends whose execution ended so."""
+    if execution.status == "SUCCEEDED":
+        return Settlement("processed", (Moment(now_ms, "processed"),), keep_ms=channel.keep_ms)
+    told = f"The workflow {execution.workflow} ended as {execution.status}"
+    detail = f"{told}: {execution.error}." if execution.error else f"{told}."
+    failed = Moment(
+        now_ms, "failed", detail=detail, kind=execution.error or execution.status, told=execution.cause or ""
+    )
+    return Settlement("failed", (failed,), error=detail, keep_ms=channel.keep_dead_ms)

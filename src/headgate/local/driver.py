@@ -21,6 +21,7 @@ from headgate.gate.effects import (
     Commit,
     Effect,
     Find,
+    Follow,
     Get,
     Keep,
     LookUpJwks,
@@ -29,6 +30,7 @@ from headgate.gate.effects import (
     Resign,
     Resigned,
     SettleAll,
+    StartAll,
 )
 from headgate.gate.observe import contained
 from headgate.http import RETRY_AFTER_S, Reply, Request, behind_proxy
@@ -110,6 +112,10 @@ class Driver:
                 return await asyncio.to_thread(self.engine.queue.begin_all, messages, lease_ms)
             case Keep(objects):
                 return await asyncio.to_thread(self.engine.archive.put, objects)
+            case StartAll(leases):
+                return await asyncio.to_thread(self.engine.start_all, leases)
+            case Follow(started):
+                return self.engine.follow(started)
             case SettleAll(settled):
                 return await asyncio.to_thread(self.engine.queue.settle_all, settled)
             case LookUpJwks(url, missing):

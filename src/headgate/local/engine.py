@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from headgate.clock import Clock
 from headgate.declare.topic import Topic
+from headgate.engine import Lease
 from headgate.errors import Misuse
+from headgate.gate.effects import Started
 from headgate.local.archive import FOLDER_NAME as ARCHIVE
 from headgate.local.archive import LocalArchive
 from headgate.local.claims import Claims
@@ -84,6 +86,15 @@ class LocalEngine:
     def _break(self) -> None:
         self.ready = False
         self._on_broken()
+
+    def start_all(self, leases: Sequence[Lease]) -> list[Started | None]:
+        """See `StartAll`; nothing can be started where no workflows run."""
+        return [None] * len(leases) if self.workflows is None else self.workflows.start_all(leases)
+
+    def follow(self, started: Sequence[tuple[Lease, str]]) -> None:
+        """See `Follow`."""
+        if self.workflows is not None:
+            self.workflows.starts.follow(started)
 
     def topics(self, declared: Sequence[Topic], settings: Mapping[str, str]) -> LocalTopics:
         """Where an app tells people; notices lie in this store."""

@@ -11,7 +11,7 @@ from headgate.clock import Clock
 from headgate.declare.channel import Channel
 from headgate.engine import Outcome
 from headgate.errors import Unavailable
-from headgate.gate.effects import Begin, Effect, Keep, SettleAll
+from headgate.gate.effects import Begin, Effect, Follow, Get, Keep, SettleAll, StartAll
 from headgate.gate.finish import LEASE_MS, finish
 from headgate.gate.observe import site
 from headgate.local.engine import LocalEngine
@@ -81,6 +81,12 @@ class Finisher:
                 return self._engine.queue.begin_all(messages, lease_ms)
             case Keep(objects):
                 return self._engine.archive.put(objects)
+            case StartAll(leases):
+                return self._engine.start_all(leases)
+            case Follow(started):
+                return self._engine.follow(started)
+            case Get(channel, scope, key):
+                return self._engine.index.get(channel, scope, key)
             case SettleAll(settled):
                 return self._engine.queue.settle_all(settled)
         raise TypeError(f"{effect!r} is not of finishing")

@@ -10,6 +10,7 @@ from random import Random
 from headgate.clock import Clock
 from headgate.engine import (
     DEAD,
+    OPEN,
     Alteration,
     Discarded,
     Edited,
@@ -232,12 +233,12 @@ class LocalQueue(Queue):
         old = self._mine(connection, lease)
         if old is None:
             return False
-        final = settlement.status != "accepted"
+        final = settlement.status not in OPEN
         new = old._replace(
             status=settlement.status,
             attempts=old.attempts - settlement.uncounted,
             due_ms=None if final else self._journal.now_ms() + settlement.delay_ms,
-            token=None,
+            token=old.token if settlement.status == "processing" else None,
             error=settlement.error,
             timeline=_lengthened(old, settlement.moments),
         )

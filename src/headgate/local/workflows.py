@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,18 +13,20 @@ from urllib.parse import quote
 from headgate.clock import Clock
 from headgate.declare.app import App
 from headgate.declare.task import local_name
-from headgate.engine import Archive, ArchiveObject, Execution, Notice, Topics
+from headgate.engine import Archive, ArchiveObject, Lease, Notice, Topics
 from headgate.errors import Unavailable
+from headgate.gate.effects import Started
 from headgate.local.executions import LocalExecutions, Workflow
 from headgate.local.executions.schema import FILE_NAME
 from headgate.local.executions.services import Invoke, Service, Services, TaskFailed
 from headgate.local.scheduler import DueTimes, Scheduler
+from headgate.local.starts import Starts
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
 class LocalWorkflows:
-    """Runs from the moment it is made; fires schedules from `start` on. `ended` is told of each end, at least once."""
+    """Runs from the moment it is made; fires schedules from `start` on."""
 
     def __init__(
         self,
@@ -35,18 +37,24 @@ class LocalWorkflows:
         rows: DueTimes,
         clock: Clock,
         *,
-        ended: Callable[[Execution], None] | None = None,
+        starts: Starts,
         on_broken: Callable[[], None] = lambda: None,
     ) -> None:
         known = {workflow.name: Workflow(workflow.placed(), workflow.kind) for workflow in app.workflows}
         performer = Services(invoke, services)
         file = folder / FILE_NAME
-        self.executions = LocalExecutions(file, known, performer, clock, ended=ended, on_broken=on_broken)
+        self.executions = LocalExecutions(file, known, performer, clock, ended=starts.ended, on_broken=on_broken)
+        self.starts = starts
         try:
             self.scheduler = Scheduler(app.schedules, rows, self.executions, clock)
         except BaseException:
             self.executions.close()
+            starts.close()
             raise
+
+    def start_all(self, leases: Sequence[Lease]) -> list[Started | None]:
+        """See `StartAll`."""
+        return self.starts.start(self.executions, leases)
 
     def start(self) -> None:
         """Fire schedules."""
@@ -56,6 +64,7 @@ class LocalWorkflows:
         """Stop. What is under way goes on when it is made again."""
         self.scheduler.close()
         self.executions.close()
+        self.starts.close()
 
 
 def services(topics: Topics, archive: Archive) -> dict[str, Service]:

@@ -24,11 +24,15 @@ from headgate.gate.handle import Handling, Report
 from headgate.gate.verify import new_api_key
 from headgate.gate.work import Archived, Attempt, Effect, Handle, Promote, Settle, Steps, Work, in_groups
 from headgate.local.engine import LocalEngine
+from headgate.local.executions.services import TaskFailed
 from headgate.local.finisher import Finisher
 from headgate.local.keys import new_iam_key
 from headgate.local.server import Server
+from headgate.local.starts import Starts
 from headgate.local.state import StateFolder
 from headgate.local.stream import Lane, logs_of
+from headgate.local.task_hand import answered
+from headgate.local.workflows import LocalWorkflows, services
 from headgate.message import Message
 from headgate.testing.answer import Answer, Headers
 from headgate.testing.credentials import SENDER, Credentials
@@ -73,6 +77,7 @@ class AppUnderTest:
                 for shard in self._engine.stream.shards(channel.name)
             }
             self._wait_until_s: dict[Reading, float] = {}
+            self._workflows = self._run_workflows(app, folder, settings, up)
             self._up = up.pop_all()
         self._settings = settings
         self._stop: asyncio.Event
@@ -125,13 +130,38 @@ class AppUnderTest:
 
     def drain(self) -> None:
         """Let everything that happens in the background happen: messages that are due are worked off, in any order,
-        by their handlers, here and in this thread; records are handed to consumers; and expired ones are removed. What
-        waits for another attempt is due when the `clock` was moved as far."""
+        by their handlers, here and in this thread; records are handed to consumers; schedules fire and workflows go on;
+        and expired messages are removed. What waits for another attempt is due when the `clock` was moved as far."""
         while sum(self._work_off(work) for work in self._works) + sum(map(self._consume, self._readings)):
             pass
         finisher = Finisher(self.app.channels, self._engine, self.clock)
         while finisher.sweep() or self._engine.index.sweep():
             pass
+        if self._workflows is not None:
+            self._workflows.scheduler.fire()
+            self._workflows.executions.settle()
+            self._workflows.starts.settle()
+
+    def _run_workflows(
+        self, app: App, folder: Path, settings: Mapping[str, str], up: ExitStack
+    ) -> LocalWorkflows | None:
+        """The app's workflows, with tasks that are called in this process; schedules fire in `drain`."""
+        if not app.workflows:
+            return None
+        tasks = {task.name: task for task in app.tasks}
+
+        def invoke(name: str, event: Any, _: str) -> Any:
+            answer = json.loads(answered(tasks[name], event))
+            if "error" in answer:
+                raise TaskFailed(answer["error"], answer["cause"])
+            return answer["result"]
+
+        starts = Starts(app.channels, self._engine.queue, self.clock)
+        rooms = services(self._engine.topics(app.topics, settings), self._engine.archive)
+        workflows = LocalWorkflows(app, folder, invoke, rooms, self._engine.due, self.clock, starts=starts)
+        up.callback(workflows.close)
+        self._engine.workflows = workflows
+        return workflows
 
     def _work_off(self, work: Work) -> int:
         """Make one attempt at each message of a channel that is due, if there are not too many; how many it were."""

@@ -1,0 +1,133 @@
+"""Executions that messages start: started from the row, followed to their end, which is written back to it."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from headgate.clock import Clock
+from headgate.declare.channel import Channel
+from headgate.engine import Execution, Executions, Lease
+from headgate.errors import NotRun, Unavailable
+from headgate.gate.effects import Started
+from headgate.gate.finish import ended
+from headgate.gate.observe import site
+from headgate.gate.start import execution_input, execution_name
+from headgate.local.queue import LocalQueue
+
+log = logging.getLogger("headgate.local")
+
+_NAME_CHARS = 80 - 14  # of a name that gets a time behind it
+_MOST_ENDS = 10_000  # of executions that nobody follows: schedules start some too
+
+
+class Starts:
+    """Knows which message waits for which execution. After a restart it does not: then the sweep starts each anew,
+    which finds what was started before."""
+
+    def __init__(self, channels: Sequence[Channel], rows: LocalQueue, clock: Clock) -> None:
+        self._channels = {channel.name: channel for channel in channels if channel.start is not None}
+        self._rows = rows
+        self._clock = clock
+        self._leases: dict[str, Lease] = {}
+        self._ends: OrderedDict[str, Execution] = OrderedDict()
+        self._guard = threading.Lock()
+        self._to_write: queue.SimpleQueue[tuple[Lease, Execution] | threading.Event | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="headgate-ends", daemon=True)
+        self._thread.start()
+
+    def start(self, executions: Executions, leases: Sequence[Lease]) -> list[Started | None]:
+        """See `StartAll`."""
+        return [self._start(executions, lease) for lease in leases]
+
+    def follow(self, started: Sequence[tuple[Lease, str]]) -> None:
+        """See `Follow`."""
+        with self._guard:
+            for lease, id_ in started:
+                execution = self._ends.pop(id_, None)
+                if execution is None:
+                    self._leases[id_] = lease
+                else:
+                    self._to_write.put((lease, execution))
+
+    def ended(self, execution: Execution) -> None:
+        """An execution has ended; may be told more than once."""
+        with self._guard:
+            lease = self._leases.pop(execution.id, None)
+            if lease is not None:
+                self._to_write.put((lease, execution))
+                return
+            self._ends[execution.id] = execution
+            if len(self._ends) > _MOST_ENDS:
+                self._ends.popitem(last=False)
+
+    def settle(self) -> None:
+        """Return when every end that was told so far is written."""
+        with self._guard:
+            written = threading.Event()
+            self._to_write.put(written)
+        written.wait()
+
+    def close(self) -> None:
+        """Write what has ended so far, and no more."""
+        self._to_write.put(None)
+        self._thread.join()
+
+    def _start(self, executions: Executions, lease: Lease) -> Started | None:
+        message = lease.message
+        channel = self._channels[message.channel]
+        assert channel.start is not None  # noqa: S101 - only those are here
+        name = execution_name(channel.start, message)
+        text = execution_input(channel.start, message)
+        # An execution that is older than the message is that of another one, which was removed since.
+        for tried in (name, f"{name[:_NAME_CHARS]}-{message.received_ms}"):
+            execution = self._found(executions, channel, tried, text)
+            if execution is None or execution.started_ms >= message.received_ms:
+                break
+        if execution is None:
+            return None
+        if execution.status == "RUNNING":
+            return Started(execution.id)
+        if execution.status != "SUCCEEDED" and _redriven(lease):
+            try:
+                return Started(executions.redrive(execution.id).id)
+            except (NotRun, Unavailable):
+                return None
+        return Started(execution.id, ended(channel, execution, self._clock.now_ms()))
+
+    def _found(self, executions: Executions, channel: Channel, name: str, text: str) -> Execution | None:
+        """The execution of that name, started now or before; None where it could not be started."""
+        assert channel.start is not None  # noqa: S101 - only those are here
+        workflow = channel.start.workflow_name
+        try:
+            return executions.start(workflow, name, text)
+        except Unavailable:
+            return None
+        except NotRun as refused:
+            if refused.code == "ExecutionAlreadyExists":
+                return executions.describe(f"arn:aws:states:local:000000000000:execution:{workflow}:{name}")
+            log.error("channel=%s could not start %s: %s", channel.name, workflow, refused)
+            return None
+
+    def _write(self) -> None:
+        while (item := self._to_write.get()) is not None:
+            if isinstance(item, threading.Event):
+                item.set()
+                continue
+            lease, execution = item
+            settlement = ended(self._channels[lease.message.channel], execution, self._clock.now_ms())
+            try:
+                self._rows.settle(lease, settlement)
+            except Unavailable:
+                log.warning("the end of %s could not be written; the sweep tries again", execution.id)
+            except Exception as error:  # noqa: BLE001 - the thread must live
+                log.error("the end of an execution could not be written where=%s", site(error))
+
+
+def _redriven(lease: Lease) -> bool:
+    """Whether a person put the message back after its execution had failed."""
+    whats = [moment.what for moment in lease.message.timeline if moment.what in ("failed", "redriven")]
+    return whats[-1:] == ["redriven"]

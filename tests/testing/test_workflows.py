@@ -1,0 +1,177 @@
+"""Messages that start workflows, in process: started before the reply, and ended by the end of the execution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headgate import App, Archive, DeclarationError, Header, Public, Queued, Receipt, Start
+from headgate import workflow as w
+from headgate.testing.inprocess import AppUnderTest
+
+
+class Rejected(Exception):
+    """What the task raises."""
+
+
+def shop(**options: Any) -> tuple[App, list[Any]]:
+    """An app whose messages start a workflow, and what its task was called with."""
+    app, calls = App("shop"), []
+
+    @app.task
+    def settle(order: Any) -> Any:
+        calls.append(order)
+        if order.get("reject"):
+            raise Rejected("no")
+        return {"settled": order["id"]}
+
+    options.setdefault("workflow", app.workflow("orders", w.chain(w.wait(10), w.task(settle))))
+    app.channel("/orders", key="id", auth=Public(), read=True, **options)
+    app.check()
+    return app, calls
+
+
+@contextmanager
+def up(app: App, folder: Path) -> Iterator[AppUnderTest]:
+    under_test = AppUnderTest(app, folder)
+    try:
+        yield under_test
+    finally:
+        under_test.close()
+
+
+def status(site: AppUnderTest, key: str = "1") -> Any:
+    return site.send(f"/orders/{key}", method="GET").json()["status"]
+
+
+def test_a_message_is_processing_until_its_execution_ends(tmp_path: Path) -> None:
+    app, calls = shop()
+    with up(app, tmp_path / "state") as site:
+        assert site.send("/orders", {"id": "1"}).status == 201
+        assert status(site) == "processing"
+        site.clock.advance(10)
+        site.drain()
+        assert status(site) == "processed"
+        assert calls == [{"id": "1"}]
+        (message,) = site.messages("orders")
+        assert [moment.what for moment in message.timeline] == ["started", "processed"]
+
+
+def test_an_execution_that_fails_makes_a_dead_letter_of_its_message(tmp_path: Path) -> None:
+    app, _ = shop()
+    with up(app, tmp_path / "state") as site:
+        site.send("/orders", {"id": "1", "reject": True})
+        site.clock.advance(10)
+        site.drain()
+        found = site.send("/orders/1", method="GET").json()
+        assert (found["status"], found["error"]) == ("failed", "The workflow orders ended as FAILED: Rejected.")
+
+
+def test_the_same_message_starts_nothing_twice_and_is_told_the_same(tmp_path: Path) -> None:
+    def accepted(receipt: Receipt) -> dict[str, Any]:
+        return {"id": receipt.key, "execution_arn": receipt.execution}
+
+    app, calls = shop(accepted=accepted)
+    with up(app, tmp_path / "state") as site:
+        first = site.send("/orders", {"id": "1"})
+        arn = "arn:aws:states:local:000000000000:execution:orders:orders-1"
+        assert first.json() == {"id": "1", "execution_arn": arn}
+        for _ in range(2):
+            again = site.send("/orders", {"id": "1"})
+            assert (again.status, again.json()) == (201, first.json())
+            assert again.headers["Idempotency-Replayed"] == "true"
+            site.clock.advance(10)
+            site.drain()
+        assert site.send("/orders", {"id": "1", "other": True}).status == 409
+        assert len(calls) == 1
+
+
+def test_after_a_restart_the_end_is_still_written_back(tmp_path: Path) -> None:
+    app, calls = shop()
+    with up(app, tmp_path / "state") as site:
+        site.send("/orders", {"id": "1"})
+        site.send("/orders", {"id": "2", "reject": True})
+    with up(app, tmp_path / "state") as site:
+        site.clock.advance(40)
+        site.drain()
+        site.drain()
+        assert (status(site), status(site, "2")) == ("processed", "failed")
+        assert len(calls) == 2
+
+
+def test_under_a_key_that_is_free_again_another_execution_is_started(tmp_path: Path) -> None:
+    app, calls = shop(keep=timedelta(minutes=1))
+    with up(app, tmp_path / "state") as site:
+        for _ in range(3):
+            assert site.send("/orders", {"id": "1"}).status == 201
+            site.clock.advance(10)
+            site.drain()
+            assert status(site) == "processed"
+            site.clock.advance(61)
+            site.drain()
+        assert len(calls) == 3
+
+
+def test_a_start_names_the_execution_and_shapes_its_input(tmp_path: Path) -> None:
+    start = Start(
+        "orders", name="execution-{id}", input={"request_id": "{id}", "payload": "{body}", "list": ["{channel}"]}
+    )
+    app, calls = shop()
+    app.channels.clear()
+    app.channel("/in", key=Header(), auth=Public(), workflow=start, accepted=lambda receipt: {"arn": receipt.execution})
+    app.workflows.clear()
+    app.workflow("orders", w.task("settle", input={"id": "$.request_id", "all": "$"}))
+    app.check()
+    with up(app, tmp_path / "state") as site:
+        answer = site.send("/in", body=b'{"n": 2.10}', headers={"Idempotency-Key": "k 1"})
+        assert answer.json()["arn"].startswith("arn:aws:states:local:000000000000:execution:orders:execution-k_1-")
+        site.drain()
+        assert calls == [{"id": "k 1", "all": {"request_id": "k 1", "payload": {"n": 2.1}, "list": ["in"]}}]
+
+
+def test_an_express_workflow_and_an_archive(tmp_path: Path) -> None:
+    app = App("shop")
+    done = app.workflow("done", w.give({"status": "processed"}), express=True)
+    app.channel("/orders", key="id", auth=Public(), read=True, archive=Archive("{id}.json"), workflow=done)
+    app.check()
+    with up(app, tmp_path / "state") as site:
+        site.send("/orders", {"id": "1"})
+        site.drain()
+        assert status(site) == "processed"
+        assert site.archived("orders", "1.json") == b'{"id": "1"}'
+        (message,) = site.messages("orders")
+        assert [moment.what for moment in message.timeline] == ["archived", "started", "processed"]
+
+
+def test_each_message_of_a_batch_starts_one(tmp_path: Path) -> None:
+    app, calls = shop(many=True)
+    with up(app, tmp_path / "state") as site:
+        answer = site.send("/orders", [{"id": str(n)} for n in range(5)])
+        assert [item["status"] for item in answer.json()["items"]] == ["stored"] * 5
+        site.clock.advance(10)
+        site.drain()
+        assert len(calls) == 5
+        assert {status(site, str(n)) for n in range(5)} == {"processed"}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"workflow": "absent"}, "there is no workflow 'absent'; the app has orders."),
+        ({"workflow": Start("orders", name="same")}, "Start `name=` must hold {id}"),
+        ({"workflow": "orders", "delivery": Queued()}, "`workflow=` is for Direct channels"),
+        ({"workflow": "orders", "body_limit_bytes": 300_000}, "`body_limit_bytes=300000` is not within 1 and 250000"),
+    ],
+)
+def test_what_cannot_be_started_is_refused(options: dict[str, Any], sentence: str) -> None:
+    app = App("shop")
+    app.workflow("orders", w.succeed())
+    app.channel("/orders", key="id", auth=Public(), **options)
+    with pytest.raises(DeclarationError) as caught:
+        app.check()
+    assert sentence in str(caught.value)
