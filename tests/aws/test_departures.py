@@ -35,6 +35,7 @@ class Specimen:
     url: str
     table: str
     bucket: str
+    secret: str
 
     def send(
         self,
@@ -70,7 +71,8 @@ def _deployed(emulator: Emulator) -> Specimen:
         output["OutputKey"]: output["OutputValue"]
         for output in stacks.describe_stacks(StackName=_STACK)["Stacks"][0]["Outputs"]
     }
-    return Specimen(emulator, emulator.plain_url(outputs["Url"]), outputs["Table"], outputs["Bucket"])
+    own = (outputs[name] for name in ("Table", "Bucket", "Secret"))
+    return Specimen(emulator, emulator.plain_url(outputs["Url"]), *own)
 
 
 @pytest.fixture(scope="module", params=["stock", "strict"])
@@ -126,6 +128,12 @@ def tagged_buckets(specimen: Specimen) -> None:
     assert tags == [{"Key": "of", "Value": "the template"}]
 
 
+def referred_secrets(specimen: Specimen) -> None:
+    assert specimen.secret.startswith("arn:aws:secretsmanager:")
+    secrets = specimen.emulator.client("secretsmanager")
+    assert secrets.get_secret_value(SecretId=specimen.secret)["SecretString"] == "4711"
+
+
 def unasked_functions(specimen: Specimen) -> None:
     status, answer = specimen.send("/unasked")
     assert status == 500, answer
@@ -152,6 +160,7 @@ PROBES: dict[str, Callable[[Specimen], None]] = {
     "a method is throttled under the path its stage names": throttled_method,
     "the attribute that says when an item expires is set by the template": expiry_set,
     "a bucket has the tags of its template": tagged_buckets,
+    "a reference to a secret is its ARN": referred_secrets,
     "a function is invoked by whom its policy names": unasked_functions,
     "an exception of a function stays inside": hidden_exceptions,
     "a gateway response tells what the authorizer said": told_denials,

@@ -82,6 +82,14 @@ DEPARTURES = (
         patch="buckets",
     ),
     Departure(
+        "a reference to a secret is its ARN",
+        "`Ref` is the secret's name",
+        "`Ref` is its ARN, which policies and GetSecretValue go by",
+        f"{_DOCS}/AWSCloudFormation/latest/TemplateReference/aws-resource-secretsmanager-secret.html"
+        "#aws-resource-secretsmanager-secret-return-values",
+        patch="secrets",
+    ),
+    Departure(
         "a function is invoked by whom its policy names",
         "API Gateway invokes any function, as integration and as authorizer",
         "without a resource policy that lets it, the caller gets 500",

@@ -44,6 +44,7 @@ def template() -> dict[str, Any]:
             },
         },
         "Bucket": _of("AWS::S3::Bucket", Tags=[{"Key": "of", "Value": "the template"}]),
+        "Secret": _of("AWS::SecretsManager::Secret", SecretString="4711"),
         "Api": _of("AWS::ApiGateway::RestApi", Name="specimen", BinaryMediaTypes=["*/*"]),
         "Denied": _answer("ACCESS_DENIED", '{"why":"$context.authorizer.reason"}'),
         "Broken": _answer("DEFAULT_5XX", '{"shaped":$context.error.messageString}'),
@@ -84,7 +85,10 @@ def template() -> dict[str, Any]:
     url = {"Fn::Sub": "https://${Api}.execute-api." + REGION + ".amazonaws.com/prod/"}
     return {
         "Resources": resources,
-        "Outputs": {"Url": {"Value": url}, **{name: {"Value": {"Ref": name}} for name in ("Table", "Bucket")}},
+        "Outputs": {
+            "Url": {"Value": url},
+            **{name: {"Value": {"Ref": name}} for name in ("Table", "Bucket", "Secret")},
+        },
     }
 
 
