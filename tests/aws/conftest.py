@@ -1,31 +1,22 @@
-"""The emulator that the tests of the AWS engine share."""
+"""The emulator that the tests of the AWS engine share, and the apps that are deployed to it, each once a run."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.aws.emulator.process import Emulator, shared
-from tests.cases import absent
+from tests.cases import ROOT, absent
+from tests.once import once
 
-_KEY = pytest.StashKey[Emulator]()
+if TYPE_CHECKING:
+    from tests.aws.emulator.deployment import Deployed
+    from tests.aws.emulator.process import Emulator
 
-
-@pytest.fixture(scope="session")
-def emulator(request: pytest.FixtureRequest, run_folder: Path) -> Emulator:
-    """The emulator of this run; all workers of pytest-xdist share it. `HEADGATE_EMULATOR=stock` takes it as it is."""
-    try:
-        import awslambdaric  # noqa: F401
-        import ministack  # noqa: F401
-    except ImportError as error:
-        absent(f"{error.name} is not installed (`make env` does it)")
-    owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
-    emulator = shared(run_folder / "aws", owner, os.environ.get("HEADGATE_EMULATOR", "strict"))
-    request.config.stash[_KEY] = emulator
-    return emulator
+_KEY = pytest.StashKey["Emulator"]()
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +24,66 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all workers of this run have in common."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def emulator(request: pytest.FixtureRequest, run_folder: Path) -> Emulator:
+    """The strict emulator of this run; all workers of pytest-xdist share it."""
+    try:
+        import awslambdaric  # noqa: F401
+        import ministack  # noqa: F401
+
+        from tests.aws.emulator.process import shared
+    except ImportError as error:
+        absent(f"{error.name} is not installed (`make env` does it)")
+    owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    emulator = shared(run_folder / "aws", owner, "strict")
+    request.config.stash[_KEY] = emulator
+    return emulator
+
+
+@pytest.fixture(scope="session")
+def bootstrapped(emulator: Emulator, run_folder: Path) -> None:
+    """The account has what the CDK needs in it."""
+    from tests.aws.emulator import deployment
+
+    def make() -> dict[str, Any]:
+        deployment.bootstrap(emulator, run_folder / "aws" / "bootstrap")
+        return {}
+
+    once(run_folder / "aws", "bootstrapped", make)
+
+
+@pytest.fixture(scope="session")
+def deployed(emulator: Emulator, bootstrapped: None, run_folder: Path) -> Callable[[str], Deployed]:
+    """Deploys an example, or `conformance`, with the CDK CLI: whoever asks first does it, and the others find it."""
+    from tests.aws.emulator import deployment
+    from tests.aws.emulator.deployment import Deployed
+
+    folder = run_folder / "aws"
+
+    def of(name: str) -> Deployed:
+        project = folder / name
+
+        def make() -> dict[str, Any]:
+            made = deployment.deploy(emulator, _project(name, project))
+            return {"stacks": made.stacks, "outputs": made.outputs}
+
+        found = once(folder, f"deployed-{name}", make)
+        return Deployed(emulator, project, tuple(found["stacks"]), found["outputs"])
+
+    return of
+
+
+def _project(name: str, folder: Path) -> Path:
+    from tests.aws.emulator.deployment import project_of
+
+    if name == "conformance":
+        folder.mkdir()
+        source = ROOT / "src" / "headgate" / "testing" / "app.py"
+        (folder / "app.py").write_text(source.read_text())
+        return folder
+    return project_of(ROOT / "examples" / name, folder)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -96,6 +96,10 @@ def headers_as_sent(specimen: Specimen) -> None:
     assert event["multiValueHeaders"]["X-One"] == ["a, b", "c"]
 
 
+def paths_as_sent(specimen: Specimen) -> None:
+    assert specimen.event("/echo/a%2Fb%20c")["path"] == "/echo/a%2Fb%20c"
+
+
 def last_parameter(specimen: Specimen) -> None:
     event = specimen.event("/echo?a=1&a=2")
     assert event["queryStringParameters"] == {"a": "2"}
@@ -155,6 +159,7 @@ def told_denials(specimen: Specimen) -> None:
 PROBES: dict[str, Callable[[Specimen], None]] = {
     "zips run under AWS's own runtime client": own_runtime,
     "headers arrive as they were sent": headers_as_sent,
+    "a path arrives as it was sent": paths_as_sent,
     "of a repeated query parameter the last value counts": last_parameter,
     "a body without a media type is JSON, and so binary under */*": no_media_type,
     "a method is throttled under the path its stage names": throttled_method,

@@ -49,8 +49,6 @@ class Function:
 
 @pytest.fixture(scope="module")
 def functions(emulator: Emulator) -> Iterator[list[Function]]:
-    if emulator.mode == "stock":
-        pytest.skip("a stock emulator has no wire")
     own = f"wired-{os.getpid()}"
     roles, lambdas = emulator.client("iam"), emulator.client("lambda")
     trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}

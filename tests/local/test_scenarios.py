@@ -15,7 +15,7 @@ from headgate.local.engine import LocalEngine
 from headgate.local.keys import new_iam_key
 from headgate.local.state import StateFolder
 from headgate.testing import app as conformance
-from headgate.testing.scenarios import HttpScenarios, Site
+from headgate.testing.scenarios import ServerScenarios, Site
 from tests.serving import serving
 
 
@@ -56,7 +56,7 @@ def _new_access_key(path: Path) -> dict[str, str]:
     return {"access_key_id": row.id, "secret_access_key": row.secret, **scope}
 
 
-class TestLocalServer(HttpScenarios):
+class TestLocalServer(ServerScenarios):
     @pytest.fixture
     def site(self, served_site: Site) -> Site:
         return served_site

@@ -196,6 +196,8 @@ def _add_unknown(api: apigateway.RestApi, function: lambda_.IFunction) -> None:
     if api.root.get_resource("{key}") is None:
         rest = api.root.add_resource("{proxy+}")
         _add_open(rest, "ANY", _integration(function), "It only tells that there is nothing.")
+    if api.root.node.try_find_child("POST") is None:
+        _add_open(api.root, "ANY", _integration(function), "It only tells that there is nothing.")
 
 
 def _add_open(at: apigateway.IResource, method: str, integration: apigateway.Integration, because: str) -> None:

@@ -59,12 +59,17 @@ def gateway_answers(*, unsigned_is_403: bool) -> list[GatewayAnswer]:
         GatewayAnswer("QUOTA_EXCEEDED", TooManyRequests(headers=_RETRY)),
         GatewayAnswer("API_CONFIGURATION_ERROR", Broken()),
         GatewayAnswer("AUTHORIZER_CONFIGURATION_ERROR", Broken()),
-        GatewayAnswer("AUTHORIZER_FAILURE", Broken()),
+        # Keys or secrets that cannot be read now; a verifier of the user's that failed looks the same from here.
+        GatewayAnswer("AUTHORIZER_FAILURE", Unavailable(headers=_RETRY)),
         # A function that died, was slow or was throttled: what it was sent may or may not be stored, so send it again.
         GatewayAnswer("INTEGRATION_FAILURE", Unavailable(headers=_RETRY)),
         GatewayAnswer("INTEGRATION_TIMEOUT", Unavailable(headers=_RETRY)),
         GatewayAnswer("DEFAULT_5XX", Unavailable(headers=_RETRY)),
-        GatewayAnswer("DEFAULT_4XX", Malformed("The request is not valid.", reason="bad_request")),
+        # Of what IAM refuses some cases have no kind of their own, such as an access key that does not exist.
+        GatewayAnswer(
+            "DEFAULT_4XX",
+            Forbidden() if unsigned_is_403 else Malformed("The request is not valid.", reason="bad_request"),
+        ),
     ]
 
 

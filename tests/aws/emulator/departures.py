@@ -39,6 +39,13 @@ DEPARTURES = (
         patch="requests",
     ),
     Departure(
+        "a path arrives as it was sent",
+        "it is decoded, so that `a%2Fb` is two parts of it",
+        "only parameters are decoded, the path is not",
+        f"{_DOCS}/apigateway/latest/developerguide/api-gateway-known-issues.html",
+        patch="paths",
+    ),
+    Departure(
         "of a repeated query parameter the last value counts",
         "`queryStringParameters` has the first value",
         "it has the last one; `multiValueQueryStringParameters` has all of them",

@@ -9,6 +9,7 @@ from typing import Any
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 _headers: ContextVar[list[tuple[str, str]]] = ContextVar("headers as sent")
+_kept: list[Callable[[str], bool]] = []
 
 
 def remembering(app: Asgi) -> Asgi:
@@ -17,9 +18,16 @@ def remembering(app: Asgi) -> Asgi:
     async def remembered(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             _headers.set([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]])
+            if any(is_kept(scope["path"]) for is_kept in _kept):
+                scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
         await app(scope, receive, send)
 
     return remembered
+
+
+def keep_paths_of(is_kept: Callable[[str], bool]) -> None:
+    """From here on, those paths are not decoded."""
+    _kept.append(is_kept)
 
 
 def headers_as_sent() -> Iterable[tuple[str, str]]:

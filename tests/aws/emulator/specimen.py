@@ -68,6 +68,7 @@ def template() -> dict[str, Any]:
         )  # fmt: skip
     methods = [
         _path(resources, "echo", "Echo"),
+        _path(resources, "{part}", "Echo", below="echo"),
         _path(resources, "narrow", "Echo"),
         _path(resources, "unasked", "Unasked"),
         _path(resources, "guarded", "Echo", "Guardizer"),
@@ -113,10 +114,11 @@ def _invocation(function: str) -> dict[str, Any]:
     return {"Fn::Sub": f"{path}/${{{function}.Arn}}/invocations"}
 
 
-def _path(resources: dict[str, Any], name: str, function: str, authorizer: str = "") -> str:
+def _path(resources: dict[str, Any], name: str, function: str, authorizer: str = "", below: str = "") -> str:
+    parent = {"Ref": f"{below}Path"} if below else {"Fn::GetAtt": ["Api", "RootResourceId"]}
+    part, name = name, name.strip("{}")
     resources[f"{name}Path"] = _of(
-        "AWS::ApiGateway::Resource", RestApiId={"Ref": "Api"}, PathPart=name,
-        ParentId={"Fn::GetAtt": ["Api", "RootResourceId"]},
+        "AWS::ApiGateway::Resource", RestApiId={"Ref": "Api"}, PathPart=part, ParentId=parent,
     )  # fmt: skip
     auth = {"AuthorizationType": "CUSTOM", "AuthorizerId": {"Ref": authorizer}} if authorizer else {}
     resources[f"{name}Method"] = _of(
