@@ -15,6 +15,7 @@ from tests.once import once
 if TYPE_CHECKING:
     from tests.aws.emulator.deployment import Deployed
     from tests.aws.emulator.process import Emulator
+    from tests.aws.site import Site
 
 _KEY = pytest.StashKey["Emulator"]()
 
@@ -56,7 +57,7 @@ def bootstrapped(emulator: Emulator, run_folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def deployed(emulator: Emulator, bootstrapped: None, run_folder: Path) -> Callable[[str], Deployed]:
-    """Deploys an example, or `conformance`, with the CDK CLI: whoever asks first does it, and the others find it."""
+    """Deploys an example, `intake` or `conformance` with the CDK CLI: whoever asks first does it, others find it."""
     from tests.aws.emulator import deployment
     from tests.aws.emulator.deployment import Deployed
 
@@ -75,6 +76,15 @@ def deployed(emulator: Emulator, bootstrapped: None, run_folder: Path) -> Callab
     return of
 
 
+@pytest.fixture(scope="session")
+def site(deployed: Callable[[str], Deployed], run_folder: Path) -> Site:
+    """The app of tests/aws/intake, deployed. Whoever uses it is of the group `intake`: faults are for all to feel."""
+    from tests.aws.site import senders_of, site_of
+
+    app = deployed("intake")
+    return site_of(app, once(run_folder / "aws", "intake-senders", lambda: senders_of(app)))
+
+
 def _project(name: str, folder: Path) -> Path:
     from tests.aws.emulator.deployment import project_of
 
@@ -83,7 +93,8 @@ def _project(name: str, folder: Path) -> Path:
         source = ROOT / "src" / "headgate" / "testing" / "app.py"
         (folder / "app.py").write_text(source.read_text())
         return folder
-    return project_of(ROOT / "examples" / name, folder)
+    home = ROOT / "tests" / "aws" if name == "intake" else ROOT / "examples"
+    return project_of(home / name, folder)
 
 
 @pytest.hookimpl(wrapper=True)

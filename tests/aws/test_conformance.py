@@ -11,13 +11,10 @@ from typing import Any
 
 import pytest
 
-from headgate.aws.clients import Clients
-from headgate.aws.keys import DynamoKeys
-from headgate.clock import SystemClock
-from headgate.gate.verify import new_api_key
 from headgate.testing.scenarios import HttpScenarios, Site
 from tests.aws.emulator.deployment import Deployed
 from tests.aws.emulator.process import REGION
+from tests.aws.site import add_api_key
 from tests.once import once
 
 
@@ -36,20 +33,8 @@ def _made_known(app: Deployed) -> dict[str, Any]:
     }
     for name, value in settings.items():
         app.set_secret(name, value)
-    return {"settings": settings, "api_keys": _api_keys(app), "iam": _access_key(app)}
-
-
-def _api_keys(app: Deployed) -> dict[str, str]:
-    clock = SystemClock()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in app.emulator.env.items():
-            patch.setenv(name, value)
-        kept = DynamoKeys(app.outputs["KeysTableName"], Clients(clock), clock)
-        shown = {}
-        for name in ("alice", "bob"):
-            shown[name], row = new_api_key("notes", name, clock.now_ms())
-            kept.add_api_key(row)
-    return shown
+    api_keys = {name: add_api_key(app, "notes", name) for name in ("alice", "bob")}
+    return {"settings": settings, "api_keys": api_keys, "iam": _access_key(app)}
 
 
 def _access_key(app: Deployed) -> dict[str, str]:

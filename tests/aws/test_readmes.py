@@ -1,4 +1,4 @@
-"""The examples' READMEs hold on the deployed stacks: their lines print what the pages say; destroying leaves nothing."""
+"""The READMEs of the examples hold on the deployed stacks, line by line; and destroying leaves nothing behind."""
 
 from __future__ import annotations
 

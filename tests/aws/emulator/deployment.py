@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,6 +60,11 @@ class Deployed:
             for resource in stacks.describe_stack_resources(StackName=stack)["StackResources"]
             if resource["ResourceType"] == kind
         ]
+
+    def start_anew(self, function: str) -> None:
+        """Have the next call of a function start it, with nothing kept from earlier ones."""
+        client = self.emulator.client("lambda")
+        client.update_function_configuration(FunctionName=function, Description=uuid.uuid4().hex)
 
     def log(self, function: str) -> str:
         """All that a function has written to its log."""
