@@ -53,6 +53,7 @@ def _access_key(app: Deployed) -> dict[str, str]:
     }
 
 
+@pytest.mark.xdist_group("conformance")
 class TestDeployed(HttpScenarios):
     @pytest.fixture
     def site(self, conformance: Site) -> Site:

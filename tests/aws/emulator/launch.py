@@ -9,6 +9,8 @@ import asyncio
 import importlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -20,7 +22,6 @@ _WATCH_S = 0.5
 
 def main() -> None:
     """Run until the owner is gone. Everything the emulator starts is of its process group, and ends with it."""
-    ready = Path(os.environ.pop("EMULATOR_READY"))
     owner = int(os.environ.pop("EMULATOR_OWNER"))
     stock = os.environ.pop("EMULATOR_MODE") == "stock"
     threading.Thread(target=_end_with, args=(owner,), daemon=True).start()
@@ -28,21 +29,22 @@ def main() -> None:
     if not stock:
         for patch in patches():
             importlib.import_module(f"tests.aws.emulator.patches.{patch}").install()
-        _start_wire(int(os.environ["EMULATOR_WIRE_PORT"]))
-    asyncio.run(_serve(ready))
+        _start_wire(os.environ["EMULATOR_WIRE_PORT"], Path(os.environ["EMULATOR_LEDGER"]))
+    asyncio.run(_serve())
 
 
-def _start_wire(port: int) -> None:
+def _start_wire(port: str, folder: Path) -> None:
+    """In a process of its own, so that it never waits for the emulator."""
     from ministack.core import tls
 
     from tests.aws.emulator import ledger
-    from tests.aws.emulator.wire import Wire
 
-    ledger.install()
-    Wire(int(os.environ["GATEWAY_PORT"]), tls.resolve_tls_material(), ledger.function_of, ledger.asked_by).start(port)
+    ledger.install(folder)
+    words = (port, os.environ["GATEWAY_PORT"], *tls.resolve_tls_material(), str(folder))
+    subprocess.Popen([sys.executable, "-m", "tests.aws.emulator.wire", *words])
 
 
-async def _serve(ready: Path) -> None:
+async def _serve() -> None:
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
     from ministack.app import app
@@ -57,7 +59,6 @@ async def _serve(ready: Path) -> None:
     config.keep_alive_timeout = 75
     config.h11_pass_raw_headers = True
     config.h11_max_incomplete_size = 64 * 1024
-    ready.touch()
     await serve(remembering(app), config)
 
 

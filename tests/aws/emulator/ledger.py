@@ -1,37 +1,55 @@
-"""Which actions a running function has asked for, as IAM judged them: (action, resource), by the function's name."""
+"""What is written down of running functions: who they are, and which actions they ask for. Files, so that the wire and
+the tests, which are other processes, can read them.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import json
+from pathlib import Path
 from typing import Any
 
-_asked: dict[str, set[tuple[str, str]]] = defaultdict(set)
+_PEOPLE, _ASKED = "functions", "asked"
 
 
-def install() -> None:
-    """Write down every judgement about a call that is signed by the role of a function."""
+def install(folder: Path) -> None:
+    """Write down whom keys are given to, and every judgement of IAM about a call that is signed with one of those."""
     from ministack.core import iam_evaluator
-
-    enforce = iam_evaluator.enforce
-
-    def written(access_key_id: str, iam_action: str, service: str, region: str, resource_arn: str = "*",
-                service_context: dict[str, Any] | None = None) -> Any:  # fmt: skip
-        if function := function_of(access_key_id):
-            _asked[function].add((iam_action, resource_arn))
-        return enforce(access_key_id, iam_action, service, region, resource_arn, service_context)
-
-    iam_evaluator.enforce = written
-
-
-def function_of(access_key_id: str) -> str:
-    """The name of the function that was given this key; none for a key of anyone else."""
     from ministack.services import sts
 
-    session = sts._sessions.get(access_key_id) or {}
-    _, _, name = str(session.get("Arn", "")).rpartition("/")
-    return name if ":assumed-role/" in str(session.get("Arn", "")) else ""
+    (folder / _PEOPLE).mkdir()
+    (folder / _ASKED).mkdir()
+    register, enforce = sts.register_session, iam_evaluator.enforce
+    known: set[tuple[str, str, str]] = set()
+
+    def registered(access_key: str, session: dict[str, Any]) -> None:
+        role, _, name = str(session.get("Arn", "")).rpartition("/")
+        if ":assumed-role/" in role:
+            (folder / _PEOPLE / access_key).write_text(name)
+        register(access_key, session)
+
+    def enforced(access_key_id: str, iam_action: str, service: str, region: str, resource_arn: str = "*",
+                 service_context: dict[str, Any] | None = None) -> Any:  # fmt: skip
+        asked = (function_of(folder, access_key_id), iam_action, resource_arn)
+        if asked[0] and asked not in known:
+            known.add(asked)
+            with (folder / _ASKED / asked[0]).open("a") as told:
+                told.write(json.dumps(asked[1:]) + "\n")
+        return enforce(access_key_id, iam_action, service, region, resource_arn, service_context)
+
+    sts.register_session = registered
+    iam_evaluator.enforce = enforced
 
 
-def asked_by(function: str) -> list[tuple[str, str]]:
-    """What a function has asked for since it is there."""
-    return sorted(_asked.get(function, ()))
+def function_of(folder: Path, access_key: str) -> str:
+    """The name of the function that was given this key; none for a key of anyone else."""
+    try:
+        return (folder / _PEOPLE / access_key).read_text() if access_key else ""
+    except OSError:
+        return ""
+
+
+def asked_by(folder: Path, function: str) -> set[tuple[str, str]]:
+    """(action, resource) of all that a function has asked for since it is there."""
+    told = folder / _ASKED / function
+    lines = told.read_text().splitlines() if told.exists() else []
+    return {(action, resource) for action, resource in map(json.loads, lines)}

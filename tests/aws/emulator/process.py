@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.aws.emulator import node
+from tests.aws.emulator.ledger import asked_by
 from tests.aws.emulator.wire import Fault, Kind
 from tests.cases import ROOT
 from tests.once import once
@@ -28,6 +29,7 @@ _START_S = 60.0
 _KEY = "test"
 """The root user's key, and its secret."""
 _CERTIFICATE = "ministack-tls/server.crt"
+_LEDGER = "ledger"
 _started: dict[int, subprocess.Popen[bytes]] = {}
 
 
@@ -114,7 +116,7 @@ class Emulator:
 
     def actions(self, function: str) -> set[tuple[str, str]]:
         """(IAM action, resource) of everything that a function has asked for."""
-        return {(action, resource) for action, resource in self._wire("GET", f"actions/{function}")}
+        return asked_by(Path(self.folder, _LEDGER), function)
 
     def _wire(self, method: str, path: str, body: bytes | None = None) -> Any:
         return json.loads(self.ask(method, f"/_wire/{path}", body=body, port=self.wire_port))
@@ -136,7 +138,8 @@ class Emulator:
 
 def start(folder: Path, owner: int, mode: str = "strict") -> Emulator:
     """Start one that ends with the process `owner`, and wait until it answers."""
-    (folder / "tmp").mkdir(parents=True)
+    for needed in ("tmp", _LEDGER):
+        (folder / needed).mkdir(parents=True)
     port, plain_port, wire_port = _free_ports(3)
     env = {
         "PATH": os.pathsep.join((str(node.binary_folder()), os.environ["PATH"])),
@@ -161,7 +164,7 @@ def start(folder: Path, owner: int, mode: str = "strict") -> Emulator:
         "S3_DATA_DIR": str(folder / "s3"),
         "EMULATOR_MODE": mode,
         "EMULATOR_OWNER": str(owner),
-        "EMULATOR_READY": str(folder / "ready"),
+        "EMULATOR_LEDGER": str(folder / _LEDGER),
         "EMULATOR_PLAIN_PORT": str(plain_port),
         "EMULATOR_WIRE_PORT": str(wire_port),
         "EMULATOR_ENDPOINT": f"https://127.0.0.1:{wire_port}",
@@ -199,7 +202,8 @@ def _answers(emulator: Emulator) -> bool:
     if not Path(emulator.certificate).exists():
         return False
     try:
-        return bool(emulator.ask("GET", "/_ministack/health", timeout_s=5))
+        emulator.ask("GET", "/_ministack/health", timeout_s=5)
+        return emulator.mode == "stock" or bool(emulator.ask("GET", "/_wire/health", port=emulator.wire_port))
     except OSError:
         return False
 

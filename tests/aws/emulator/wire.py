@@ -12,12 +12,14 @@ import json
 import socket
 import ssl
 import struct
-import threading
+import sys
 import uuid
 from collections import deque
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Literal
+
+from tests.aws.emulator.ledger import function_of
 
 Kind = Literal["refuse", "cut", "throttle", "fail", "delay"]
 
@@ -71,22 +73,17 @@ class Call:
 class Wire:
     """Listens on a port of loopback, over TLS, and passes on to the endpoint."""
 
-    def __init__(self, endpoint_port: int, trust: tuple[str, str], name_of: Callable[[str], str],
-                 asked_by: Callable[[str], list[tuple[str, str]]]) -> None:  # fmt: skip
+    def __init__(self, endpoint_port: int, certificate: str, key: str, ledger: Path) -> None:
         self._endpoint_port = endpoint_port
-        self._name_of = name_of
-        self._asked_by = asked_by
+        self._ledger = ledger
         self._faults: list[Fault] = []
         self._calls: deque[Call] = deque(maxlen=_CALLS_KEPT)
         self._server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._server_tls.load_cert_chain(*trust)
-        self._client_tls = ssl.create_default_context(cafile=trust[0])
+        self._server_tls.load_cert_chain(certificate, key)
+        self._client_tls = ssl.create_default_context(cafile=certificate)
 
-    def start(self, port: int) -> None:
-        """Serve in a thread of its own, until the process ends."""
-        threading.Thread(target=lambda: asyncio.run(self._serve(port)), name="wire", daemon=True).start()
-
-    async def _serve(self, port: int) -> None:
+    async def serve(self, port: int) -> None:
+        """Serve until the process ends."""
         server = await asyncio.start_server(
             self._met, "127.0.0.1", port, ssl=self._server_tls, limit=_HEAD_BYTES, backlog=256
         )
@@ -135,7 +132,9 @@ class Wire:
         credential = request.header("authorization").partition("Credential=")[2].partition(",")[0].split("/")
         key, service = credential[0], credential[3] if len(credential) > 3 else ""
         _, _, action = request.header("x-amz-target").rpartition(".")
-        return Call(self._name_of(key), service, action or f"{_VERBS.get(request.method, request.method)}Object")
+        return Call(
+            function_of(self._ledger, key), service, action or f"{_VERBS.get(request.method, request.method)}Object"
+        )
 
     def _told(self, request: _Request) -> bytes:
         """The wire's own addresses, for tests."""
@@ -150,8 +149,6 @@ class Wire:
                 return b"{}"
             case "GET", "calls":
                 return json.dumps([asdict(call) for call in self._calls if call.function == rest]).encode()
-            case "GET", "actions":
-                return json.dumps(self._asked_by(rest)).encode()
         return b"{}"
 
 
@@ -236,3 +233,8 @@ def _xml(code: str, message: str) -> bytes:
 def _reply(status: int, media: str, body: bytes) -> bytes:
     head = f"HTTP/1.1 {status} .\r\nContent-Type: {media}\r\nContent-Length: {len(body)}\r\n"
     return f"{head}x-amzn-RequestId: {uuid.uuid4()}\r\n\r\n".encode() + body
+
+
+if __name__ == "__main__":
+    _, own_port, endpoint_port, certificate, key, ledger = sys.argv
+    asyncio.run(Wire(int(endpoint_port), certificate, key, Path(ledger)).serve(int(own_port)))
