@@ -119,6 +119,13 @@ DEPARTURES = (
         patch="denials",
     ),
     Departure(
+        "a signature of IAM covers the body",
+        "a method with AWS_IAM takes a body that is not the one that was signed",
+        "another body is another signature, and 403",
+        f"{_DOCS}/IAM/latest/UserGuide/reference_sigv-create-signed-request.html",
+        covered="the same scenario on the local engine, and in one's own account",
+    ),
+    Departure(
         "property values are checked",
         "26 of 29 templates that AWS refuses are accepted",
         "a value out of range fails the deployment",
