@@ -118,3 +118,16 @@ def test_schedules_are_listed_with_the_times_they_fire_next(shop: Path) -> None:
 def test_before_anything_ran_there_is_nothing_to_list(shop: Path) -> None:
     done = run(shop, "runs", "list")
     assert (done.code, "No workflow has run yet" in done.err) == (2, True)
+
+
+def test_a_backup_holds_the_executions_too_and_brings_them_back(shop: Path) -> None:
+    with running(shop, "serve"):
+        assert run(shop, "schedule", "run", "long").code == 0
+        assert run(shop, "backup", "copy.sqlite3").code == 0
+        assert "copy.sqlite3.executions exists already" in run(shop, "backup", "copy.sqlite3").err
+    before = json.loads(run(shop, "runs", "list", "--json").out)["items"]
+    assert [one["status"] for one in before] == ["RUNNING"]
+    for left in (shop / ".headgate").glob("executions.sqlite3*"):
+        left.unlink()
+    assert run(shop, "restore", "copy.sqlite3", "--force").code == 0
+    assert json.loads(run(shop, "runs", "list", "--json").out)["items"] == before

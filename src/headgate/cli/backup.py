@@ -16,15 +16,21 @@ from headgate.errors import Misuse
 def backup(place: Place, file: Path) -> None:
     """Copy the store into FILE: all of it, as it is at one moment; also while it is being served.
 
-    The copy is checked and synced. Secrets are not in it; messages and the hashes of API keys are.
+    The copy is checked and synced. Secrets are not in it; messages and the hashes of API keys are. Executions of
+    workflows, where there are any, are copied into FILE.executions beside it.
 
     \b
     Example:
       headgate backup /var/backups/shop-$(date +%F).sqlite3
     """
-    from headgate.local.backup import back_up
+    from headgate.local.backup import EXECUTIONS, back_up
 
     if not place.state.store.exists():
         raise Misuse(f"There is nothing to back up: there is no {place.state.store}.")
+    beside = file.with_name(f"{file.name}.executions")
+    if place.state.executions.exists() and beside.exists():
+        raise Misuse(f"{beside} exists already; a backup never replaces a file. Say another name.")
     count = back_up(place.state.store, file)
+    if place.state.executions.exists():  # after the messages: see ADR 0006
+        back_up(place.state.executions, beside, EXECUTIONS)
     click.echo(f"{file} holds the store: {count} message{'' if count == 1 else 's'}.", err=True)

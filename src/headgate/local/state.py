@@ -53,6 +53,13 @@ class StateFolder:
         self._lock: IO[str] | None = None
 
     @property
+    def executions(self) -> Path:
+        """The SQLite file that executions of workflows lie in."""
+        from headgate.local.executions.schema import FILE_NAME  # here: few commands need what comes along
+
+        return self.path / FILE_NAME
+
+    @property
     def store(self) -> Path:
         """The SQLite file."""
         return self.path / FILE_NAME

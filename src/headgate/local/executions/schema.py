@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -86,6 +87,17 @@ def open_reading(file: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def is_store(connection: sqlite3.Connection) -> bool:
+    """Whether the file has the tables and indexes of a store of executions, and nothing else."""
+    layout = (
+        "SELECT type, name, tbl_name, sql FROM sqlite_master"
+        " WHERE NOT (type = 'table' AND name IN ('sqlite_stat1', 'sqlite_stat4')) ORDER BY type, name"
+    )
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        _create(fresh)
+        return connection.execute(layout).fetchall() == fresh.execute(layout).fetchall()
 
 
 def _refuse_others(connection: sqlite3.Connection, file: Path) -> None:
