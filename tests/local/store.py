@@ -13,6 +13,7 @@ from headgate.clock import ManualClock
 from headgate.local.claims import Claims
 from headgate.local.index import LocalIndex
 from headgate.local.journal import Journal
+from headgate.local.queue import LocalQueue
 from headgate.local.schema import FILE_NAME, fingerprint_key, know_channels, open_writing
 from headgate.local.writer import Job, Writer
 from headgate.testing.contract import CHANNELS
@@ -29,7 +30,9 @@ class Store:
         know_channels(self.connection, CHANNELS)
         claims = Claims(fingerprint_key(self.connection), **self._sizes)
         claims.load(self.connection)
-        self.index = LocalIndex(self.file, claims, Journal(self.connection, clock), clock)
+        self.journal = Journal(self.connection, clock)
+        self.journal.free_all(self.connection)
+        self.index = LocalIndex(self.file, claims, self.journal, clock)
         self.writer = Writer(
             self.connection,
             folder,
@@ -37,6 +40,7 @@ class Store:
             after_commit=self.index.after_commit,
         )
         self.index.write_with(self.writer)
+        self.queue = LocalQueue(self.writer, self.index, self.journal, clock)
 
     @property
     def file(self) -> Path:
