@@ -202,8 +202,8 @@ Made by `benchmarks/queues.py` on {datetime.now(UTC):%Y-%m-%d}. What they mean: 
 
 ## Poison
 
-{RATE_PER_S} messages a second for {seconds:g} s, one a request, {len(runs[0.0])} rounds in turn; milliseconds from being
-taken to being handled, of the healthy ones; medians.
+{RATE_PER_S} messages a second for {seconds:g} s, one a request, {len(runs[0.0])} rounds in turn; milliseconds from
+being taken to being handled, of the healthy ones; medians.
 
 | poison | healthy | poison messages | p50 ms | p99 ms | p99 of each round |
 |---:|---:|---:|---:|---:|---|
