@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.shell import run, running
+from tests.cli.shell import run, running, until
+from tests.serving import ask
 
 APP = """
 from headgate import App, Public, Stream
@@ -15,6 +16,19 @@ from headgate import App, Public, Stream
 app = App("shop")
 app.channel("/events", name="events", delivery=Stream(shards=2), auth=Public())
 app.channel("/notes", auth=Public())
+counted = app.channel("/counted", delivery=Stream(shards=2), auth=Public(), batch=10)
+
+
+@counted
+def totals(events):
+    if any(event.get("block") for event in events):
+        raise OSError
+
+
+@counted
+def note(events):
+    for event in events:
+        print("note", event["n"])
 """
 
 
@@ -65,3 +79,54 @@ def test_what_cannot_be_read_is_told(desk: Path, arguments: tuple[str, ...], tol
     assert refused.code == 2
     assert told in refused.err
     assert "Traceback" not in refused.err
+
+
+def test_status_and_metrics_tell_how_far_consumers_are(desk: Path) -> None:
+    with running(desk, "serve") as server:
+        assert server.post("/counted", '{"n": 0, "block": true}').status == 202
+        for n in range(1, 3):
+            server.post("/counted", json.dumps({"n": n}))
+        server.says("note 2")
+
+        def behind() -> dict[str, int]:
+            told = json.loads(run(desk, "stream", "status", "counted", "--json").out)["consumers"]
+            return {name: sum(one["behind"] for one in told if one["consumer"] == name) for name in ("totals", "note")}
+
+        until(lambda: behind()["note"] == 0, "it is written down")
+        assert behind()["totals"] >= 1
+        table = run(desk, "stream", "status").out
+        assert table.splitlines()[0].split()[:4] == ["CHANNEL", "CONSUMER", "SHARD", "REPLAY"]
+        metrics = ask(server.port, "GET", "/-/metrics").body.decode()
+        lags = [line for line in metrics.splitlines() if line.startswith("headgate_stream_lag_ms{")]
+        assert len(lags) == 4
+        assert any('consumer="totals"' in line and not line.endswith(" 0.0") for line in lags)
+
+
+def test_a_replay_goes_to_one_consumer_alone_and_is_waited_for(desk: Path) -> None:
+    with running(desk, "serve") as server:
+        for n in range(5):
+            server.post("/counted", json.dumps({"n": n}))
+        server.says("note 4")
+        first = json.loads(run(desk, "stream", "read", "counted", "--json", "--limit", "1").out)
+        range_ = ("counted", "note", "--from", first["sequence"])
+        assert run(desk, "replay", *range_, "--dry-run").out == "4 records would go to note.\n"
+        assert run(desk, "replay", *range_).out == "4 records went to note.\n"
+        said = [line.split("note ")[1] for line in server.err.splitlines() if "note " in line]
+        assert sorted(said) == ["0", "1", "1", "2", "2", "3", "3", "4", "4"]
+        assert run(desk, "replay", "counted", "note", "--from", "latest").code == 1
+
+
+def test_a_replay_is_begun_when_the_app_is_served_again(desk: Path) -> None:
+    with running(desk, "serve") as server:
+        server.post("/counted", '{"n": 7}')
+        server.says("note 7")
+    assert run(desk, "replay", "counted", "note", "--from", "start").out == (
+        "1 record will go to note when the app is served.\n"
+    )
+    with running(desk, "serve") as server:
+        server.says("note 7")
+
+
+def test_only_a_consumer_is_replayed_to(desk: Path) -> None:
+    refused = run(desk, "replay", "counted", "nobody", "--from", "start")
+    assert (refused.code, refused.err) == (2, "/counted has no consumer nobody; it has totals, note.\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
 from typing import Any, Protocol, TypeVar
 from urllib.error import HTTPError, URLError
@@ -22,6 +22,9 @@ from headgate.local.keys import IamKeyRow, new_iam_key
 from headgate.local.state import Holder
 
 Answer = TypeVar("Answer")
+
+Ranges = Mapping[str, tuple[str | None, str]]
+"""Of shards: the sequence before the first record, and that of the last."""
 
 _TRIES = 100
 _PAUSE_S = 0.05
@@ -45,6 +48,9 @@ class Changes(Protocol):
 
     def alter(self, channel: str, places: Sequence[tuple[str, str]], alteration: Alteration) -> int:
         """Change dead letters, by (scope, key); how many were some, and are changed."""
+
+    def replay(self, channel: str, consumer: str, ranges: Ranges) -> list[int]:
+        """Let a consumer read ranges of a stream once more; a number for each, see `LocalStream.replay`."""
 
 
 class ElsewhereError(Exception):
@@ -117,6 +123,9 @@ class Alone(Changes):
     def alter(self, channel: str, places: Sequence[tuple[str, str]], alteration: Alteration) -> int:
         return self._engine.queue.alter_all(channel, places, alteration)
 
+    def replay(self, channel: str, consumer: str, ranges: Ranges) -> list[int]:
+        return self._engine.stream.replay(channel, consumer, ranges)
+
 
 class Beside(Changes):
     """Through a server on this machine, with the token that is for whoever can read its state folder."""
@@ -140,6 +149,10 @@ class Beside(Changes):
 
     def alter(self, channel: str, places: Sequence[tuple[str, str]], alteration: Alteration) -> int:
         return int(self._ask("POST", "messages/alter", orders_text(channel, places, alteration))["changed"])
+
+    def replay(self, channel: str, consumer: str, ranges: Ranges) -> list[int]:
+        asked = json.dumps({"channel": channel, "consumer": consumer, "ranges": dict(ranges)}).encode()
+        return list(self._ask("POST", "streams/replay", asked)["replays"])
 
     def run(self, verb: str, what: str) -> Any:
         """See `ask_server`."""
@@ -192,6 +205,9 @@ class InStage(Changes):
 
     def alter(self, channel: str, places: Sequence[tuple[str, str]], alteration: Alteration) -> int:  # noqa: ARG002
         raise Misuse("This version changes dead letters of the local engine only.")
+
+    def replay(self, channel: str, consumer: str, ranges: Ranges) -> list[int]:  # noqa: ARG002
+        raise Misuse("This version replays streams of the local engine only.")
 
 
 def _refused(error: HTTPError) -> None:

@@ -13,6 +13,7 @@ import click
 
 from headgate.cli.messages import in_ascii
 from headgate.cli.place import Place, json_option, placed, visible
+from headgate.cli.table import print_table
 from headgate.clock import isoformat
 from headgate.errors import Misuse
 
@@ -56,20 +57,73 @@ def read(place: Place, channel: str, start: str, shard: str | None, limit: int, 
     Example:
       headgate stream read events --from 2026-01-31T12:00:00Z --json
     """
-    found = place.channel(channel)
-    if not found.stream:
-        raise Misuse(f"{found.path} has no stream; `headgate messages list {found.name}` lists its messages.")
-    with place.stream() as stream:
-        shards = stream.shards(found.name)
+    found = streamed(place, channel)
+    with place.stream() as log:
+        shards = log.shards(found.name)
         if shard is not None and shard not in shards:
             raise Misuse(f"{visible(shard)} is not a shard of {found.path}; it has {', '.join(shards)}.")
-        records = islice(_records(stream, found, [shard] if shard else shards, start), limit)
+        records = islice(_records(log, found, [shard] if shard else shards, start), limit)
         for record in records:
             print(_as_json(record) if as_json else _as_line(record))
 
 
+@stream.command
+@click.argument("channel", required=False)
+@json_option
+@placed
+def status(place: Place, channel: str | None, as_json: bool) -> None:
+    """Say how far the consumers of CHANNEL are, or those of all: how many records wait for each, and for how long.
+
+    \b
+    Example:
+      headgate stream status events
+    """
+    channels = [streamed(place, channel)] if channel else [one for one in place.app.channels if one.stream]
+    with place.stream() as log:
+        found = [
+            (one.name, handler.name, progress)
+            for one in channels
+            for handler in one.handlers
+            for progress in log.progress(one.name, handler.name)
+        ]
+    if as_json:
+        told = [
+            {
+                "channel": name,
+                "consumer": consumer,
+                "shard": progress.lane.shard,
+                "replay": progress.lane.replay,
+                "checkpoint": progress.after,
+                "behind": progress.behind,
+                "lag_ms": progress.lag_ms,
+            }
+            for name, consumer, progress in found
+        ]
+        print(json.dumps({"consumers": told}))
+        return
+    if not found:
+        click.echo("There is no consumer.", err=True)
+        return
+    rows = [
+        (
+            name, consumer, progress.lane.shard, "-" if progress.lane.replay is None else str(progress.lane.replay),
+            progress.after or "-", str(progress.behind), f"{progress.lag_ms / 1000:.1f}",
+        )
+        for name, consumer, progress in found
+    ]  # fmt: skip
+    print_table(("CHANNEL", "CONSUMER", "SHARD", "REPLAY", "CHECKPOINT", "BEHIND", "LAG (S)"), rows)
+
+
+def streamed(place: Place, name: str) -> Channel:
+    """The channel of that name or path. Raises Misuse unless it has a stream."""
+    found = place.channel(name)
+    if not found.stream:
+        raise Misuse(f"{found.path} has no stream; `headgate messages list {found.name}` lists its messages.")
+    return found
+
+
 def _records(stream: Stream, channel: Channel, shards: list[str], start: str) -> Iterator[Record]:
-    each = [_shard(stream, channel.name, shard, _after(stream, channel.name, shard, start)) for shard in shards]
+    each = [_shard(stream, channel.name, shard, after_of(stream, channel.name, shard, start)) for shard in shards]
     return merge(*each, key=lambda record: record.message.received_ms)
 
 
@@ -79,7 +133,8 @@ def _shard(stream: Stream, channel: str, shard: str, after: str | None) -> Itera
         after = page[-1].place.sequence
 
 
-def _after(stream: Stream, channel: str, shard: str, start: str) -> str | None:
+def after_of(stream: Stream, channel: str, shard: str, start: str) -> str | None:
+    """The sequence behind which a place that somebody named is. Raises Misuse."""
     match start:
         case "start":
             return None
@@ -96,7 +151,8 @@ def _ms(text: str) -> int:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise Misuse(
-            f"--from {visible(text)}: say start, latest, a time such as 2026-01-31T12:00:00Z, or a sequence number."
+            f"{visible(text)} is no place in a stream: say start, latest, a time such as"
+            " 2026-01-31T12:00:00Z, or a sequence number."
         ) from None
     return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
 

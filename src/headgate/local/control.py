@@ -42,6 +42,15 @@ class Orders(msgspec.Struct):
         raise Invalid("Say how.")
 
 
+class Replay(msgspec.Struct):
+    """What a consumer is to read once more; see `LocalStream.replay`."""
+
+    channel: str
+    consumer: str
+    ranges: dict[str, tuple[str | None, str]]
+
+
+replay_of = msgspec.json.Decoder(Replay).decode
 orders_of = msgspec.json.Decoder(Orders).decode
 
 
@@ -76,6 +85,7 @@ class Control:
             Route("/-/control/runs", self._run, methods=["POST"]),
             Route("/-/control/messages/delete", self._delete_message, methods=["POST"]),
             Route("/-/control/messages/alter", self._alter_messages, methods=["POST"]),
+            Route("/-/control/streams/replay", self._replay, methods=["POST"]),
         ]
 
     async def _create_key(self, request: Request) -> Response:
@@ -140,6 +150,17 @@ class Control:
         queue = self._engine.queue
         changed = await asyncio.to_thread(queue.alter_all, asked.channel, asked.places, asked.alteration())
         return JSONResponse({"changed": changed})
+
+    async def _replay(self, request: Request) -> Response:
+        self._check(request)
+        try:
+            asked = replay_of(await request.body())
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise Invalid("Send a channel, a consumer, and ranges by shard.") from None
+        if asked.channel not in self._channels:
+            raise NotFound("There is no such channel.")
+        replays = await asyncio.to_thread(self._engine.stream.replay, asked.channel, asked.consumer, asked.ranges)
+        return JSONResponse({"replays": replays})
 
     def _check(self, request: Request) -> None:
         sent = request.headers.get("authorization", "").removeprefix("Bearer ")

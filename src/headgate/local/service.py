@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +24,7 @@ from headgate.gate.observe import Observer, site
 from headgate.local.control import Control
 from headgate.local.docs import CSP, asset, docs_page
 from headgate.local.engine import LocalEngine
-from headgate.local.metrics import CONTENT_TYPE, Metrics
+from headgate.local.metrics import CONTENT_TYPE, Gauge, Metrics
 
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 
@@ -34,7 +36,7 @@ class Service:
         self._app = app
         self._engine = engine
         self._observer = observer
-        self._metrics = Metrics(observer)
+        self._metrics = Metrics(observer, self._gauges)
         self._routes = Starlette(
             routes=[
                 Route("/-/", self._home),
@@ -76,7 +78,23 @@ class Service:
         return JSONResponse({"status": "unavailable"}, 503, {"Retry-After": str(http.RETRY_AFTER_S)})
 
     async def _counts(self, _: Request) -> Response:
-        return Response(self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+        text = await asyncio.to_thread(self._metrics.text)
+        return Response(text, headers={"Content-Type": CONTENT_TYPE})
+
+    def _gauges(self) -> Iterator[Gauge]:
+        """How far what happens behind the gate is."""
+        for channel in self._app.channels:
+            if channel.queue:
+                waiting = self._engine.queue.waiting(channel.name)
+                yield Gauge(
+                    "headgate_waiting", "Messages that wait or are in work", (("channel", channel.name),), waiting
+                )
+            for handler in channel.handlers if channel.stream else ():
+                for lane, _, behind, lag_ms in self._engine.stream.progress(channel.name, handler.name):
+                    if lane.replay is None:
+                        where = (("channel", channel.name), ("consumer", handler.name), ("shard", lane.shard))
+                        yield Gauge("headgate_stream_behind", "Records that wait for a consumer", where, behind)
+                        yield Gauge("headgate_stream_lag_ms", "Age of the oldest of them", where, lag_ms)
 
     async def _description(self, _: Request) -> Response:
         return JSONResponse(self._document)

@@ -215,30 +215,22 @@ class LocalStream(Stream):
         """How far a consumer is, lane by lane."""
         found = []
         for lane, after in self.lanes(channel, consumer).items():
-            behind, oldest_ms = self._index.read_with(
-                lambda reader, lane=lane, after=after: reader.execute(  # type: ignore[misc]
-                    "SELECT count(*), min(received_ms) FROM record WHERE channel = ? AND shard = ? AND sequence > ?"
-                    " AND sequence <= ? AND received_ms > ?",
-                    (
-                        self._number(channel), _shard_number(lane.shard), _sequence(after), _until(lane),
-                        self._oldest_ms(channel),
-                    ),
-                ).fetchone()
-            )  # fmt: skip
+            behind, oldest_ms = self.waiting(channel, lane, after)
             lag_ms = 0 if oldest_ms is None else max(0, self._clock.now_ms() - oldest_ms)
             found.append(Progress(lane, after, behind, lag_ms))
         return found
 
-    def ranges(self, channel: str, since_ms: int | None, until_ms: int | None) -> dict[str, tuple[str | None, str]]:
-        """Of each shard the records that were received from `since_ms` to before `until_ms`, as the sequence before
-        the first and that of the last; of shards that have some. None are the oldest and the newest records."""
-        found: dict[str, tuple[str | None, str]] = {}
-        for shard in self.shards(channel):
-            after = None if since_ms is None else self.position(channel, shard, since_ms)
-            until = self.position(channel, shard, until_ms)
-            if until is not None and _sequence(after) < _sequence(until):
-                found[shard] = after, until
-        return found
+    def waiting(self, channel: str, lane: Lane, after: str | None) -> tuple[int, int | None]:
+        """How many records there are in a lane behind a sequence, and when the oldest of them was received."""
+        asked = (
+            "SELECT count(*), min(received_ms) FROM record"
+            " WHERE channel = ? AND shard = ? AND sequence > ? AND sequence <= ? AND received_ms > ?"
+        )
+        until = 2**63 - 1 if lane.until is None else _sequence(lane.until)
+        shard = _shard_number(lane.shard)
+        values = (self._number(channel), shard, _sequence(after), until, self._oldest_ms(channel))
+        count, oldest_ms = self._index.read_with(lambda reader: reader.execute(asked, values).fetchone())
+        return int(count), oldest_ms
 
     def replay(self, channel: str, consumer: str, ranges: Mapping[str, tuple[str | None, str]]) -> list[int]:
         """Let a consumer read ranges once more, beside what it is at; a number for each, under which `lanes` has it
@@ -357,10 +349,6 @@ def _shard_number(shard: str) -> int:
     if not (digits.isascii() and digits.isdigit() and _SHARD.format(int(digits)) == shard):
         raise ValueError(f"{shard!r} is not a shard")
     return int(digits)
-
-
-def _until(lane: Lane) -> int:
-    return 2**63 - 1 if lane.until is None else _sequence(lane.until)
 
 
 def _sequence(after: str | None) -> int:
