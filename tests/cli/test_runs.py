@@ -131,3 +131,19 @@ def test_a_backup_holds_the_executions_too_and_brings_them_back(shop: Path) -> N
         left.unlink()
     assert run(shop, "restore", "copy.sqlite3", "--force").code == 0
     assert json.loads(run(shop, "runs", "list", "--json").out)["items"] == before
+
+
+def test_a_service_that_this_machine_has_no_room_for_is_refused_at_start(shop: Path) -> None:
+    state = {"Type": "Task", "Resource": "arn:aws:states:::sqs:sendMessage", "End": True}
+    asked = {**state, "Parameters": {"QueueUrl": "q", "MessageBody": "m"}}
+    (shop / "app.py").write_text(APP + f'app.workflow("sends", {{"StartAt": "a", "States": {{"a": {asked!r}}}}})\n')
+    assert run(shop, "check").code == 0
+    served = run(shop, "serve", "--port", "0")
+    assert (served.code, "asks sqs:sendMessage, for which this machine has no room" in served.err) == (2, True)
+
+
+def test_check_tells_of_workflows_and_schedules(shop: Path) -> None:
+    said = json.loads(run(shop, "check", "--json").out)
+    assert said["workflows"][0] == {"name": "orders", "kind": "STANDARD", "states": 3}
+    assert [one["name"] for one in said["schedules"]] == ["good", "bad", "told", "long"]
+    assert "WORKFLOW" in run(shop, "check").out

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from headgate.cli.outline import COLUMNS, cells, outline
+from headgate.cli.outline import COLUMNS, about, cells, outline
 from headgate.cli.place import Place, json_option, placed
 from headgate.cli.table import print_table
 from headgate.errors import DeclarationError, DeclarationFault
@@ -28,6 +28,13 @@ def check(place: Place, as_json: bool) -> int:
         return _check_for_scripts(place)
     app = place.app
     print_table(COLUMNS, [cells(channel) for channel in app.channels])
+    if app.workflows:
+        print()
+        print_table(("WORKFLOW", "KIND", "STATES"), [tuple(map(str, about(one).values())) for one in app.workflows])
+    if app.schedules:
+        print()
+        rows = [(one.name, one.expression, one.timezone, one.workflow) for one in app.schedules]
+        print_table(("SCHEDULE", "EXPRESSION", "ZONE", "WORKFLOW"), rows)
     for warning in app.warnings():
         click.echo(f"warning: {warning}", err=True)
     return 0
@@ -40,7 +47,13 @@ def _check_for_scripts(place: Place) -> int:
         print(json.dumps({"app": None, "channels": [], "warnings": [], "faults": _listed(error.faults)}, indent=2))
         return 2
     channels = [outline(channel) for channel in app.channels]
-    said = {"app": app.name, "channels": channels, "warnings": _listed(app.warnings()), "faults": []}
+    workflows = [about(workflow) for workflow in app.workflows]
+    schedules = [
+        {"name": one.name, "expression": one.expression, "timezone": one.timezone, "workflow": one.workflow}
+        for one in app.schedules
+    ]
+    parts = {"channels": channels, "workflows": workflows, "schedules": schedules}
+    said = {"app": app.name, **parts, "warnings": _listed(app.warnings()), "faults": []}
     print(json.dumps(said, indent=2))
     return 0
 

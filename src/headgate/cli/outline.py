@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from headgate.declare.asl import states
 from headgate.declare.auth import ApiKey, Auth, Iam, Jwt, Public, Signed
 from headgate.declare.channel import Channel
 from headgate.declare.stores import Field, Header
+from headgate.declare.task import Workflow
 
 COLUMNS = ("METHOD", "PATH", "MODEL", "KEY", "AUTH", "KEEP")
 
@@ -38,6 +40,11 @@ def cells(channel: Channel) -> tuple[str, ...]:
         said["auth"],
         span_words(channel.keep),
     )
+
+
+def about(workflow: Workflow) -> dict[str, Any]:
+    """What `check --json` says about a workflow."""
+    return {"name": workflow.name, "kind": workflow.kind, "states": sum(1 for _ in states(workflow.document))}
 
 
 def model_words(channel: Channel) -> str:

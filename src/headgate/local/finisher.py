@@ -30,6 +30,7 @@ class Finisher:
         self._channels = [channel for channel in channels if channel.finishes]
         self._engine = engine
         self._clock = clock
+        self._since_ms = clock.now_ms()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="headgate-finisher", daemon=True)
 
@@ -46,22 +47,28 @@ class Finisher:
 
     def sweep(self) -> int:
         """Finish what was left behind for longer than a request may be at it; how many messages that were."""
-        return sum(self._finish(channel) for channel in self._channels)
+        return sum(self._finish(channel, LEASE_MS) for channel in self._channels)
+
+    def take_up(self) -> int:
+        """Finish what an earlier process left behind, without waiting: nobody else is at that; how many it were."""
+        return sum(self._finish(channel, 0) for channel in self._channels)
 
     def _run(self) -> None:
-        while not self._closing.wait(_EVERY_S):
+        sweep, wait_s = self.take_up, 0.0
+        while not self._closing.wait(wait_s):
             try:
-                while self.sweep() and not self._closing.is_set():
+                while sweep() and not self._closing.is_set():
                     pass
+                sweep, wait_s = self.sweep, _EVERY_S
             except Unavailable:
                 log.warning("messages could not be finished; the next sweep tries again")
             except Exception as error:  # noqa: BLE001 - the thread must live
                 log.error("a sweep failed where=%s", site(error))
 
-    def _finish(self, channel: Channel) -> int:
-        keys = self._engine.queue.overdue(channel.name, LEASE_MS, _PAGE)
+    def _finish(self, channel: Channel, by_ms: int) -> int:
+        keys = self._engine.queue.overdue(channel.name, by_ms, _PAGE)
         rows = [self._engine.index.get(channel.name, scope, key) for scope, key in keys]
-        messages = [row for row in rows if row is not None]
+        messages = [row for row in rows if row is not None and (by_ms or row.received_ms < self._since_ms)]
         done = self._driven(channel, messages)
         return sum(outcome.kind == "stored" for outcome in done)
 

@@ -11,10 +11,12 @@ from typing import Any
 from urllib.parse import quote
 
 from headgate.clock import Clock
+from headgate.declare import asl
+from headgate.declare import task as declared
 from headgate.declare.app import App
 from headgate.declare.task import local_name
 from headgate.engine import Archive, ArchiveObject, Lease, Notice, Topics
-from headgate.errors import Unavailable
+from headgate.errors import Misuse, Unavailable
 from headgate.gate.effects import Started
 from headgate.local.executions import LocalExecutions, Workflow
 from headgate.local.executions.schema import FILE_NAME
@@ -22,6 +24,7 @@ from headgate.local.executions.services import Invoke, Service, Services, TaskFa
 from headgate.local.scheduler import DueTimes, Scheduler
 from headgate.local.starts import Starts
 
+_SERVICE = "arn:aws:states:::"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
@@ -40,6 +43,8 @@ class LocalWorkflows:
         starts: Starts,
         on_broken: Callable[[], None] = lambda: None,
     ) -> None:
+        for workflow in app.workflows:
+            _check_rooms(workflow, services)
         known = {workflow.name: Workflow(workflow.placed(), workflow.kind) for workflow in app.workflows}
         performer = Services(invoke, services)
         file = folder / FILE_NAME
@@ -65,6 +70,17 @@ class LocalWorkflows:
         self.scheduler.close()
         self.executions.close()
         self.starts.close()
+
+
+def _check_rooms(workflow: declared.Workflow, services: Mapping[str, Service]) -> None:
+    """Raise Misuse where a workflow asks a service that this machine has no room for."""
+    for name, state in asl.states(workflow.placed()):
+        service = str(state.get("Resource", "")).removeprefix(_SERVICE)
+        if service.count(":") and not asl.is_lambda(service) and service not in (*services, "lambda:invoke"):
+            raise Misuse(
+                f"{workflow.where}: workflow {workflow.name}: state {name!r} asks {service}, for which this machine "
+                f"has no room; it has {', '.join(services)}. Do it in a task."
+            )
 
 
 def services(topics: Topics, archive: Archive) -> dict[str, Service]:

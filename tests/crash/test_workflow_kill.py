@@ -1,0 +1,76 @@
+"""Executions that messages start, against kill -9: one for each message, each to its end."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.serving import ask, free_port, kill, start
+
+APP = Path(__file__).with_name("workflow_app.py")
+KILLS = int(os.environ.get("HEADGATE_KILLS", "4"))
+_ENDS_S = 60
+
+
+def test_each_message_has_one_execution_which_comes_to_its_end(tmp_path: Path, told: Callable[[str], None]) -> None:
+    notes, state, port, dice = tmp_path / "notes", tmp_path / "state", free_port(), random.Random(3)
+    env = {"NOTES": str(notes)}
+    served = start(APP, state, port, env=env)
+    acknowledged: set[str] = set()
+    try:
+        for turn in range(KILLS):
+            until = time.monotonic() + dice.uniform(0.3, 2.5)
+            at = 0
+            while time.monotonic() < until:
+                key = f"{turn}-{at}"
+                acknowledged |= _sent(port, key)
+                at += 1
+            kill(served)
+            served = start(APP, state, port, env=env)
+        for key in sorted(acknowledged):  # what was sent again is told the same
+            assert _sent(port, key) == {key}
+        ends = _ends(state, len(acknowledged))
+    finally:
+        kill(served)
+    counted = notes.read_text().split()
+    told(f"{KILLS} kills: {len(acknowledged)} executions, {len(counted)} calls of their tasks")
+    assert ends == {"processed"}
+    with sqlite3.connect(state / "executions.sqlite3") as store:
+        names = [name for (name,) in store.execute("SELECT name FROM execution")]
+        statuses = {status for (status,) in store.execute("SELECT status FROM execution")}
+    store.close()
+    assert len(names) == len(set(names)) >= len(acknowledged)
+    assert {f"orders-{key}" for key in acknowledged} <= set(names)
+    assert statuses == {"SUCCEEDED"}
+    assert set(counted) >= acknowledged
+
+
+def _sent(port: int, key: str) -> set[str]:
+    """The key, where the answer was yes."""
+    body = json.dumps({"id": key}).encode()
+    try:
+        answer = ask(port, "POST", "/orders", body, {"Content-Type": "application/json"}, timeout=10)
+    except (OSError, http.client.HTTPException):
+        return set()
+    assert answer.status == 201, answer
+    return {key}
+
+
+def _ends(state: Path, least: int) -> set[str]:
+    """The statuses of all messages, once none is open."""
+    until = time.monotonic() + _ENDS_S
+    while True:
+        with sqlite3.connect(f"file:{state / 'messages.sqlite3'}?mode=ro", uri=True) as store:
+            found = [status for (status,) in store.execute("SELECT status FROM work")]
+        store.close()
+        if len(found) >= least and not {"accepted", "processing"} & set(found):
+            return set(found)
+        if time.monotonic() > until:
+            return {*found}
+        time.sleep(0.2)
