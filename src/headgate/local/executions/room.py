@@ -10,7 +10,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
@@ -33,6 +34,7 @@ log = logging.getLogger("headgate.local")
 
 _MOST_STEPS = 256  # of one transaction: what has no end of its own lets others in between
 _RETRY_S = 1.0
+_LOOK_EVERY_S = 1.0
 _DAY_MS = 86_400_000
 
 _Reply = TypeVar("_Reply")
@@ -162,6 +164,7 @@ class LocalExecutions(Executions):
         self._closing = True
         self._inbox.put(None)
         self._thread.join()
+        self._turn_away()
         self._performer.close()
         if self._upkeep is not None:
             self._upkeep.close()
@@ -178,7 +181,12 @@ class LocalExecutions(Executions):
         if self._closing:
             raise Unavailable(retry_after_s=1)
         self._inbox.put(asked)
-        return asked.reply.result()
+        while True:
+            try:
+                return asked.reply.result(timeout=_LOOK_EVERY_S)
+            except FutureTimeout:
+                if not self._thread.is_alive():  # it ended between our look and our asking
+                    raise Unavailable(retry_after_s=1) from None
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -200,6 +208,7 @@ class LocalExecutions(Executions):
         except Exception as error:  # noqa: BLE001 - a mistake of ours; the process has to start anew
             log.critical("executions no longer go on where=%s", site(error))
             self._closing = True
+            self._turn_away()
             self._on_broken()
 
     def _arrived(self) -> list[_Ask | _Look | _Came] | None:
@@ -211,13 +220,19 @@ class LocalExecutions(Executions):
                 found.append(self._inbox.get_nowait())
         except queue.Empty:
             pass
-        arrived = [each for each in found if each is not None]
-        if len(arrived) < len(found):
-            for each in arrived:
-                if isinstance(each, (_Ask, _Look)):
-                    each.reply.set_exception(Unavailable(retry_after_s=1))
+        if None in found:
+            for each in found:
+                self._inbox.put(each)
             return None
-        return arrived
+        return [each for each in found if each is not None]
+
+    def _turn_away(self) -> None:
+        """Nobody will answer any more: who waits is told."""
+        with suppress(queue.Empty):
+            while True:
+                asked = self._inbox.get_nowait()
+                if isinstance(asked, (_Ask, _Look)):
+                    asked.reply.set_exception(Unavailable(retry_after_s=1))
 
     def _most(self) -> int:
         """How much may be in one transaction; one thing only, while it is being found out which cannot be written."""
