@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
 
-from headgate.aws.index import Table
 from headgate.aws.layout import API_KEYS, EXPIRES_AT, Attribute, Layout
+from headgate.aws.pages import Table
 
 
 def make_table(dynamodb: Any, layout: Layout) -> Table:

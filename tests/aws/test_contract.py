@@ -7,16 +7,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from headgate import App, Public
+from headgate import App, Public, Queued
 from headgate.aws.clients import Clients
 from headgate.aws.index import DynamoIndex
 from headgate.aws.keys import DynamoKeys
 from headgate.aws.layout import layout_of
+from headgate.aws.queue import DynamoQueue
 from headgate.aws.wire import Wire
 from headgate.clock import ManualClock, SystemClock
 from headgate.testing.contract import CHANNELS
 from headgate.testing.contract.index import IndexCases
 from headgate.testing.contract.keys import KeysCases
+from headgate.testing.contract.queue import QueueCases
 from tests.aws.emulator.process import Emulator
 from tests.aws.tables import make_bucket, make_keys_table, make_table
 
@@ -30,10 +32,13 @@ class Engine:
         self.clock = ManualClock()
         app = App("contract")
         for name in CHANNELS:
-            app.channel(f"/{name}", key="id", scope="principal", indexes=["n", "company", "v"], auth=Public())
+            app.channel(
+                f"/{name}", key="id", scope="principal", indexes=["n", "company", "v"], auth=Public(), delivery=Queued()
+            )
         dynamodb = emulator.client("dynamodb")
         tables = [make_table(dynamodb, layout_of(channel)) for channel in app.channels]
         self.index = DynamoIndex(tables, make_bucket(emulator.client("s3")), clients, self.clock)
+        self.queue = DynamoQueue(self.index, clients, self.clock)
         self.keys = DynamoKeys(make_keys_table(dynamodb), clients, self.clock)
 
 
@@ -63,6 +68,12 @@ class TestIndex(IndexCases):
 
 
 class TestKeys(KeysCases):
+    @pytest.fixture
+    def engine(self, engine: Engine) -> Engine:
+        return engine
+
+
+class TestQueue(QueueCases):
     @pytest.fixture
     def engine(self, engine: Engine) -> Engine:
         return engine

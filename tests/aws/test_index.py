@@ -10,8 +10,9 @@ import pytest
 
 from headgate import App, Public
 from headgate.aws.clients import Clients
-from headgate.aws.index import INLINE_BYTES, DynamoIndex, Table
+from headgate.aws.index import INLINE_BYTES, DynamoIndex
 from headgate.aws.layout import Layout, layout_of
+from headgate.aws.pages import Table
 from headgate.aws.wire import Wire
 from headgate.clock import ManualClock, SystemClock
 from headgate.errors import Unavailable

@@ -2,56 +2,25 @@
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from headgate import limits
+from headgate.aws.bodies import Bodies
 from headgate.aws.clients import Clients, Declined
-from headgate.aws.layout import (
-    BODY_AT,
-    DIGEST,
-    EXPIRES_MS,
-    NEWEST,
-    RECEIVED_AT,
-    SCOPE,
-    SHARD,
-    SHARDS,
-    Layout,
-    key_text,
-    value_of,
-)
-from headgate.aws.rows import PLACE, Mark, Row, Values, is_expired, key_of, message_of, row_of
+from headgate.aws.layout import DIGEST, EXPIRES_MS, NEWEST, RECEIVED_AT, SCOPE, SHARD, SHARDS, key_text, value_of
+from headgate.aws.pages import TRIES, Pages, Partition, Table, Threads, pause
+from headgate.aws.rows import Mark, Row, Values, is_expired, key_of, message_of, row_of
 from headgate.clock import Clock
 from headgate.engine import Index, Outcome, OutcomeKind, Page
 from headgate.errors import Unavailable
-from headgate.http import RETRY_AFTER_S
 from headgate.message import Message
 
 INLINE_BYTES = 32 * 1024
 """Larger bodies lie in the bucket."""
 
 _WHOLE_BYTES = 1536 * 1024  # of the bodies inside one transaction, which may have 4 MB with everything beside them
-_THREADS = 16
-_TRIES = 8  # while another transaction holds a row: about two seconds in all
-_PAUSE_S, _LONGEST_PAUSE_S = 0.025, 0.4
-_ROWS_AT_ONCE = 100
-_ROUNDS = 10
-
 _IF_FREE = "attribute_not_exists(#key) OR #expires <= :now"
 _NEVER = f"({_IF_FREE}) AND attribute_exists(#key) AND attribute_not_exists(#key)"
-
-One = TypeVar("One")
-Other = TypeVar("Other")
-
-
-class Table(NamedTuple):
-    """The table that holds a channel's messages."""
-
-    name: str
-    layout: Layout
 
 
 class Decision(NamedTuple):
@@ -60,23 +29,6 @@ class Decision(NamedTuple):
     kind: OutcomeKind
     holder: Message
     digest: bytes
-
-
-class Entry(NamedTuple):
-    """What an index of a table tells of a row: where it is, and at which place of a list."""
-
-    place: str
-    table: Table
-    key: Values
-
-
-class Partition(NamedTuple):
-    """A part of an index, in the order of time."""
-
-    table: Table
-    index_name: str
-    attribute: str
-    value: str
 
 
 class DynamoIndex(Index):
@@ -90,14 +42,15 @@ class DynamoIndex(Index):
 
     def __init__(self, tables: Iterable[Table], bodies: str, clients: Clients, clock: Clock) -> None:
         self._tables = {table.layout.channel: table for table in tables}
-        self._bodies = bodies
         self._clients = clients
         self._clock = clock
-        self._threads = ThreadPoolExecutor(_THREADS, "headgate-aws")
+        self.threads = Threads()
+        self.bodies = Bodies(bodies, clients)
+        self.pages = Pages(self.bodies, clients, clock, self.threads)
 
     def close(self) -> None:
         """Let go of the threads."""
-        self._threads.shutdown()
+        self.threads.close()
 
     # ------------------------------------------------------------------------------------------------ the contract
 
@@ -114,18 +67,16 @@ class DynamoIndex(Index):
         return [Outcome("unavailable") if row is None else _outcome(row, firsts, decided) for row in rows]
 
     def get(self, channel: str, scope: str, key: str) -> Message | None:
-        found = self._held(channel, scope, key)
+        found = self.held(channel, scope, key)
         if found is None:
             return None
         table, values = found
-        return self._whole_message(table, values)
+        return self.bodies.whole(table.layout, values)
 
     def find(
         self, channel: str, scope: str | None, field: str | None, value: str | None, limit: int, after: str | None
     ) -> Page:
         table = self._tables.get(channel)
-        if after is not None and not PLACE.fullmatch(after):
-            raise ValueError(f"{after!r} is not a place in a list")
         if table is None or (scope and table.layout.sort is None):
             return Page([], None)
         partitions = _all_of(table)
@@ -134,16 +85,14 @@ class DynamoIndex(Index):
             if index is None or value is None:
                 return Page([], None)
             partitions = [Partition(table, index.name, index.partition.name, key_text(value))]
-        return self._page(partitions, scope if table.layout.sort is not None else None, limit, after)
+        return self.pages.page(partitions, scope if table.layout.sort is not None else None, limit, after)
 
     def delete(self, channel: str, scope: str, key: str) -> bool:
-        found = self._held(channel, scope, key)
+        found = self.held(channel, scope, key)
         if found is None:
             return False
         table, values = found
-        if BODY_AT in values:
-            # Before the row, which is what a repeat finds it by if this ends in between.
-            self._clients.call("s3", "delete_object", Bucket=self._bodies, Key=values[BODY_AT]["S"])
+        self.bodies.remove(values)  # before the row, which is what a repeat finds it by if this ends in between
         try:
             self._clients.call(
                 "dynamodb",
@@ -162,15 +111,13 @@ class DynamoIndex(Index):
 
     def newest(self, limit: int, after: str | None) -> Page:
         """`find` over every channel."""
-        if after is not None and not PLACE.fullmatch(after):
-            raise ValueError(f"{after!r} is not a place in a list")
-        return self._page([part for table in self._tables.values() for part in _all_of(table)], None, limit, after)
+        return self.pages.page([part for table in self._tables.values() for part in _all_of(table)], None, limit, after)
 
     def scopes(self, channel: str, key: str) -> list[str]:
         """The scopes under which a channel holds a key."""
         table = self._tables[channel]
         if table.layout.sort is None:
-            return [""] if self._held(channel, "", key) else []
+            return [""] if self.held(channel, "", key) else []
         scopes: list[str] = []
         start: dict[str, Any] = {}
         while True:
@@ -194,7 +141,7 @@ class DynamoIndex(Index):
 
     def _row(self, message: Message, inline_bytes: int) -> Row | None:
         try:
-            return row_of(message, self._tables[message.channel].layout, inline_bytes)
+            return row_of(message, self._tables[message.channel].layout, inline_bytes, self._clock.now_ms())
         except Exception:  # noqa: BLE001 - whatever a message may be that cannot be written, no other suffers from it
             return None
 
@@ -222,26 +169,26 @@ class DynamoIndex(Index):
                     down = True  # what failed after several tries fails again, and time is short
             return Decision("unavailable", row.message, row.digest)
 
-        return self._in_parallel(put, rows)
+        return self.threads.in_parallel(put, rows)
 
     def _put(self, row: Row) -> Decision:
         self._put_body(row)
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             try:
                 self._clients.call("dynamodb", "put_item", **self._writing(row, _IF_FREE))
             except Declined as declined:
                 if declined.code == "ConditionalCheckFailedException":
                     return self._against(row, declined.answer.get("Item"))
-                _pause(attempt)  # a transaction is writing this very row
+                pause(attempt)  # a transaction is writing this very row
             else:
                 return Decision("stored", row.message, row.digest)
         return Decision("in_progress", row.message, row.digest)
 
     def _put_together(self, rows: Sequence[Row], condition: str) -> list[Decision]:
         """Nothing is written under the condition _NEVER; the answer tells what holds the keys all the same."""
-        self._in_parallel(self._put_body, rows)
+        self.threads.in_parallel(self._put_body, rows)
         decided: dict[Mark, Decision] = {}
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             new = [row for row in rows if row.mark not in decided]
             if not new:
                 break
@@ -256,7 +203,7 @@ class DynamoIndex(Index):
                 if condition == _NEVER or any(decision.kind == "conflict" for decision in decided.values()):
                     return [decided.get(row.mark, Decision("untouched", row.message, row.digest)) for row in rows]
                 if len(decided) == known:
-                    _pause(attempt)
+                    pause(attempt)
             else:
                 decided.update({row.mark: Decision("stored", row.message, row.digest) for row in new})
         return [decided.get(row.mark, Decision("unavailable", row.message, row.digest)) for row in rows]
@@ -283,127 +230,29 @@ class DynamoIndex(Index):
 
     def _put_body(self, row: Row) -> None:
         if row.body_at is not None:
-            self._clients.call(
-                "s3",
-                "put_object",
-                Bucket=self._bodies,
-                Key=row.body_at,
-                Body=row.message.body,
-                ContentType="application/json",
-            )
+            self.bodies.put(row.body_at, row.message.body)
 
     # ------------------------------------------------------------------------------------------------------- reading
 
-    def _held(self, channel: str, scope: str, key: str) -> tuple[Table, Values] | None:
+    def table(self, channel: str) -> Table | None:
+        """The table of a channel."""
+        return self._tables.get(channel)
+
+    def at(self, channel: str, scope: str, key: str) -> tuple[Table, dict[str, Any]] | None:
+        """The table that has a message, if any, and its key there; None where there can be none."""
         table = self._tables.get(channel)
-        at = None if table is None else key_of(table.layout, scope, key)
-        if table is None or at is None:
+        key_ = None if table is None else key_of(table.layout, scope, key)
+        return None if table is None or key_ is None else (table, key_)
+
+    def held(self, channel: str, scope: str, key: str) -> tuple[Table, Values] | None:
+        """The row of a message as it is now, with its table."""
+        found = self.at(channel, scope, key)
+        if found is None:
             return None
+        table, at = found
         answer = self._clients.call("dynamodb", "get_item", TableName=table.name, Key=at, ConsistentRead=True)
         values = answer.get("Item")
         return None if values is None or is_expired(values, self._clock.now_ms()) else (table, values)
-
-    def _whole_message(self, table: Table, values: Values) -> Message:
-        if BODY_AT not in values:
-            return message_of(table.layout, values)
-        answer = self._clients.call("s3", "get_object", Bucket=self._bodies, Key=values[BODY_AT]["S"])
-        try:
-            body = answer["Body"].read()
-        except Exception:  # noqa: BLE001 - the connection broke off
-            raise Unavailable(retry_after_s=RETRY_AFTER_S) from None
-        return message_of(table.layout, values, body)
-
-    def _page(self, partitions: Sequence[Partition], scope: str | None, limit: int, after: str | None) -> Page:
-        rows: list[tuple[Entry, Values]] = []
-        for _ in range(_ROUNDS):
-            entries, after = self._entries(partitions, scope, limit + 1 - len(rows), after)
-            rows += self._rows(entries)
-            if after is None or len(rows) > limit:
-                break
-        messages: list[Message] = []
-        size = 0
-        for entry, values in rows[:limit]:
-            messages.append(self._whole_message(entry.table, values))
-            size += len(messages[-1].body)
-            if size >= limits.PAGE_BYTES.value:
-                break
-        if len(messages) < len(rows):
-            after = rows[len(messages) - 1][0].place
-        return Page(messages, after)
-
-    def _entries(
-        self, partitions: Sequence[Partition], scope: str | None, most: int, after: str | None
-    ) -> tuple[list[Entry], str | None]:
-        """Some entries of all partitions, newest first, with none missing in between; and where to go on, None where
-        there is nothing more."""
-        answers = self._in_parallel(lambda part: self._entries_of(part, scope, most, after), partitions)
-        ends = [end for _, end in answers if end is not None]
-        horizon = max(ends, default="")
-        entries = [entry for found, _ in answers for entry in found if entry.place >= horizon]
-        return sorted(entries, reverse=True, key=lambda entry: entry.place), horizon or None
-
-    def _entries_of(
-        self, part: Partition, scope: str | None, most: int, after: str | None
-    ) -> tuple[list[Entry], str | None]:
-        names = {"#part": part.attribute}
-        values = {":part": {"S": part.value}}
-        asked: dict[str, Any] = {"KeyConditionExpression": "#part = :part"}
-        if after is not None:
-            asked["KeyConditionExpression"] += " AND #received < :after"
-            names["#received"] = RECEIVED_AT
-            values[":after"] = {"S": after}
-        if scope is not None:
-            asked["FilterExpression"] = "#scope = :scope"
-            names["#scope"] = SCOPE
-            values[":scope"] = {"S": key_text(scope)}
-        answer = self._clients.call(
-            "dynamodb",
-            "query",
-            TableName=part.table.name,
-            IndexName=part.index_name,
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues=values,
-            ScanIndexForward=False,
-            Limit=most,
-            **asked,
-        )
-        layout = part.table.layout
-        keys = [key.name for key in (layout.partition, layout.sort) if key is not None]
-        entries = [
-            Entry(item[RECEIVED_AT]["S"], part.table, {name: item[name] for name in keys}) for item in answer["Items"]
-        ]
-        end = answer.get("LastEvaluatedKey")
-        return entries, None if end is None else end[RECEIVED_AT]["S"]
-
-    def _rows(self, entries: Sequence[Entry]) -> list[tuple[Entry, Values]]:
-        """The live rows behind entries, in their order. An entry whose row is gone, or is another one by now, is left
-        out: indexes lag behind."""
-        found: dict[str, Values] = {}
-        for at in range(0, len(entries), _ROWS_AT_ONCE):
-            for values in self._batch(entries[at : at + _ROWS_AT_ONCE]):
-                found[values[RECEIVED_AT]["S"]] = values
-        now_ms = self._clock.now_ms()
-        live = ((entry, found.get(entry.place)) for entry in entries)
-        return [(entry, values) for entry, values in live if values is not None and not is_expired(values, now_ms)]
-
-    def _batch(self, entries: Sequence[Entry]) -> list[Values]:
-        asked: dict[str, Any] = {}
-        for entry in entries:
-            asked.setdefault(entry.table.name, {"Keys": [], "ConsistentRead": True})["Keys"].append(entry.key)
-        found: list[Values] = []
-        for attempt in range(_TRIES):
-            answer = self._clients.call("dynamodb", "batch_get_item", RequestItems=asked)
-            found += [values for rows in answer["Responses"].values() for values in rows]
-            asked = answer.get("UnprocessedKeys") or {}
-            if not asked:
-                return found
-            _pause(attempt)
-        raise Unavailable(retry_after_s=RETRY_AFTER_S)
-
-    def _in_parallel(self, call: Callable[[One], Other], values: Sequence[One]) -> list[Other]:
-        if len(values) < 2:
-            return [call(value) for value in values]
-        return list(self._threads.map(call, values))
 
 
 def _all_of(table: Table) -> list[Partition]:
@@ -418,7 +267,3 @@ def _outcome(row: Row, firsts: Mapping[Mark, Row], decided: Mapping[Mark, Decisi
     if firsts[row.mark] is not row:
         kind = "conflict" if row.digest != digest else "untouched" if kind == "untouched" else "replayed"
     return Outcome(kind, holder if kind in ("replayed", "conflict") else None)
-
-
-def _pause(attempt: int) -> None:
-    time.sleep(random.uniform(0, min(_LONGEST_PAUSE_S, _PAUSE_S * 2**attempt)))  # noqa: S311 - no secret

@@ -12,26 +12,37 @@ from typing import Any, NamedTuple
 from uuid_utils import uuid7
 
 from headgate import limits
+from headgate import message as words
 from headgate.aws.layout import (
+    ATTEMPTS,
     BODY,
     BODY_AT,
+    DEAD,
     DIGEST,
+    DUE_AT,
     ERROR,
     EXPIRES_AT,
     EXPIRES_MS,
+    ORDER,
+    ORIGINAL,
     PRINCIPAL,
     RECEIVED_AT,
     REQUEST_ID,
     SHARD,
     STATUS,
+    TIMELINE,
     TRACEPARENT,
+    UNREAD,
     Layout,
     body_prefix,
     key_text,
     value_of,
 )
 from headgate.clock import isoformat
-from headgate.message import Message, at_path, digest, load, scalar_text
+from headgate.engine import DEAD as DEAD_STATUSES
+from headgate.engine import OPEN
+from headgate.errors import Malformed
+from headgate.message import Message, Moment, at_path, digest, load, scalar_text
 
 Values = Mapping[str, Any]
 """Attributes as DynamoDB's API has them: `{"status": {"S": "processed"}}`."""
@@ -62,32 +73,43 @@ class Row(NamedTuple):
         return self.message[:3]
 
 
-def row_of(message: Message, layout: Layout, inline_bytes: int) -> Row:
+def row_of(message: Message, layout: Layout, inline_bytes: int, now_ms: int) -> Row:
     """The row of a message that comes now. Raises where there can be none, as for a key that is not UTF-8."""
     key = key_of(layout, message.scope, message.key)
     if key is None:
         raise ValueError("keys of this channel do not count per principal")
     unique = uuid7().hex
     place = f"{isoformat(message.received_ms)}_{unique}"
-    digest_ = digest(message.body)
-    body_at = _address(message) if len(message.body) > inline_bytes else None
+    unread = is_unread(message)
+    bad = unread or message.status in DEAD_STATUSES
+    digest_ = _digest(message.body) if bad else digest(message.body)
+    body_at = address(message) if len(message.body) > inline_bytes else None
     values: dict[str, Any] = {
-        **_attributes(layout, message),
-        **{name: {"S": key_text(value)} for name, value in message.fields if layout.index_of(name)},
+        **({} if bad and not _is_json(message.body) else shown(layout, message)),
         **key,
         RECEIVED_AT: {"S": place},
         SHARD: {"S": unique[-1]},
         DIGEST: {"B": digest_},
-        **({BODY: {"S": message.body.decode()}} if body_at is None else {BODY_AT: {"S": body_at}}),
-        STATUS: {"S": message.status},
+        **({BODY: text_or_bytes(message.body)} if body_at is None else {BODY_AT: {"S": body_at}}),
+        STATUS: {"S": "accepted" if message.status == words.UNREAD else message.status},
         REQUEST_ID: {"S": message.request_id},
+        **({UNREAD: {"BOOL": True}} if unread else {}),
     }
-    for name, text in ((PRINCIPAL, message.principal), (TRACEPARENT, message.traceparent), (ERROR, message.error)):
-        if text:
-            values[name] = {"S": text}
+    named = (
+        (PRINCIPAL, message.principal), (TRACEPARENT, message.traceparent), (ERROR, message.error),
+        (ORDER, message.order),
+    )  # fmt: skip
+    values |= {name: {"S": text} for name, text in named if text}
+    if message.status in OPEN or message.status == words.UNREAD:
+        values[DUE_AT] = {"N": str(now_ms)}
+    if message.status in DEAD_STATUSES:
+        values[DEAD] = values[SHARD]
+    if message.attempts:
+        values[ATTEMPTS] = {"N": str(message.attempts)}
+    if message.timeline:
+        values[TIMELINE] = {"S": timeline_text(message.timeline)}
     if message.expires_ms is not None:
-        values[EXPIRES_MS] = {"N": str(message.expires_ms)}
-        values[EXPIRES_AT] = {"N": str(-(-message.expires_ms // 1000))}
+        values |= expiry(message.expires_ms)
     json.dumps(values, default=lambda _: "", ensure_ascii=False).encode()  # half a surrogate pair ends here
     return Row(message, key, values, place, digest_, body_at)
 
@@ -100,13 +122,13 @@ def key_of(layout: Layout, scope: str, key: str) -> dict[str, Any] | None:
     return partition if not scope else None
 
 
-def message_of(layout: Layout, values: Values, body: bytes = b"") -> Message:
-    """The message of a row, with its body where it lies in the row, else with the one given."""
+def message_of(layout: Layout, values: Values, body: bytes = b"", original: bytes | None = None) -> Message:
+    """The message of a row, with its body and its original where they lie in the row, else with those given."""
     return Message(
         layout.channel,
         "" if layout.sort is None else value_of(values[layout.sort.name]["S"]),
         value_of(values[layout.partition.name]["S"]),
-        values[BODY]["S"].encode() if BODY in values else body,
+        bytes_of(values[BODY]) if BODY in values else body,
         _received_ms(values[RECEIVED_AT]["S"]),
         _text(values, PRINCIPAL) or "",
         values[REQUEST_ID]["S"],
@@ -115,6 +137,11 @@ def message_of(layout: Layout, values: Values, body: bytes = b"") -> Message:
         int(values[EXPIRES_MS]["N"]) if EXPIRES_MS in values else None,
         (),
         _text(values, ERROR),
+        _text(values, ORDER) or "",
+        int(values[ATTEMPTS]["N"]) if ATTEMPTS in values else 0,
+        None,
+        bytes_of(values[ORIGINAL]) if ORIGINAL in values else original,
+        tuple(Moment(*each) for each in json.loads(values[TIMELINE]["S"])) if TIMELINE in values else (),
     )
 
 
@@ -123,13 +150,62 @@ def is_expired(values: Values, now_ms: int) -> bool:
     return EXPIRES_MS in values and int(values[EXPIRES_MS]["N"]) <= now_ms
 
 
-def _address(message: Message) -> str:
+def is_unread(message: Message) -> bool:
+    """Whether a message has nothing but an id of ours, since nobody has looked at it, or what was seen was bad."""
+    return message.status == words.UNREAD or (message.status in DEAD_STATUSES and message.key == message.request_id)
+
+
+def expiry(expires_ms: int) -> dict[str, Any]:
+    """The attributes that say when a row expires."""
+    return {EXPIRES_MS: {"N": str(expires_ms)}, EXPIRES_AT: {"N": str(-(-expires_ms // 1000))}}
+
+
+def timeline_text(timeline: tuple[Moment, ...]) -> str:
+    """A timeline as it is stored."""
+    return json.dumps(timeline, ensure_ascii=False, separators=(",", ":"))
+
+
+def text_or_bytes(body: bytes) -> dict[str, Any]:
+    """A body as an attribute: as text, which people can read, wherever it is some."""
+    try:
+        return {"S": body.decode()}
+    except UnicodeDecodeError:
+        return {"B": body}
+
+
+def bytes_of(attribute: Mapping[str, Any]) -> bytes:
+    """What `text_or_bytes` was given."""
+    return attribute["S"].encode() if "S" in attribute else bytes(attribute["B"])
+
+
+def shown(layout: Layout, message: Message) -> dict[str, Any]:
+    """The attributes that are taken from the body: the declared indexes, and what is shown beside it."""
+    found = {name: {"S": key_text(value)} for name, value in message.fields if layout.index_of(name)}
+    return {**_attributes(layout, message), **found}
+
+
+def address(message: Message) -> str:
     """Where a large body lies: named by what it is and whose, so that a repeat writes the same object again, and
     removing one message never takes away the body of another."""
     days = None if message.expires_ms is None else -(-(message.expires_ms - message.received_ms) // _DAY_MS)
     whose = json.dumps([message.scope, message.key], ensure_ascii=False).encode()
     name = hashlib.sha256(hashlib.sha256(whose).digest() + message.body).hexdigest()
     return f"{body_prefix(message.channel, days)}{name}"
+
+
+def _digest(body: bytes) -> bytes:
+    try:
+        return digest(body)
+    except (ValueError, RecursionError):
+        return hashlib.sha256(body).digest()
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        load(body)
+    except Malformed:
+        return False
+    return True
 
 
 def _attributes(layout: Layout, message: Message) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from typing import Any
 from headgate.aws.clients import Clients
 from headgate.aws.deployed import app_of, channels_of
 from headgate.aws.driver import Brought, Driver
-from headgate.aws.index import DynamoIndex, Table
+from headgate.aws.index import DynamoIndex
 from headgate.aws.keys import Secrets
 from headgate.aws.layout import layout_of
+from headgate.aws.pages import Table
 from headgate.aws.proxy import Event, answer_of, body_of, principal_of, request_of
 from headgate.aws.settings import Settings
 from headgate.aws.telemetry import Metrics, log_as_json

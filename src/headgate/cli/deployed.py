@@ -92,7 +92,8 @@ class Deployed:
     @contextmanager
     def index(self) -> Iterator[DynamoIndex]:
         """The messages, with the credentials of whoever asks."""
-        from headgate.aws.index import DynamoIndex, Table
+        from headgate.aws.index import DynamoIndex
+        from headgate.aws.pages import Table
         from headgate.aws.layout import layout_of
 
         tables = [Table(self.output(names.channel_table(it.name)), layout_of(it)) for it in self.app.channels]
