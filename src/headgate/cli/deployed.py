@@ -93,8 +93,8 @@ class Deployed:
     def index(self) -> Iterator[DynamoIndex]:
         """The messages, with the credentials of whoever asks."""
         from headgate.aws.index import DynamoIndex
-        from headgate.aws.pages import Table
         from headgate.aws.layout import layout_of
+        from headgate.aws.pages import Table
 
         tables = [Table(self.output(names.channel_table(it.name)), layout_of(it)) for it in self.app.channels]
         index = DynamoIndex(tables, self.output(names.BODIES_BUCKET), self.clients, SystemClock())
