@@ -31,6 +31,7 @@ def test_a_script_reads_the_same_as_json(desk: Path) -> None:
         "many": None,
         "key": "id",
         "auth": "anyone",
+        "delivery": "direct",
         "indexes": ["topic"],
         "keep_s": None,
     }

@@ -243,3 +243,22 @@ def test_a_jump_of_the_wall_clock_hurries_nothing_and_holds_up_nothing(headgate_
     app.clock.advance(20)
     app.drain()
     assert sorted(seen) == [1, 2, 2, 3], "the lease ran out in its time"
+
+
+def test_metrics_tell_what_waits_how_late_it_is_and_what_is_dead(headgate_app_from: Serve) -> None:
+    def handle(order: Any) -> None:
+        if order["id"] == 0:
+            raise Permanent("bad")
+
+    app = served(headgate_app_from, handle)
+    for n in range(3):
+        app.send("/orders", {"id": n})
+    app.clock.advance(7)
+    told = app.send("/-/metrics", method="GET").body.decode()
+    assert 'headgate_waiting{channel="orders"} 3.0' in told
+    assert 'headgate_late_seconds{channel="orders"} 7.0' in told
+    app.drain()
+    told = app.send("/-/metrics", method="GET").body.decode()
+    assert 'headgate_waiting{channel="orders"} 0.0' in told
+    assert 'headgate_dead_letters{channel="orders"} 1.0' in told
+    assert 'headgate_worked_total{channel="orders",outcome="processed"} 2.0' in told

@@ -24,6 +24,7 @@ def outline(channel: Channel) -> dict[str, Any]:
         "many": "all" if channel.whole else "each" if channel.many else None,
         "key": key_words(channel.key),
         "auth": auth_words(channel.auth),
+        "delivery": type(channel.delivery).__name__.lower(),
         "indexes": [index.dotted for index in channel.indexes],
         "keep_s": None if channel.keep is None else channel.keep.total_seconds(),
     }

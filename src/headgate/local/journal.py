@@ -228,6 +228,12 @@ class Journal:
             (self.now_ms(),),
         )
 
+    def count_dead(self, connection: sqlite3.Connection, channel: int) -> int:
+        """How many dead letters there are."""
+        asked = "SELECT count(*) FROM work WHERE channel = ? AND status IN ('failed', 'rejected')"
+        (count,) = connection.execute(asked, (channel,)).fetchone()
+        return int(count)
+
     def dead(self, connection: sqlite3.Connection, channel: int, before: int, limit: int) -> list[int]:
         """Dead letters, newest message first."""
         found = connection.execute(

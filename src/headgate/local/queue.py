@@ -6,6 +6,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import NamedTuple
 
 from headgate.clock import Clock
 from headgate.engine import (
@@ -30,6 +31,15 @@ from headgate.message import Message, Moment
 
 _UNREAD = ".unread"
 _CLAIM_BYTES = 16 * 1024 * 1024  # of bodies in memory at a time
+
+
+class Backlog(NamedTuple):
+    """Of one channel: messages waiting or in work, for how long the one that has been due for longest has been due, and
+    dead letters."""
+
+    waiting: int
+    late_s: float
+    dead: int
 
 
 class LocalQueue(Queue):
@@ -151,6 +161,17 @@ class LocalQueue(Queue):
     def when_more(self, told: Callable[[list[str]], None]) -> None:
         """Let `told` be called when channels, by name, got more to do; on the writer's thread, so it must be quick."""
         self._journal.when_more = lambda numbers: told([self._index.name(number) for number in numbers])
+
+    def backlog(self, channel: str) -> Backlog:
+        """What is in a channel's queue, and what fell out of it."""
+
+        def look(reader: sqlite3.Connection) -> Backlog:
+            number = self._index.number(channel)
+            due_ms = self._journal.next_due_ms(reader, number)
+            late_ms = 0 if due_ms is None else max(0, self._journal.now_ms() - due_ms)
+            return Backlog(self.waiting(channel), late_ms / 1000, self._journal.count_dead(reader, number))
+
+        return self._index.read_with(look)
 
     def waiting(self, channel: str) -> int:
         """How many messages are waiting or in work."""

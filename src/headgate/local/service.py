@@ -84,11 +84,14 @@ class Service:
     def _gauges(self) -> Iterator[Gauge]:
         """How far what happens behind the gate is."""
         for channel in self._app.channels:
-            if channel.queue:
-                waiting = self._engine.queue.waiting(channel.name)
+            if channel.queue or channel.stream:
+                waiting, late_s, dead = self._engine.queue.backlog(channel.name)
+                of_channel = (("channel", channel.name),)
+                yield Gauge("headgate_waiting", "Messages that wait or are in work", of_channel, waiting)
                 yield Gauge(
-                    "headgate_waiting", "Messages that wait or are in work", (("channel", channel.name),), waiting
+                    "headgate_late_seconds", "How long the one due for longest has been due", of_channel, late_s
                 )
+                yield Gauge("headgate_dead_letters", "Messages that failed or were rejected", of_channel, dead)
             for handler in channel.handlers if channel.stream else ():
                 for lane, _, behind, lag_ms in self._engine.stream.progress(channel.name, handler.name):
                     if lane.replay is None:
