@@ -12,6 +12,8 @@ import pytest
 
 from headgate import App, Archive, DeclarationError, Header, Public, Queued, Receipt, Start
 from headgate import workflow as w
+from headgate.engine import Redriven
+from headgate.message import Moment
 from headgate.testing.inprocess import AppUnderTest
 
 
@@ -70,6 +72,26 @@ def test_an_execution_that_fails_makes_a_dead_letter_of_its_message(tmp_path: Pa
         site.drain()
         found = site.send("/orders/1", method="GET").json()
         assert (found["status"], found["error"]) == ("failed", "The workflow orders ended as FAILED: Rejected.")
+
+
+def test_a_dead_letter_that_is_put_back_lets_its_execution_go_on(tmp_path: Path) -> None:
+    app, calls = shop()
+    with up(app, tmp_path / "state") as site:
+        site.send("/orders", {"id": "1", "reject": True})
+        site.clock.advance(10)
+        site.drain()
+        assert status(site) == "failed"
+        calls.clear()
+        app.tasks[0].function = lambda order: calls.append(order)
+        site.clock.advance(60)
+        site._engine.queue.alter("orders", "", "1", Redriven(Moment(site.clock.now_ms(), "redriven")))
+        site.drain()
+        site.drain()
+        assert status(site) == "processed"
+        assert calls == [{"id": "1", "reject": True}]
+        (message,) = site.messages("orders")
+        whats = [moment.what for moment in message.timeline]
+        assert whats == ["started", "failed", "redriven", "started", "processed"]
 
 
 def test_the_same_message_starts_nothing_twice_and_is_told_the_same(tmp_path: Path) -> None:

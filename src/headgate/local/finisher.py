@@ -46,29 +46,27 @@ class Finisher:
             self._thread.join()
 
     def sweep(self) -> int:
-        """Finish what was left behind for longer than a request may be at it; how many messages that were."""
-        return sum(self._finish(channel, LEASE_MS) for channel in self._channels)
-
-    def take_up(self) -> int:
-        """Finish what an earlier process left behind, without waiting: nobody else is at that; how many it were."""
-        return sum(self._finish(channel, 0) for channel in self._channels)
+        """Finish what no request is at any more, and nobody has a lease on; how many messages that were."""
+        return sum(self._finish(channel) for channel in self._channels)
 
     def _run(self) -> None:
-        sweep, wait_s = self.take_up, 0.0
+        wait_s = 0.0
         while not self._closing.wait(wait_s):
+            wait_s = _EVERY_S
             try:
-                while sweep() and not self._closing.is_set():
+                while self.sweep() and not self._closing.is_set():
                     pass
-                sweep, wait_s = self.sweep, _EVERY_S
             except Unavailable:
                 log.warning("messages could not be finished; the next sweep tries again")
             except Exception as error:  # noqa: BLE001 - the thread must live
                 log.error("a sweep failed where=%s", site(error))
 
-    def _finish(self, channel: Channel, by_ms: int) -> int:
-        keys = self._engine.queue.overdue(channel.name, by_ms, _PAGE)
+    def _finish(self, channel: Channel) -> int:
+        """What came before this process, or longer ago than a request may take: a request is at anything newer."""
+        until_ms = max(self._since_ms, self._clock.now_ms() - LEASE_MS)
+        keys = self._engine.queue.overdue(channel.name, 0, _PAGE)
         rows = [self._engine.index.get(channel.name, scope, key) for scope, key in keys]
-        messages = [row for row in rows if row is not None and (by_ms or row.received_ms < self._since_ms)]
+        messages = [row for row in rows if row is not None and row.received_ms < until_ms]
         done = self._driven(channel, messages)
         return sum(outcome.kind == "stored" for outcome in done)
 
