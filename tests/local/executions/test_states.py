@@ -449,3 +449,18 @@ def test_a_function_that_is_not_there_is_an_error_of_lambda(run: Run, site: Site
     assert str(cause).startswith(
         "Function not found: arn:aws:lambda:local:000000000000:function:f:$LATEST (Service: AWSLambda;"
     )
+
+
+def test_a_task_that_sends_no_heartbeat_fails_by_the_time_of_the_next_one(run: Run, site: Site) -> None:
+    let_go = threading.Event()
+    site.function.answer = lambda name, event, token: let_go.wait(10)
+    retry = [{"ErrorEquals": ["States.HeartbeatTimeout"], "MaxAttempts": 0}]
+    document = machine(A={**TASK, "HeartbeatSeconds": 2, "TimeoutSeconds": 60, "Retry": retry, "End": True})
+    site.executions.workflows["it"] = Workflow(document)
+    id = site.executions.start("it", None, "{}").id
+    site.clock.advance(3)
+    until(lambda: (found := site.executions.describe(id)) is not None and found.status == "FAILED")
+    let_go.set()
+    found = site.executions.describe(id)
+    assert found is not None
+    assert (found.error, found.cause) == ("States.HeartbeatTimeout", None)
