@@ -139,7 +139,8 @@ class Reply:
 class Receipt:
     """The facts about a stored message, from which `accepted=` makes the reply.
 
-    They are kept with the message, so a replayed answer is made from the same facts and is the same answer. `shard` and
+    They are kept with the message, so a replayed answer is made from the same facts and is the same answer. `body` are
+    the bytes that this sender sent; JSON that is spaced or ordered otherwise is the same. `shard` and
     `sequence` are where it is in the channel's stream, `execution` is the ARN of the execution that it started; None
     where it has none.
     """
@@ -151,6 +152,7 @@ class Receipt:
     shard: str | None = None
     sequence: str | None = None
     execution: str | None = None
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,13 @@ def test_without_a_shape_of_its_own_the_answer_is_202_and_the_id(up: Up) -> None
     assert list(answer.json()) == ["id"]
 
 
+def test_the_reply_may_be_made_of_the_body_too(up: Up) -> None:
+    def told(receipt: Receipt) -> dict[str, Any]:
+        return {"kind": json.loads(receipt.body)["kind"]}
+
+    assert up(accepted=told).send("/events", {"kind": "a"}).json() == {"kind": "a"}
+
+
 def test_a_partition_key_keeps_messages_in_one_shard(up: Up) -> None:
     app = up(delivery=Stream(shards=7, partition_key="user"))
     shards = {app.send("/events", {"kind": str(n), "user": "alice"}).json()["shardId"] for n in range(9)}
@@ -105,6 +113,8 @@ def test_sent_again_it_is_appended_again(up: Up) -> None:
         ({"many": "all", "accepted": None}, 'many="all"'),
         ({"key": Header()}, "leave `key=` out or name a field"),
         ({"keep": 5}, "Stream(retention="),
+        ({"indexes": ["user"]}, "`indexes=` find rows"),
+        ({"read": True}, "`read=` is for rows"),
         ({"body_limit_bytes": 2_000_000}, "the most that its delivery can carry"),
         ({"delivery": Stream(attempts=0)}, "`attempts=` must be 1"),
     ],

@@ -168,7 +168,8 @@ def _as_json(record: Record) -> str:
         "principal": message.principal,
         "request_id": message.request_id,
     }
-    return f'{json.dumps(told)[:-1]}, "body": {in_ascii(message.body)}}}'
+    body = in_ascii(message.body).replace("\r", " ").replace("\n", " ")  # between its parts; a text has none
+    return f'{json.dumps(told)[:-1]}, "body": {body}}}'
 
 
 def _as_line(record: Record) -> str:

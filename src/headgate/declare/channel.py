@@ -17,7 +17,7 @@ from headgate import limits
 from headgate.declare.auth import ApiKey, Auth, Iam, Jwt, Public, Signed
 from headgate.declare.delivery import RECORDS_AT_ONCE, Delivery, Direct, Queued, Stream
 from headgate.declare.handler import Handler, Needs
-from headgate.declare.model import adapter_of, adapter_of_many, index_fault, key_fault, model_fault
+from headgate.declare.model import adapter_of, adapter_of_many, few_values, index_fault, key_fault, model_fault
 from headgate.declare.settings import Env, Secret
 from headgate.declare.shape import FLAG, NUMBER, TEXT, TEXTS, WHOLE, given, misfits
 from headgate.declare.source import caller
@@ -105,7 +105,7 @@ class Channel:
     - `accepted`: a function from the `Receipt` to the reply's body or a `Reply`; 201 with the id,
       202 if queued
     - `problem`: a function from the `Problem` to the reply's body or a `Reply`; problem+json
-    - `read`: whether messages can be read back over HTTP; True, but False on a `Public` channel
+    - `read`: whether messages can be read back over HTTP; True, but False on a `Public` channel, and on a Stream
     - `description`: what the docs page says; the model's docstring
 
     What a handler needs:
@@ -176,7 +176,7 @@ class Channel:
         self.stamp = stamp or {}
         self.accepted = accepted
         self.problem = problem
-        self.read = read if read is not None else not isinstance(auth, Public)
+        self.read = read if read is not None else not (isinstance(auth, Public) or self.stream)
         self.description = description
         if batch is None:
             batch = RECORDS_AT_ONCE if isinstance(self.delivery, Stream) else Needs.batch
@@ -307,6 +307,14 @@ class Channel:
                 self.where,
                 f"channel {self.path}: nothing reads `stamp=`, which is for handlers; stored bytes are never changed.",
             )
+        partition = self.stream.partition if self.stream else None
+        few = None if partition is None else few_values(self.model, partition.path)
+        if self.stream and partition is not None and few is not None and self.stream.shards > 1:
+            yield DeclarationFault(
+                self.where,
+                f"channel {self.path}: `partition_key=` {partition.dotted!r} has {few} values at most, and all messages "
+                "of one are in one shard; leave it out, and they are spread by their ids.",
+            )
 
     def _sentences(self) -> Iterator[str]:
         yield from misfits("", given(self, _CHANNEL), _CHANNEL)
@@ -373,6 +381,10 @@ class Channel:
             yield "a Stream writes no row that could tell a header key's repetition; leave `key=` out or name a field."
         if self.keep is not None:
             yield "`keep=` is for rows; on a Stream say Stream(retention=timedelta(days=1))."
+        if self._indexes:
+            yield "`indexes=` find rows, and a Stream writes none; let a consumer keep what is to be found."
+        if self.read:
+            yield "`read=` is for rows, and a Stream writes none; `headgate stream read` reads records."
 
     def _archive_sentences(self) -> Iterator[str]:
         if self.archive is None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import is_dataclass
+from enum import Enum
 from inspect import isroutine
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import AliasChoices, AliasPath, BaseModel, FailFast, RootModel, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
@@ -76,6 +77,31 @@ def _place_fault(model: Any, path: tuple[str, ...], unfit: tuple[type, ...], rul
     if path and kinds and all(_is_unfit(kind, unfit) for kind in kinds):
         return f"{rule}, and {'.'.join(path)} is a {' or a '.join(kind.__name__ for kind in kinds)}."
     return None
+
+
+def few_values(model: Any, path: tuple[str, ...]) -> int | None:
+    """How many values there are at `path`, where they are told one by one: true and false, an enum, a Literal."""
+    for name in path:
+        if not _is_model(model) or name not in sent_fields(model):
+            return None
+        model = sent_fields(model)[name]
+    return _values(model)
+
+
+def _values(annotation: Any) -> int | None:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _values(get_args(annotation)[0])
+    if origin is Literal:
+        return len(get_args(annotation))
+    if origin in (Union, UnionType):
+        counts = [_values(part) for part in get_args(annotation)]
+        return None if None in counts else sum(count for count in counts if count)
+    if annotation is NoneType:
+        return 1
+    if annotation is bool:
+        return 2
+    return len(annotation) if isinstance(annotation, type) and issubclass(annotation, Enum) else None
 
 
 def _kinds(annotation: Any) -> list[Any]:

@@ -106,32 +106,33 @@ def _body(channel: Channel) -> Generator[Effect, Any, bytes]:
     return body  # type: ignore[no-any-return]
 
 
-def receipt(message: Message, place: Place | None) -> Receipt:
+def receipt(message: Message, place: Place | None, body: bytes) -> Receipt:
     """The facts from which a stored message's reply is made."""
     shard, sequence = (None, None) if place is None else place
     started = next((moment.detail for moment in reversed(message.timeline) if moment.what == STARTED), None)
     received_at = isoformat(message.received_ms)
-    return Receipt(message.channel, message.key, message.received_ms, received_at, shard, sequence, started)
+    return Receipt(message.channel, message.key, message.received_ms, received_at, shard, sequence, started, body)
 
 
 def _answer_one(channel: Channel, message: Message, outcome: Outcome, observer: Observer) -> Reply:
     match outcome:
         case Outcome("stored"):
             observer.told(Accepted(channel.name, 1, 0))
-            return _accepted(channel, outcome.message or message, outcome.place, observer)
+            return _accepted(channel, outcome.message or message, outcome.place, message.body, observer)
         case Outcome("replayed", Message() as first):
             observer.told(Accepted(channel.name, 0, 1))
-            return _accepted(channel, first, outcome.place, observer).with_headers(("Idempotency-Replayed", "true"))
+            reply = _accepted(channel, first, outcome.place, message.body, observer)
+            return reply.with_headers(("Idempotency-Replayed", "true"))
         case _:
             raise _refusal(outcome)
 
 
-def _accepted(channel: Channel, message: Message, place: Place | None, observer: Observer) -> Reply:
+def _accepted(channel: Channel, message: Message, place: Place | None, body: bytes, observer: Observer) -> Reply:
     if channel.accepted is None:
         return Reply(channel.taken, b'{"id":%b}' % encode_basestring(message.key).encode())
     try:
         with contained():
-            reply = channel.accepted(receipt(message, place))
+            reply = channel.accepted(receipt(message, place, body))
         made = (reply if isinstance(reply, Reply) else Reply(channel.taken, reply)).checked()
     except Exception as error:  # noqa: BLE001 - the message is stored: whatever `accepted=` does, the sender must hear so
         observer.shaping_failed(channel.name, "accepted=", message.request_id, error)
