@@ -312,8 +312,8 @@ class Channel:
         if self.stream and partition is not None and few is not None and self.stream.shards > 1:
             yield DeclarationFault(
                 self.where,
-                f"channel {self.path}: `partition_key=` {partition.dotted!r} has {few} values at most, and all messages "
-                "of one are in one shard; leave it out, and they are spread by their ids.",
+                f"channel {self.path}: `partition_key=` {partition.dotted!r} has {few} values at most, and all "
+                "messages of one are in one shard; leave it out, and they are spread by their ids.",
             )
 
     def _sentences(self) -> Iterator[str]:
