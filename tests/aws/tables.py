@@ -34,6 +34,20 @@ def make_bucket(s3: Any) -> str:
     return name
 
 
+def make_stream(kinesis: Any, shards: int) -> str:
+    """A stream in Kinesis; its name."""
+    name = f"stream-{uuid4().hex}"
+    kinesis.create_stream(StreamName=name, ShardCount=shards)
+    kinesis.get_waiter("stream_exists").wait(StreamName=name, WaiterConfig={"Delay": 1})
+    return name
+
+
+def make_queue(sqs: Any, **attributes: str) -> str:
+    """A queue of SQS; its URL."""
+    suffix = ".fifo" if attributes.get("FifoQueue") else ""
+    return str(sqs.create_queue(QueueName=f"queue-{uuid4().hex}{suffix}", Attributes=attributes)["QueueUrl"])
+
+
 def _create(dynamodb: Any, name: str, keys: list[Attribute], indexes: Iterable[tuple[str, list[Attribute]]]) -> None:
     indexes = list(indexes)
     attributes = {key for _, parts in [("", keys), *indexes] for key in parts}

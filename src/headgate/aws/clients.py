@@ -23,7 +23,12 @@ CONNECTIONS = 32
 
 _REPLY_S = 0.5  # what a function needs to answer once a call has failed
 _LIGHT = ("dynamodb", "secretsmanager")  # S3 still asks that list about regions that are not called so
-_MEANT = frozenset({"ConditionalCheckFailedException", "TransactionCanceledException", "TransactionConflictException"})
+_MEANT = frozenset(
+    {
+        "ConditionalCheckFailedException", "TransactionCanceledException", "TransactionConflictException",
+        "PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "NotFound", "404",
+    }
+)  # fmt: skip
 
 
 class Declined(Exception):

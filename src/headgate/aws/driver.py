@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from headgate.engine import Index, Keys
+from headgate.aws.pages import Threads
+from headgate.engine import Archive, Index, Keys, Lease, NotYet, Queue, Settlement, Stream
+from headgate.errors import Unavailable
 from headgate.gate.effects import (
     Admit,
+    Append,
+    Backlog,
+    Begin,
     Call,
     Commit,
     Effect,
     Find,
     Get,
+    Keep,
     LookUpJwks,
     LookUpKey,
     LookUpPrincipal,
     ReadBody,
+    SettleAll,
 )
 from headgate.gate.observe import contained
+from headgate.message import Message
 
 Result = TypeVar("Result")
 
@@ -31,12 +39,53 @@ class Brought(NamedTuple):
     principal: str | None = None
 
 
-class Driver:
-    """`index` and `keys` are what the function has been given; an effect that needs another room is a fault."""
+class Finishing:
+    """What a `Direct` channel needs to finish messages before their senders are answered. What cannot be told of one
+    message now is left to its sender's next try, or to the sweep, and the others are none the worse for it."""
 
-    def __init__(self, index: Index | None = None, keys: Keys | None = None) -> None:
+    def __init__(self, queue: Queue, archive: Archive, threads: Threads) -> None:
+        self.archive = archive
+        self._queue = queue
+        self._threads = threads
+
+    def begin_all(self, messages: Sequence[Message], lease_ms: int) -> list[Lease | NotYet | None]:
+        """`Queue.begin` for each."""
+
+        def begin(message: Message) -> Lease | NotYet | None:
+            try:
+                return self._queue.begin(*message[:3], lease_ms)
+            except Unavailable:
+                return NotYet(None)
+
+        return self._threads.in_parallel(begin, messages)
+
+    def settle_all(self, settled: Sequence[tuple[Lease, Settlement]]) -> list[bool]:
+        """`Queue.settle` for each."""
+
+        def settle(each: tuple[Lease, Settlement]) -> bool:
+            try:
+                return self._queue.settle(*each)
+            except Unavailable:
+                return False
+
+        return self._threads.in_parallel(settle, settled)
+
+
+class Driver:
+    """What it is made with is what the function has been given; an effect that needs another room is a fault."""
+
+    def __init__(
+        self,
+        index: Index | None = None,
+        keys: Keys | None = None,
+        *,
+        finishing: Finishing | None = None,
+        stream: Stream | None = None,
+    ) -> None:
         self._index = index
         self._keys = keys
+        self._finishing = finishing
+        self._stream = stream
 
     def run(self, steps: Generator[Effect, Any, Result], brought: Brought) -> Result:
         """What the steps come to. Raises what they raise."""
@@ -57,6 +106,8 @@ class Driver:
                 return None if len(brought.body) > limit_bytes else brought.body
             case Admit():
                 return 0  # API Gateway's own throttle has let it through
+            case Backlog():
+                return 0  # SQS has no bounds
             case LookUpPrincipal():
                 return brought.principal
             case Call(verifier, request):
@@ -64,6 +115,14 @@ class Driver:
                     return _awaited(verifier(request))
             case Commit(messages, whole) if self._index is not None:
                 return self._index.commit(messages, whole=whole)
+            case Append(messages) if self._stream is not None:
+                return self._stream.append(messages)
+            case Begin(messages, lease_ms) if self._finishing is not None:
+                return self._finishing.begin_all(messages, lease_ms)
+            case Keep(objects) if self._finishing is not None:
+                return self._finishing.archive.put(objects)
+            case SettleAll(settled) if self._finishing is not None:
+                return self._finishing.settle_all(settled)
             case Get() if self._index is not None:
                 return self._index.get(*effect)
             case Find() if self._index is not None:

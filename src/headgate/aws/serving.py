@@ -7,7 +7,7 @@ from typing import Any
 
 from headgate.aws.clients import Clients
 from headgate.aws.deployed import app_of, channels_of
-from headgate.aws.driver import Brought, Driver
+from headgate.aws.driver import Brought, Driver, Finishing
 from headgate.aws.index import DynamoIndex
 from headgate.aws.keys import Secrets
 from headgate.aws.layout import layout_of
@@ -43,14 +43,30 @@ class Serving:
         self._clock = clock
         self._clients = Clients(clock, wire=Wire(environment, clock))
         self._secrets = Secrets(settings.secrets, self._clients, clock)
-        table = Table(settings.table, layout_of(self._channel))
-        self._driver = Driver(DynamoIndex([table], settings.bodies, self._clients, clock))
+        self._driver = self._made_driver(settings)
         self._observer = Observer()
         self._metrics = Metrics(self._observer, facts, clock)
         self._gate: Gate | None = None
         self._gate_values: Mapping[str, str] = {}
         if not settings.secrets:
             self._current_gate()
+
+    def _made_driver(self, settings: Settings) -> Driver:
+        if self._channel.stream is not None and settings.stream:
+            from headgate.aws.stream import KinesisStream, log_of
+
+            log = log_of(self._channel.stream, settings.stream)
+            return Driver(stream=KinesisStream({self._channel.name: log}, self._clients, self._clock))
+        table = Table(settings.table, layout_of(self._channel))
+        index = DynamoIndex([table], settings.bodies, self._clients, self._clock)
+        if not self._channel.finishes:
+            return Driver(index)
+        from headgate.aws.archive import S3Archive
+        from headgate.aws.queue import DynamoQueue
+
+        archive = S3Archive({self._channel.name: settings.archive}, self._clients, index.threads)
+        queue = DynamoQueue(index, self._clients, self._clock)
+        return Driver(index, finishing=Finishing(queue, archive, index.threads))
 
     def answer(self, event: Event, remaining_s: float) -> dict[str, Any]:
         """The answer to one call, for which there are so many seconds."""

@@ -1,0 +1,310 @@
+"""The archive in S3, streams in Kinesis and topics in SNS pass the cases of every engine; and faults in between."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from headgate.aws.archive import S3Archive
+from headgate.aws.clients import Clients, Declined
+from headgate.aws.pages import Threads
+from headgate.aws.stream import KinesisStream, Log, pushed
+from headgate.aws.topics import SnsTopics
+from headgate.clock import ManualClock, SystemClock
+from headgate.engine import Archive, ArchiveObject, Notice
+from headgate.errors import Unavailable
+from headgate.testing.contract import CHANNELS
+from headgate.testing.contract.archive import ArchiveCases
+from headgate.testing.contract.stream import RETENTION_MS, SHARDS, StreamCases, sent
+from headgate.testing.contract.topics import NOTICE, TOPIC, TopicsCases
+from tests.aws.emulator.process import Emulator
+from tests.aws.tables import make_bucket, make_queue, make_stream
+
+pytestmark = pytest.mark.xdist_group("emulator")
+
+ORDERS, EVENTS = CHANNELS
+
+
+@pytest.fixture(scope="module")
+def clients(emulator: Emulator) -> Iterator[Clients]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in emulator.env.items():
+            patch.setenv(name, value)
+        made = Clients(SystemClock())
+        for service in ("s3", "kinesis", "sns"):
+            made.client(service)
+        yield made
+
+
+@pytest.fixture
+def threads() -> Iterator[Threads]:
+    made = Threads()
+    yield made
+    made.close()
+
+
+class Meddling(Clients):
+    """Clients between which something happens: `before` is called with each operation, and may do as it likes."""
+
+    def __init__(self, clients: Clients) -> None:
+        super().__init__(SystemClock())
+        self._clients = clients
+        self.before: Any = lambda _: None
+        self.after: Any = lambda _, answer: answer
+        self.asked: list[str] = []
+
+    def call(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
+        self.asked.append(operation)
+        self.before(operation)
+        return self.after(operation, self._clients.call(service, operation, **parameters))  # type: ignore[no-any-return]
+
+
+# ------------------------------------------------------------------------------------------------------------- archive
+
+
+class ArchiveEngine:
+    def __init__(self, archive: Archive) -> None:
+        self.archive = archive
+
+
+class TestArchive(ArchiveCases):
+    @pytest.fixture
+    def engine(self, emulator: Emulator, clients: Clients, threads: Threads) -> ArchiveEngine:
+        buckets = {channel: make_bucket(emulator.client("s3")) for channel in CHANNELS}
+        return ArchiveEngine(S3Archive(buckets, clients, threads))
+
+
+def an_object(body: bytes = b"{}", replaces: bytes | None = None) -> ArchiveObject:
+    return ArchiveObject(ORDERS, "acme/1.json", body, "application/xml", "m1", replaces)
+
+
+class Shelf:
+    """An archive with a bucket, and a hand in what it calls."""
+
+    def __init__(self, emulator: Emulator, clients: Clients, threads: Threads) -> None:
+        self.s3 = emulator.client("s3")
+        self.bucket = make_bucket(self.s3)
+        self.meddling = Meddling(clients)
+        self.archive = S3Archive({ORDERS: self.bucket}, self.meddling, threads)
+
+    def put_by_another(self, body: bytes) -> None:
+        self.s3.put_object(Bucket=self.bucket, Key="acme/1.json", Body=body)
+
+
+@pytest.fixture
+def shelf(emulator: Emulator, clients: Clients, threads: Threads) -> Shelf:
+    return Shelf(emulator, clients, threads)
+
+
+def test_an_object_has_the_declared_content_type(shelf: Shelf) -> None:
+    assert shelf.archive.put([an_object()]) == ["acme/1.json"]
+    assert shelf.s3.head_object(Bucket=shelf.bucket, Key="acme/1.json")["ContentType"] == "application/xml"
+
+
+def test_an_object_whose_answer_was_lost_is_kept_under_its_own_name(shelf: Shelf) -> None:
+    def lost(operation: str, answer: Any) -> Any:
+        if operation == "put_object":
+            raise Unavailable
+        return answer
+
+    shelf.meddling.after = lost
+    assert shelf.archive.put([an_object()]) == [None]
+    shelf.meddling.after = lambda _, answer: answer
+    assert shelf.archive.put([an_object()]) == ["acme/1.json"]
+
+
+def test_what_somebody_wrote_in_between_is_not_written_over(shelf: Shelf) -> None:
+    shelf.put_by_another(b"mine, before it was edited")
+
+    def meddle(operation: str) -> None:
+        if operation == "get_object":
+            shelf.meddling.before = again
+
+    def again(operation: str) -> None:
+        if operation == "put_object":
+            shelf.meddling.before = lambda _: None
+            shelf.put_by_another(b"of another")
+
+    shelf.meddling.before = meddle
+    assert shelf.archive.put([an_object(b"edited", b"mine, before it was edited")]) == ["acme/1.json~m1"]
+    assert shelf.archive.get(ORDERS, "acme/1.json") == b"of another"
+
+
+def test_two_who_write_at_once_are_asked_to_try_again_and_do(shelf: Shelf) -> None:
+    def conflict(operation: str) -> None:
+        if operation == "put_object":
+            shelf.meddling.before = lambda _: None
+            raise Declined("ConditionalRequestConflict", {})
+
+    shelf.meddling.before = conflict
+    assert shelf.archive.put([an_object()]) == ["acme/1.json"]
+
+
+def test_in_an_outage_an_object_is_not_kept_and_may_be_tried_again(shelf: Shelf) -> None:
+    def outage(_: str) -> None:
+        raise Unavailable
+
+    shelf.meddling.before = outage
+    assert shelf.archive.put([an_object(), an_object()]) == [None, None]
+    for read in (lambda: shelf.archive.get(ORDERS, "1"), lambda: shelf.archive.delete(ORDERS, "1")):
+        with pytest.raises(Unavailable):
+            read()
+
+
+# -------------------------------------------------------------------------------------------------------------- stream
+
+
+class StreamEngine:
+    def __init__(self, emulator: Emulator, clients: Clients) -> None:
+        self.clock = ManualClock()
+        self.name = make_stream(emulator.client("kinesis"), SHARDS)
+        self.stream = KinesisStream({EVENTS: Log(self.name, RETENTION_MS)}, clients, self.clock)
+
+
+class TestStream(StreamCases):
+    @pytest.fixture
+    def engine(self, emulator: Emulator, clients: Clients) -> StreamEngine:
+        return StreamEngine(emulator, clients)
+
+
+def test_records_that_kinesis_did_not_take_are_sent_again(emulator: Emulator, clients: Clients) -> None:
+    meddling = Meddling(clients)
+    engine = StreamEngine(emulator, meddling)
+    refused: list[int] = []
+
+    def throttled(operation: str, answer: Any) -> Any:
+        if operation == "put_records" and not refused:
+            refused.append(1)
+            answer["Records"][1:] = [{"ErrorCode": "ProvisionedThroughputExceededException"}] * 2
+        return answer
+
+    meddling.after = throttled
+    outcomes = engine.stream.append([sent(engine, str(n)) for n in range(3)])
+    assert [outcome.kind for outcome in outcomes] == ["stored"] * 3
+    assert len({outcome.place for outcome in outcomes}) == 3
+    assert meddling.asked.count("put_records") == 2
+
+
+def test_what_kinesis_never_takes_is_unavailable_and_the_others_are_stored(
+    emulator: Emulator, clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headgate.aws.stream.pause", lambda _: None)
+    meddling = Meddling(clients)
+    engine = StreamEngine(emulator, meddling)
+
+    def throttled(operation: str, answer: Any) -> Any:
+        if operation == "put_records":
+            answer["Records"][-1:] = [{"ErrorCode": "InternalFailure"}]
+        return answer
+
+    meddling.after = throttled
+    kinds = [outcome.kind for outcome in engine.stream.append([sent(engine, str(n)) for n in range(3)])]
+    assert kinds == ["stored", "stored", "unavailable"]
+
+
+def test_a_call_takes_500_records_or_4_mb(emulator: Emulator, clients: Clients) -> None:
+    meddling = Meddling(clients)
+    engine = StreamEngine(emulator, meddling)
+    many = [sent(engine, str(n)) for n in range(501)]
+    large = [sent(engine, str(n), body=b"x" * 1_000_000) for n in range(5)]
+    assert {outcome.kind for outcome in engine.stream.append([*many, *large])} == {"stored"}
+    assert meddling.asked.count("put_records") == 3
+
+
+def test_what_a_consumer_is_handed_is_what_was_appended(emulator: Emulator, clients: Clients) -> None:
+    engine = StreamEngine(emulator, clients)
+    ((outcome,), message) = (engine.stream.append([one := sent(engine, "1", "p", b"\xff\n{}")]), one)
+    assert outcome.place is not None
+    kinesis = emulator.client("kinesis")
+    iterator = kinesis.get_shard_iterator(
+        StreamName=engine.name, ShardId=outcome.place.shard, ShardIteratorType="TRIM_HORIZON"
+    )["ShardIterator"]
+    (raw,) = kinesis.get_records(ShardIterator=iterator)["Records"]
+    event = {
+        "eventID": f"{outcome.place.shard}:{raw['SequenceNumber']}",
+        "kinesis": {
+            "data": base64.b64encode(raw["Data"]).decode(),
+            "sequenceNumber": raw["SequenceNumber"],
+            "partitionKey": "p",
+            "approximateArrivalTimestamp": 1.5,
+        },
+    }
+    assert pushed(EVENTS, event) == (outcome.place, message)
+
+
+def test_a_record_of_somebody_else_is_a_message_too(cases: Any) -> None:
+    event = json.loads((cases / "lambda_events" / "kinesisStreamEvent.json").read_text())
+    record = pushed(EVENTS, event["Records"][0])
+    assert record.place.shard == "shardId-000000000006"
+    assert record.message.body == b"Hello, this is a test."
+    assert (record.message.key, record.message.received_ms) == (record.place.sequence, 1_545_084_650_987)
+
+
+# -------------------------------------------------------------------------------------------------------------- topics
+
+
+class TopicsEngine:
+    """A topic with two queues, and readers who may be away; it is its own subscribers."""
+
+    def __init__(self, emulator: Emulator, clients: Clients) -> None:
+        self._sqs, sns = emulator.client("sqs"), emulator.client("sns")
+        arn = sns.create_topic(Name=TOPIC)["TopicArn"]
+        for old in sns.list_subscriptions_by_topic(TopicArn=arn)["Subscriptions"]:
+            sns.unsubscribe(SubscriptionArn=old["SubscriptionArn"])
+        self._queues = [make_queue(self._sqs) for _ in range(2)]
+        for url in self._queues:
+            attributes = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+            allowed = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"}
+            policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+            self._sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+            sns.subscribe(
+                TopicArn=arn, Protocol="sqs", Endpoint=attributes["QueueArn"],
+                Attributes={"RawMessageDelivery": "true"},
+            )  # fmt: skip
+        self.topics = SnsTopics({TOPIC: arn}, clients)
+        self.up = True
+        self._taken: list[list[Any]] = [[], []]
+
+    @property
+    def subscribers(self) -> TopicsEngine:
+        return self
+
+    def set_up(self, up: bool) -> None:
+        self.up = up
+
+    def settle(self) -> None:
+        for url, taken in zip(self._queues, self._taken, strict=True):
+            while self.up:
+                found = self._sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0)
+                if not found.get("Messages"):
+                    break
+                for message in found["Messages"]:
+                    taken.append(json.loads(message["Body"]))
+                    self._sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+
+    def received(self) -> list[list[Any]]:
+        return self._taken
+
+
+class TestTopics(TopicsCases):
+    @pytest.fixture
+    def engine(self, emulator: Emulator, clients: Clients) -> TopicsEngine:
+        return TopicsEngine(emulator, clients)
+
+
+@pytest.mark.parametrize("subject", ["", "\n", "\u20ac \U0001f6b0\r\nBcc: x", "x" * 500])
+def test_whatever_a_subject_is_people_are_told(emulator: Emulator, clients: Clients, subject: str) -> None:
+    engine = TopicsEngine(emulator, clients)
+    notice = Notice(subject, "text", {"channel": "orders", "empty": ""})
+    engine.topics.publish(TOPIC, notice)
+    engine.settle()
+    assert engine.received() == [[notice._asdict()]] * 2
+
+
+def test_a_topic_that_cannot_be_reached_is_unavailable(clients: Clients) -> None:
+    with pytest.raises(Unavailable):
+        SnsTopics({TOPIC: "arn:aws:sns:eu-west-1:111122223333:gone"}, clients).publish(TOPIC, NOTICE)
