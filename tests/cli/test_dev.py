@@ -55,6 +55,33 @@ def test_a_saved_change_is_served_a_broken_one_is_not_and_messages_stay(desk: Pa
     assert server.out.count("headgate ") == 1
 
 
+HANDLER = """
+@app.channel("/jobs", key="id", auth=Public(), read=True, delivery=Queued())
+def work(job):
+    print("handled by the {version} version", job["id"])
+    if job["id"] == "slow":
+        import time
+
+        time.sleep(60)
+"""
+
+
+def test_a_saved_handler_works_off_what_comes_next_and_does_not_wait_for_a_slow_one(desk: Path) -> None:
+    app = desk / "app.py"
+    queued = APP.replace("Public, Secret", "Public, Queued, Secret")
+    app.write_text(queued + HANDLER.format(version="first"))
+    with running(desk, "dev") as server:
+        assert server.post("/jobs", '{"id": "a"}').status == 202
+        server.says("handled by the first version a")
+        assert server.post("/jobs", '{"id": "slow"}').status == 202
+        server.says("handled by the first version slow")
+        app.write_text(queued + HANDLER.format(version="second"))
+        server.says(RELOADED)
+        assert server.post("/jobs", '{"id": "b"}').status == 202
+        server.says("handled by the second version b")
+        server.says("handled by the second version slow")
+
+
 def test_two_saves_of_the_same_size_within_a_second_are_two_versions(desk: Path) -> None:
     app = desk / "app.py"
     with running(desk, "dev") as server:

@@ -172,3 +172,18 @@ def test_a_handler_of_lists_gets_the_messages_too_and_none_that_is_unfit() -> No
     assert endings == ["failed", "failed", "done"]
     assert seen == [(["a", "b"], ["1", "2"])]
     assert sys.exc_info() == (None, None, None)
+
+
+def test_what_is_told_can_be_stored_whatever_it_is() -> None:
+    for told in (ValueError("\ud800" * 5_000), Permanent("\ud800" + "x" * 10_000)):
+        report = report_on(raises(told))
+        assert max(map(len, (report.detail, report.told, report.kind))) <= 2_000
+        "".join((report.detail, report.told, report.kind, report.pointer)).encode()
+
+
+def test_a_deep_recursion_is_a_failure_like_any_other() -> None:
+    def handle(order: Order) -> None:
+        handle(order)
+
+    report = report_on(handle)
+    assert (report.ending, report.kind) == ("retry", "RecursionError")

@@ -36,6 +36,7 @@ from headgate.local.server import Running
 from headgate.local.state import StateFolder
 
 GOOD, GO, SERVING = b"good\n", b"go\n", b"serving\n"
+_PATIENCE_S = 3.0  # who saves a change wants to see it, and not what a handler of the old version comes to
 BROKEN = 75
 """The exit code of a candidate whose store failed: a new process may mend it."""
 KEY_NAME = "development"
@@ -73,7 +74,9 @@ def serve_candidate(order: Order) -> int:
             greet(place.app, sock, place.state)
         line.sendall(SERVING)
 
-    left_over = serve_app(place.app, settings, place.state, sock, clock, target=order.target, opened=opened)
+    left_over = serve_app(
+        place.app, settings, place.state, sock, clock, target=order.target, patience_s=_PATIENCE_S, opened=opened
+    )
     return 0 if left_over is None else BROKEN
 
 

@@ -302,7 +302,7 @@ def _tell_what_would_pass(channel: Channel, messages: Iterable[Message]) -> int:
 
 
 def _moment(what: str, detail: str = "") -> Moment:
-    return Moment(SystemClock().now_ms(), what, detail=detail, told=f"by {_user()}")
+    return Moment(SystemClock().now_ms(), what, detail=visible(detail), told=f"by {visible(_user())}")
 
 
 def _user() -> str:

@@ -59,13 +59,14 @@ def serve_app(
     *,
     target: str,
     proxy_headers: bool = False,
+    patience_s: float = limits.DRAIN.value,
     opened: Callable[[LocalEngine, Running], None],
 ) -> socket.socket | None:
     """Serve until SIGTERM, SIGINT or `Running.stop`; requests in flight are finished.
 
-    Handlers run meanwhile, in processes that load the app from `target`; then those in work get their time. `opened`
-    is called once, when the store is open. Returns the socket, open still, where the store broke in a way
-    that only a new process can mend; so senders wait meanwhile.
+    Handlers run meanwhile, in processes that load the app from `target`; then those in work get `patience_s`. `opened`
+    is called once, when the store is open. Returns the socket, open still, where the store broke in a way that only a
+    new process can mend; so senders wait meanwhile.
     """
     state.hold()
     try:
@@ -93,7 +94,7 @@ def serve_app(
                     finally:
                         finisher.close()
             finally:
-                workers.stop(0 if kept else limits.DRAIN.value)
+                workers.stop(0 if kept else patience_s)
         finally:
             engine.close()
         if kept:

@@ -44,6 +44,13 @@ class Report(NamedTuple):
     where: str = ""
     delay_s: float | None = None
 
+    def tidied(self) -> Report:
+        """With texts that can be stored, whatever a user's function made of them; what is too long loses its end, a
+        traceback its beginning."""
+        most = limits.TRACEBACK.value
+        detail, kind, pointer, told = (_plain(text) for text in (self.detail, self.kind, self.pointer, self.told))
+        return self._replace(detail=detail[:most], kind=kind[:most], pointer=pointer[:most], told=told[-most:])
+
 
 DONE = Report("done")
 
@@ -76,7 +83,7 @@ class Handling:
                 reports.append(_failed(error))
         fit = [message for message, report in zip(messages, reports, strict=True) if report is None]
         rest = iter(self._called(values, fit) if fit else ())
-        return [report or next(rest) for report in reports]
+        return [(report or next(rest)).tidied() for report in reports]
 
     def close(self) -> None:
         """Let go of the event loop that async handlers ran on."""
@@ -158,7 +165,7 @@ def _report(verdict: Any) -> Report:
         case type() if issubclass(verdict, Retry | Permanent):
             return _raised(verdict())
         case Failed(reason):
-            return Report("failed", detail=_plain(reason) or GIVEN_UP, kind="Failed")
+            return Report("failed", detail=str(reason) or GIVEN_UP, kind="Failed")
         case _:
             return DONE
 
@@ -168,7 +175,7 @@ def _raised(error: BaseException) -> Report:
         case Retry(delay_s=delay_s):
             return Report("retry", kind="Retry", detail="The handler asked for another attempt.", delay_s=delay_s)
         case Permanent(reason=reason):
-            return _failed(error)._replace(ending="failed", detail=_plain(reason) or GIVEN_UP)
+            return _failed(error)._replace(ending="failed", detail=str(reason) or GIVEN_UP)
         case _:
             return _failed(error)
 
@@ -181,14 +188,13 @@ def _unfit(error: ValidationError, body: bytes) -> Report:
     """Trying again cannot help; but a person, or an older version of the app, can."""
     first = faults_of(error, json.loads(body), "")[0]
     at = f" at {first.pointer}" if first.pointer else ""
-    return Report("failed", detail=_plain(f"{UNFIT}{at}: {first.detail}."), kind="Unfit", pointer=_plain(first.pointer))
+    return Report("failed", detail=f"{UNFIT}{at}: {first.detail}.", kind="Unfit", pointer=first.pointer)
 
 
 def _traceback(error: BaseException) -> str:
     """As Python shows it, but beginning with the user's code; if it is long, its end."""
     error = error.with_traceback(_of_the_user(error.__traceback__))
-    told = "".join(traceback.format_exception(error)).removeprefix("Traceback (most recent call last):\n")
-    return _plain(told)[-limits.TRACEBACK.value :]
+    return "".join(traceback.format_exception(error)).removeprefix("Traceback (most recent call last):\n")
 
 
 def _of_the_user(frames: TracebackType | None) -> TracebackType | None:
@@ -198,6 +204,5 @@ def _of_the_user(frames: TracebackType | None) -> TracebackType | None:
     return inner or frames
 
 
-def _plain(text: object) -> str:
-    """Text that can be stored, whatever a user's function made of it."""
-    return str(text).encode("utf-8", "backslashreplace").decode()
+def _plain(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

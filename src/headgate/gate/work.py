@@ -138,7 +138,7 @@ class Work:
         first = error.faults[0] if error.faults else FieldFault("", "", error.reason)
         at = f"{first.pointer}: " if first.pointer else ""
         detail = f"{error.detail} {at}{first.detail}".strip() if first.detail not in error.detail else error.detail
-        return self._settled(message, "rejected", Report("failed", 0, detail, first.type, first.pointer))
+        return self._settled(message, "rejected", Report("failed", 0, detail, first.type, first.pointer).tidied())
 
     def _end(self, lease: Lease, settlement: Settlement, where: str = "") -> Steps:
         written: bool = yield Settle(lease, settlement)
