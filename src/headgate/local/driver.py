@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -39,6 +40,8 @@ from headgate.local.groups import Groups
 from headgate.local.throttle import Buckets
 from headgate.message import Message
 
+_WAITING = 64
+
 
 class Driver:
     """What every drive needs, on one event loop. Effects that wait for a thread or the network run as tasks."""
@@ -51,6 +54,7 @@ class Driver:
         self.proxied = False  # whether a proxy on this machine is believed
         self._groups: Groups | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting = ThreadPoolExecutor(_WAITING, "headgate-waiting")  # no thread is made before it is needed
 
     def client(self, peer: tuple[str, int] | None, headers: Mapping[bytes, bytes]) -> str:
         """The sender's address, as far as it is known."""
@@ -102,6 +106,10 @@ class Driver:
         else:
             drive.resume(answer)
 
+    async def _waited(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Many wait here for the disk at a time, so that they share its syncs: more than the loop's own pool has."""
+        return await asyncio.get_running_loop().run_in_executor(self._waiting, work, *arguments)
+
     async def _answer(self, effect: Effect) -> Any:
         match effect:
             case Get():
@@ -109,15 +117,15 @@ class Driver:
             case Find():
                 return await asyncio.to_thread(self.engine.index.find, *effect)
             case Begin(messages, lease_ms):
-                return await asyncio.to_thread(self.engine.queue.begin_all, messages, lease_ms)
+                return await self._waited(self.engine.queue.begin_all, messages, lease_ms)
             case Keep(objects):
-                return await asyncio.to_thread(self.engine.archive.put, objects)
+                return await self._waited(self.engine.archive.put, objects)
             case StartAll(leases):
-                return await asyncio.to_thread(self.engine.start_all, leases)
+                return await self._waited(self.engine.start_all, leases)
             case Follow(started):
                 return self.engine.follow(started)
             case SettleAll(settled):
-                return await asyncio.to_thread(self.engine.queue.settle_all, settled)
+                return await self._waited(self.engine.queue.settle_all, settled)
             case LookUpJwks(url, missing):
                 return await asyncio.to_thread(self.engine.keys.jwks, url, missing=missing)
             case Call(verifier, request):

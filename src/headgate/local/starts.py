@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from headgate.clock import Clock
 from headgate.declare.channel import Channel
@@ -21,6 +23,8 @@ from headgate.local.queue import LocalQueue
 log = logging.getLogger("headgate.local")
 
 _NAME_CHARS = 80 - 14  # of a name that gets a time behind it
+_AT_A_TIME = 32
+_MOST_WRITTEN = 200
 _MOST_ENDS = 10_000  # of executions that nobody follows: schedules start some too
 
 
@@ -35,13 +39,16 @@ class Starts:
         self._leases: dict[str, Lease] = {}
         self._ends: OrderedDict[str, Execution] = OrderedDict()
         self._guard = threading.Lock()
+        self._pool = ThreadPoolExecutor(_AT_A_TIME, "headgate-starts")
         self._to_write: queue.SimpleQueue[tuple[Lease, Execution] | threading.Event | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="headgate-ends", daemon=True)
         self._thread.start()
 
     def start(self, executions: Executions, leases: Sequence[Lease]) -> list[Started | None]:
         """See `StartAll`."""
-        return [self._start(executions, lease) for lease in leases]
+        if len(leases) == 1:
+            return [self._start(executions, leases[0])]
+        return [*self._pool.map(lambda lease: self._start(executions, lease), leases)]  # they share their syncs
 
     def follow(self, started: Sequence[tuple[Lease, str]]) -> None:
         """See `Follow`."""
@@ -73,6 +80,7 @@ class Starts:
 
     def close(self) -> None:
         """Write what has ended so far, and no more."""
+        self._pool.shutdown()
         self._to_write.put(None)
         self._thread.join()
 
@@ -113,18 +121,31 @@ class Starts:
             return None
 
     def _write(self) -> None:
-        while (item := self._to_write.get()) is not None:
-            if isinstance(item, threading.Event):
-                item.set()
-                continue
-            lease, execution = item
-            settlement = ended(self._channels[lease.message.channel], execution, self._clock.now_ms())
-            try:
-                self._rows.settle(lease, settlement)
-            except Unavailable:
-                log.warning("the end of %s could not be written; the sweep tries again", execution.id)
-            except Exception as error:  # noqa: BLE001 - the thread must live
-                log.error("the end of an execution could not be written where=%s", site(error))
+        """On a thread of its own: what has come meanwhile is written by one change."""
+        while True:
+            items = [self._to_write.get()]
+            with contextlib.suppress(queue.Empty):
+                while len(items) < _MOST_WRITTEN:
+                    items.append(self._to_write.get_nowait())
+            self._settle([item for item in items if isinstance(item, tuple)])
+            for item in items:
+                if isinstance(item, threading.Event):
+                    item.set()
+            if None in items:
+                return
+
+    def _settle(self, ends: Sequence[tuple[Lease, Execution]]) -> None:
+        now_ms = self._clock.now_ms()
+        settled = [
+            (lease, ended(self._channels[lease.message.channel], execution, now_ms)) for lease, execution in ends
+        ]
+        try:
+            if settled:
+                self._rows.settle_all(settled)
+        except Unavailable:
+            log.warning("the ends of %d executions could not be written; a sweep tries again", len(settled))
+        except Exception as error:  # noqa: BLE001 - the thread must live
+            log.error("the ends of executions could not be written where=%s", site(error))
 
 
 def _redriven(lease: Lease) -> bool:
