@@ -139,6 +139,22 @@ def test_under_a_key_that_is_free_again_another_execution_is_started(tmp_path: P
         assert len(calls) == 3
 
 
+def test_an_express_execution_that_was_noted_is_not_started_again_after_a_restart(tmp_path: Path) -> None:
+    app = App("shop")
+    waits = app.workflow("waits", w.wait(100), express=True)
+    app.channel("/orders", key="id", auth=Public(), read=True, workflow=waits)
+    with up(app, tmp_path / "state") as site:
+        site.send("/orders", {"id": "1"})
+    with up(app, tmp_path / "state") as site:
+        site.clock.advance(50)
+        site.drain()
+        assert site._workflows is not None
+        assert len(site._workflows.executions.find().executions) == 1
+        site.clock.advance(60)
+        site.drain()
+        assert status(site) == "processed"
+
+
 def test_a_start_names_the_execution_and_shapes_its_input(tmp_path: Path) -> None:
     start = Start(
         "orders", name="execution-{id}", input={"request_id": "{id}", "payload": "{body}", "list": ["{channel}"]}

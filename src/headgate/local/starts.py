@@ -19,6 +19,7 @@ from headgate.gate.finish import ended
 from headgate.gate.observe import site
 from headgate.gate.start import execution_input, execution_name
 from headgate.local.queue import LocalQueue
+from headgate.message import STARTED, Message
 
 log = logging.getLogger("headgate.local")
 
@@ -88,23 +89,32 @@ class Starts:
         message = lease.message
         channel = self._channels[message.channel]
         assert channel.start is not None  # noqa: S101 - only those are here
-        name = execution_name(channel.start, message)
-        text = execution_input(channel.start, message)
-        # An execution that is older than the message is that of another one, which was removed since.
-        for tried in (name, f"{name[:_NAME_CHARS]}-{message.received_ms}"):
-            execution = self._found(executions, channel, tried, text)
-            if execution is None or execution.started_ms >= message.received_ms:
-                break
+        known = next((moment.detail for moment in reversed(message.timeline) if moment.what == STARTED), None)
+        execution = None if known is None else executions.describe(known)
+        if execution is None or (_redriven(lease) and execution.status not in ("RUNNING", "SUCCEEDED")):
+            execution = self._again(executions, execution) or self._begun(executions, channel, message)
         if execution is None:
             return None
         if execution.status == "RUNNING":
             return Started(execution.id)
-        if execution.status != "SUCCEEDED" and _redriven(lease):
-            try:
-                return Started(executions.redrive(execution.id).id)
-            except (NotRun, Unavailable):
-                return None
         return Started(execution.id, ended(channel, execution, self._clock.now_ms()))
+
+    def _again(self, executions: Executions, failed: Execution | None) -> Execution | None:
+        """One that failed, gone on with; None where it cannot be, as an Express execution."""
+        try:
+            return None if failed is None else executions.redrive(failed.id)
+        except (NotRun, Unavailable):
+            return None
+
+    def _begun(self, executions: Executions, channel: Channel, message: Message) -> Execution | None:
+        """The execution of a message, started now, or before without anybody having noted it."""
+        assert channel.start is not None  # noqa: S101 - only those are here
+        name, text = execution_name(channel.start, message), execution_input(channel.start, message)
+        execution = self._found(executions, channel, name, text)
+        if execution is not None and execution.started_ms < message.received_ms:
+            # It is that of an earlier message under this key, which was removed since.
+            return self._found(executions, channel, f"{name[:_NAME_CHARS]}-{message.received_ms}", text)
+        return execution
 
     def _found(self, executions: Executions, channel: Channel, name: str, text: str) -> Execution | None:
         """The execution of that name, started now or before; None where it could not be started."""
