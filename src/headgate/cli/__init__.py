@@ -39,6 +39,7 @@ COMMANDS = {
     "stream": Entry("stream", "Read the records of a stream; say how far its consumers are."),
     "replay": Entry("replay", "Let a consumer of a stream read records once more."),
     "dead": Entry("dead", "List, show, redrive, edit and discard dead letters."),
+    "alarms": Entry("alarms", "List the alarms of the app, and how they are."),
     "backup": Entry("backup", "Copy the store into a file, also while serving."),
     "restore": Entry("restore", "Put a backup in the place of the store."),
     "synth": Entry("synth", "Write the app's CloudFormation templates."),

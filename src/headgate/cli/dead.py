@@ -72,7 +72,12 @@ def filtered(command: Callable[..., object]) -> Callable[..., object]:
 @click.group
 @placed
 def dead(place: Place) -> None:
-    """Messages that failed for good, or were let in unread and found bad. Also beside a running server."""
+    """Messages that failed for good, or were let in unread and found bad. Also beside a running server.
+
+    \b
+    Example:
+      headgate dead list
+    """
 
 
 @dead.command(name="list")

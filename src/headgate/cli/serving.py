@@ -28,11 +28,13 @@ from headgate.errors import Misuse
 from headgate.gate.answer import Gate
 from headgate.gate.observe import Observer
 from headgate.http import new_id
+from headgate.local.alarms import LocalAlarms
 from headgate.local.engine import LocalEngine
 from headgate.local.finisher import Finisher
 from headgate.local.server import Running, Server, listen, url_of
 from headgate.local.state import StateFolder
 from headgate.local.stream import logs_of
+from headgate.local.topics import LocalTopics
 from headgate.local.workers import Workers
 
 log = logging.getLogger("headgate.cli")
@@ -86,12 +88,17 @@ def serve_app(
             workers = Workers(app, target, engine, server.driver.gate, settings, clock)
             finisher = Finisher(app.channels, engine, clock)
             try:
-                with workflows_of(app, target, state.path, settings, clock, engine, broke):
+                with workflows_of(app, target, state.path, settings, clock, engine, broke) as topics:
                     finisher.start()
+                    alarms = LocalAlarms(
+                        app, engine.queue, engine.stream, server.observer, topics, clock, engine.standings()
+                    )
+                    alarms.start()
                     try:
                         opened(engine, running)
                         running.run()
                     finally:
+                        alarms.close()
                         finisher.close()
             finally:
                 workers.stop(0 if kept else patience_s)
@@ -114,8 +121,8 @@ def workflows_of(
     clock: Clock,
     engine: LocalEngine,
     on_broken: Callable[[], None],
-) -> Iterator[None]:
-    """The app's workflows, schedules and topics, at work; nothing where it has none."""
+) -> Iterator[LocalTopics]:
+    """The app's topics, and its workflows and schedules, at work; nothing where it has none."""
     with ExitStack() as up:
         topics = engine.topics(app.topics, settings)
         if app.topics:
@@ -137,7 +144,7 @@ def workflows_of(
             up.callback(workflows.close)
             engine.workflows = workflows
             workflows.start()
-        yield
+        yield topics
 
 
 def check_settings(app: App, settings: Mapping[str, str], clock: Clock) -> None:

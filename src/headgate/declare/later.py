@@ -7,7 +7,7 @@ from headgate.errors import DeclarationError, DeclarationFault
 
 _STORE = "declare delivery=Direct() and read the stored messages with `headgate messages` or GET"
 _NAMES = {
-    "alarm": ("alarms", "scrape /-/metrics"),
+    "alarm": ("alarms of your own", "they follow from what is declared, `headgate alarms` lists them"),
 }
 
 

@@ -12,6 +12,7 @@ from headgate.declare.topic import Topic
 from headgate.engine import Lease
 from headgate.errors import Misuse
 from headgate.gate.effects import Started
+from headgate.local.alarms import Standing, standings
 from headgate.local.archive import FOLDER_NAME as ARCHIVE
 from headgate.local.archive import LocalArchive
 from headgate.local.claims import Claims
@@ -99,6 +100,10 @@ class LocalEngine:
     def topics(self, declared: Sequence[Topic], settings: Mapping[str, str]) -> LocalTopics:
         """Where an app tells people; notices lie in this store."""
         return LocalTopics(declared, settings, self._clock, self._writer.change, self.index.read_with)
+
+    def standings(self) -> dict[str, Standing]:
+        """How the alarms were when somebody last looked."""
+        return standings(self.index.read_with)
 
     def close(self) -> None:
         """Finish what was submitted and close every connection."""

@@ -243,6 +243,11 @@ class Journal:
         )
         return [seq for (seq,) in found]
 
+    def failed(self, connection: sqlite3.Connection, channel: int) -> int:
+        """How many messages failed for good."""
+        asked = "SELECT count(*) FROM work WHERE channel = ? AND status IN ('failed', 'rejected') AND status = 'failed'"
+        return int(connection.execute(asked, (channel,)).fetchone()[0])
+
 
 def _in(scope: str | None) -> str:
     return "" if scope is None else " AND (SELECT scope FROM message WHERE message.seq = work.seq) = ?4"

@@ -173,6 +173,15 @@ class LocalQueue(Queue):
 
         return self._index.read_with(look)
 
+    def failed(self, channel: str) -> int:
+        """How many dead letters with the status `failed` there are."""
+        return self._index.read_with(lambda reader: self._journal.failed(reader, self._index.number(channel)))
+
+    def overdue_ms(self, channel: str) -> int:
+        """For how long the message has been due that has been due longest; 0 where none is."""
+        due_ms = self._index.read_with(lambda reader: self._journal.next_due_ms(reader, self._index.number(channel)))
+        return 0 if due_ms is None else max(0, self._journal.now_ms() - due_ms)
+
     def waiting(self, channel: str) -> int:
         """How many messages are waiting or in work."""
         return int(self._journal.waiting[self._index.number(channel)])

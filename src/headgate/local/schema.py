@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from headgate.errors import Misuse
+from headgate.local.alarms import SCHEMA as ALARMS_SCHEMA
 from headgate.local.append import ENVELOPES
 from headgate.local.journal import SCHEMA as WORK_SCHEMA
 from headgate.local.keys import SCHEMA as KEYS_SCHEMA
@@ -58,6 +59,7 @@ CREATE INDEX field_seq ON field (seq);
 {KEYS_SCHEMA};
 {STREAM_SCHEMA};
 {TOPICS_SCHEMA};
+{ALARMS_SCHEMA};
 {SCHEDULES_SCHEMA};
 """
 

@@ -38,6 +38,7 @@ SCHEMA = """CREATE TABLE notice (
     PRIMARY KEY (id, target)
 ) WITHOUT ROWID"""
 
+_INSERT = "INSERT INTO notice VALUES (?,?,?,?,?,?,?)"
 _TIMEOUT_S = 10
 _FIRST_WAIT_S = 5
 _LONGEST_WAIT_S = 3_600
@@ -75,6 +76,27 @@ class LocalTopics(Topics):
         self._thread: threading.Thread | None = None
 
     def publish(self, topic: str, notice: Notice) -> str:
+        id_, rows = self._rows(topic, notice)
+        if rows:
+            self._change(lambda store: store.executemany(_INSERT, rows))
+        self._published(topic, id_, notice)
+        return id_
+
+    def publish_all(self, topics: Sequence[str], notice: Notice, also: Change) -> None:
+        """`publish` to several topics, and something else, by one durable write."""
+        made = {topic: self._rows(topic, notice) for topic in topics}
+        rows = [row for _, some in made.values() for row in some]
+
+        def publish(store: sqlite3.Connection) -> None:
+            store.executemany(_INSERT, rows)
+            also(store)
+
+        self._change(publish)
+        for topic, (id_, _) in made.items():
+            self._published(topic, id_, notice)
+
+    def _rows(self, topic: str, notice: Notice) -> tuple[str, list[tuple[object, ...]]]:
+        """The id of a notice, and a row for each webhook."""
         id_ = f"msg_{http.new_id()}"
         now_ms = self._clock.now_ms()
         content = json.dumps(
@@ -85,12 +107,11 @@ class LocalTopics(Topics):
             },
             ensure_ascii=False,
         )
-        rows = [(id_, topic, at, content, now_ms, 0, now_ms) for at in range(len(self._targets[topic]))]
-        if rows:
-            self._change(lambda connection: connection.executemany("INSERT INTO notice VALUES (?,?,?,?,?,?,?)", rows))
+        return id_, [(id_, topic, at, content, now_ms, 0, now_ms) for at in range(len(self._targets[topic]))]
+
+    def _published(self, topic: str, id_: str, notice: Notice) -> None:
         log.warning("notice topic=%s id=%s %s", topic, id_, json.dumps(notice.subject, ensure_ascii=False))
         self._wake.set()
-        return id_
 
     def start(self) -> None:
         """Deliver from now on, what an earlier process left over too."""

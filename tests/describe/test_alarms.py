@@ -1,0 +1,56 @@
+"""Which alarms follow from what is declared."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel
+
+from headgate import App, Public, Queued, Stream
+from headgate.describe.alarms import alarms
+
+
+class Order(BaseModel):
+    id: str
+
+
+def names(app: App) -> list[str]:
+    return [alarm.name for alarm in alarms(app)]
+
+
+def test_every_kind_of_channel_has_alarms_of_its_own() -> None:
+    app = App("shop")
+    app.channel("/direct", auth=Public())
+    app.channel("/stored", auth=Public(), delivery=Queued())
+    worked = app.channel("/worked", auth=Public(), delivery=Queued())
+    unread = app.channel("/unread", Order, key="id", auth=Public(), delivery=Queued(validate="worker"))
+    quiet = app.channel("/quiet", auth=Public(), delivery=Stream())
+    events = app.channel("/events", auth=Public(), delivery=Stream())
+
+    def totals(_: Any) -> None: ...
+
+    def mail(_: Any) -> None: ...
+
+    worked(totals)
+    unread(totals)
+    events(totals)
+    events(mail)
+    assert names(app) == [
+        "direct-errors",
+        "stored-dead-letters", "stored-oldest-message", "stored-errors",
+        "worked-dead-letters", "worked-oldest-message", "worked-handler-errors", "worked-errors",
+        "unread-dead-letters", "unread-oldest-message", "unread-handler-errors", "unread-errors", "unread-rejected",
+        "quiet-errors",
+        "events-dead-letters", "events-handler-errors", "events-totals-lag", "events-mail-lag", "events-errors",
+    ]  # fmt: skip
+    assert quiet.name == "quiet"
+    assert len({alarm.name for alarm in alarms(app)}) == len(alarms(app))
+
+
+def test_lag_is_told_before_records_become_too_old() -> None:
+    app = App("shop")
+    events = app.channel("/events", auth=Public(), delivery=Stream(most_age=timedelta(minutes=2)))
+    events(lambda _: None)
+    (lag,) = (alarm for alarm in alarms(app) if alarm.metric == "lag_s")
+    assert (lag.threshold, lag.sentence) == (60, "Consumer <lambda> of /events is 60 seconds or more behind.")
