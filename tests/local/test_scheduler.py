@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -135,3 +136,12 @@ def test_a_schedule_is_run_by_hand_beside_its_times(site: Site) -> None:
     assert made.name.startswith("often-")
     site.clock.advance(300)
     assert [one.name for one in site.scheduler.fire()] == ["often-20260101T000500Z"]
+
+
+def test_its_own_thread_fires_what_is_due_also_when_the_clock_jumps(site: Site) -> None:
+    site.scheduler.start()
+    site.clock.jump(300)
+    until = time.monotonic() + 30
+    while not site.names() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert site.names() == ["often-20260101T000500Z"]
