@@ -38,7 +38,7 @@ def test_every_kind_of_channel_has_alarms_of_its_own() -> None:
     events(mail)
     assert names(app) == [
         "direct-errors",
-        "stored-dead-letters", "stored-oldest-message", "stored-errors",
+        "stored-dead-letters", "stored-oldest-message", "stored-handler-errors", "stored-errors",
         "worked-dead-letters", "worked-oldest-message", "worked-handler-errors", "worked-errors",
         "unread-dead-letters", "unread-oldest-message", "unread-handler-errors", "unread-errors", "unread-rejected",
         "quiet-errors",

@@ -56,8 +56,8 @@ def _of_channel(channel: Channel) -> Iterator[Alarm]:
     if channel.queue:
         sentence = f"A message of {channel.path} has been waiting for {_OLDEST_S // 60} minutes or more."
         yield Alarm(f"{name}-oldest-message", "oldest_s", name, _OLDEST_S, 60, sentence)
-    if channel.handlers:
-        sentence = f"Handlers of {channel.path} failed {_HANDLER_ERRORS} times or more within {_minutes(_PERIOD_S)}."
+    if channel.queue or channel.handlers:
+        sentence = f"{_HANDLER_ERRORS} attempts or more at {channel.path} failed within {_minutes(_PERIOD_S)}."
         yield Alarm(f"{name}-handler-errors", "handler_errors", name, _HANDLER_ERRORS, _PERIOD_S, sentence)
     for handler in channel.handlers if channel.stream else ():
         most_s = _lag_s(channel)
