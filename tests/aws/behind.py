@@ -136,7 +136,7 @@ class Site:
 
     def taken(self) -> dict[str, Any]:
         """An event of what lies in the queue, as it is handed to the worker."""
-        records = []
+        records: list[dict[str, Any]] = []
         while True:
             found = self.sqs.receive_message(
                 QueueUrl=self.queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=0, AttributeNames=["All"]

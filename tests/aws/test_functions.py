@@ -211,7 +211,7 @@ def test_a_failed_attempt_comes_back_after_the_backoff(open_site: Open, app: Any
     app.to_do["1"] = "fail"
     worker, work = site.worker(), accepted(site, "1")
     delays: list[Any] = []
-    site.rooms.postbox.delay = delays.append  # type: ignore[method-assign]
+    site.rooms.postbox.delay = delays.append  # type: ignore[method-assign, assignment]
     (record,) = work["Records"]
     for wait_s in (10, 20):
         assert failed(worker.work_off(work, LAMBDA_S)) == [record["messageId"]]
