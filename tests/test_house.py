@@ -26,7 +26,12 @@ from tools.modules_table import holds_code
 from tools.modules_table import page as architecture_page
 
 SOURCE = ROOT / "src" / "headgate"
-ROOMS = [name for name, value in inspect.getmembers(engine, inspect.isclass) if Protocol in value.__bases__]
+# A contract that goes beyond another one is kept in the same room.
+ROOMS = [
+    name
+    for name, value in inspect.getmembers(engine, inspect.isclass)
+    if Protocol in value.__bases__ and not any(base.__module__ == engine.__name__ for base in value.__bases__)
+]
 
 ROOMS_ON_AWS = ("Index", "Keys")
 
