@@ -18,6 +18,8 @@ from headgate.declare.stage import Stage
 
 Node = dict[str, Any]
 
+FUNCTION = "AWS::Lambda::Function"
+
 
 @dataclass(frozen=True)
 class Template:
@@ -80,3 +82,46 @@ def package(folder: Path, *, image: bool) -> Package:
         (folder / name).mkdir(exist_ok=True)
         (folder / name / "what.txt").write_text(name)
     return Zips(folder / "code", folder / "layer", "python3.13", "arm64")
+
+
+def spelled(value: Any) -> str:
+    """A reference in one line: `table/orders-prod-data-OrdersTableName`."""
+    match value:
+        case str():
+            return value
+        case {"Fn::Join": ["", parts]}:
+            return "".join(map(spelled, parts))
+        case {"Fn::GetAtt": [name, attribute]}:
+            return f"{name}.{attribute}"
+        case {"Fn::ImportValue": name} | {"Ref": name}:
+            return str(name)
+    raise AssertionError(value)
+
+
+def functions(template: Template) -> dict[str, Node]:
+    """The functions by channel and duty: `orders.ingest`, `clicks.count.consumer`, `settle.task`."""
+    found = {}
+    for properties in template.properties(FUNCTION):
+        duty = properties["Handler"].split(".")[-2]
+        told = properties["Environment"]["Variables"]
+        names = (told.get(f"HEADGATE_{name}") for name in ("CHANNEL", "CHANNELS", "CONSUMER", "TASK"))
+        found[".".join([*filter(None, names), duty])] = properties
+    return found
+
+
+def grants(template: Template, function: Node) -> dict[str, set[str]]:
+    """What a function may do, and on what, less its own log."""
+    role = function["Role"]["Fn::GetAtt"][0]
+    (policy,) = [it for it in template.properties("AWS::IAM::Policy") if {"Ref": role} in it["Roles"]]
+    found: dict[str, set[str]] = {}
+    for statement in policy["PolicyDocument"]["Statement"]:
+        assert statement.keys() == {"Effect", "Action", "Resource"}
+        assert statement["Effect"] == "Allow"
+        actions, resources = (
+            it if isinstance(it, list) else [it] for it in (statement["Action"], statement["Resource"])
+        )
+        for action in actions:
+            found.setdefault(action, set()).update(map(spelled, resources))
+    own = {function["LoggingConfig"]["LogGroup"]["Ref"] + ".Arn"}
+    assert found.pop("logs:CreateLogStream") == found.pop("logs:PutLogEvents") == own
+    return found

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from headgate import ApiKey, App, DeclarationError, Jwt, Public, Queued, Secret
+from headgate import ApiKey, App, Cors, DeclarationError, Jwt, Public, Queued, Secret, Signed, Stream
 from headgate.cdk.fit import check_fit
+from headgate.declare.stage import Stage
 
 
 def tilde(app: App) -> None:
@@ -32,19 +35,52 @@ def twin_secrets(app: App) -> None:
         app.channel(path, auth=Jwt(secret=Secret(name), issuer="shop", audience="shop"))
 
 
-def queued(app: App) -> None:
-    @app.channel("/orders", auth=Public(), delivery=Queued())
-    def fulfil(order: object) -> None: ...
+def signed(app: App) -> None:
+    app.channel("/hooks", auth=Signed(Secret("HOOK")), delivery=Queued(validate="worker"))
 
 
-def topic(app: App) -> None:
-    app.channel("/orders", auth=Public())
-    app.topic("alerts")
+def ordered(app: App) -> None:
+    app.channel("/orders", auth=Public(), delivery=Queued(validate="worker", order_by="customer"))
 
 
-def workflow(app: App) -> None:
-    app.channel("/orders", auth=Public())
+def origins(app: App) -> None:
+    cors = Cors(("https://a.example", "https://b.example"))
+    app.channel("/orders", auth=Public(), cors=cors, delivery=Queued(validate="worker"))
+
+
+def old(app: App) -> None:
+    app.channel("/clicks", auth=Public(), delivery=Stream(most_age=timedelta(days=8)))
+
+
+def twin_consumers(app: App) -> None:
+    clicks = app.channel("/clicks", auth=Public(), delivery=Stream())
+
+    @clicks
+    def count_all(click: object) -> None: ...
+
+    app.channel("/clicks-count-all", name="clicks-Count-All", auth=Public(), delivery=Queued())
+
+
+def with_state(state: dict[str, object]) -> Callable[[App], None]:
+    def workflow(app: App) -> None:
+        app.channel("/orders", auth=Public())
+        document = {"Type": "Map", "ItemProcessor": {"StartAt": "one", "States": {"one": {**state, "End": True}}}}
+        app.workflow("settle", {"StartAt": "all", "States": {"all": {**document, "End": True}}})
+
+    return workflow
+
+
+def started(app: App) -> None:
+    app.channel("/orders", auth=Public(), workflow="settle")
     app.workflow("settle", {"StartAt": "End", "States": {"End": {"Type": "Succeed"}}})
+
+
+someone_elses = with_state(
+    {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:s3:putObject", "Parameters": {"Bucket": "b", "Key": "k"}}
+)
+rows = with_state(
+    {"Type": "Task", "Resource": "arn:aws:states:::dynamodb:getItem", "Parameters": {"TableName": "t", "Key": {}}}
+)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +91,14 @@ def workflow(app: App) -> None:
         (keys, "channel /keys: an output of the stacks is called KeysTableName already; say another `name=`."),
         (twins, "channel /order/lines: an output of the stacks is called OrderLines"),
         (twin_secrets, 'Secret("Token-Key"): an output of the stacks is called TokenKeySecretArn already'),
-        (queued, "channel /orders: this version deploys Direct() channels only"),
-        (workflow, "workflow settle: this version deploys no workflows"),
-        (topic, "topic alerts: this version deploys no topics"),
+        (signed, "channel /hooks: nobody verifies a signature on the way straight into a queue"),
+        (ordered, "channel /orders: API Gateway cannot read the field of `order_by=`"),
+        (origins, "channel /orders: API Gateway can name one origin"),
+        (old, "channel /clicks: Lambda knows no longer Stream `most_age=` than 7 days"),
+        (twin_consumers, "an output of the stacks is called ClicksCountAllDeadLettersArn already"),
+        (started, "channel /orders: `workflow=` is not deployed by this version"),
+        (someone_elses, "workflow settle: state 'one': say Bucket as ${archive:NAME}"),
+        (rows, "workflow settle: state 'one': arn:aws:states:::dynamodb:getItem is not deployed by this version"),
     ],
 )
 def test_what_cannot_be_deployed_is_told_with_its_line(declare: Callable[[App], None], sentence: str) -> None:
@@ -65,7 +106,7 @@ def test_what_cannot_be_deployed_is_told_with_its_line(declare: Callable[[App], 
     declare(app)
     app.check()
     with pytest.raises(DeclarationError) as told:
-        check_fit(app)
+        check_fit(app, Stage("dev"))
     assert sentence in str(told.value)
     assert "test_fit.py:" in str(told.value)
 
@@ -74,4 +115,23 @@ def test_what_cannot_be_declared_at_all_is_told_too() -> None:
     app = App("shop")
     app.channel("/orders", auth=Public(), body_limit_bytes=6_000_000)
     with pytest.raises(DeclarationError, match="not within 1 and 3000000, the most that its delivery can carry"):
-        check_fit(app)
+        check_fit(app, Stage("dev"))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"names": {"queue:orders": "q"}},
+            "`names=` has 'queue:orders'; the app has api, ingest:orders, table:orders.",
+        ),
+        ({"outputs": {"Endpoint": "Url"}}, "`outputs=` names 'Url'; the stacks have ApiId, ApiUrl"),
+        ({"outputs": {"ApiUrl": "OrdersUrl"}}, "`outputs=`: the stacks have an output ApiUrl already."),
+    ],
+)
+def test_a_stage_names_what_there_is(options: dict[str, Any], sentence: str) -> None:
+    app = App("shop")
+    app.channel("/orders", auth=Public())
+    with pytest.raises(DeclarationError, match="stage prod") as told:
+        check_fit(app, app.stage("prod", **options))
+    assert sentence in str(told.value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,52 +11,7 @@ from headgate import ApiKey, App, Env, Jwt, Public, Secret
 from headgate.aws.settings import Settings
 from headgate.declare.stage import LOG_DAYS, Stage
 from headgate.errors import Misuse
-from tests.cdk.stacks import Node, Synthesized, Template, synthesize
-
-FUNCTION = "AWS::Lambda::Function"
-
-
-def spelled(value: Any) -> str:
-    """A reference in one line: `table/orders-prod-data-OrdersTableName`."""
-    match value:
-        case str():
-            return value
-        case {"Fn::Join": ["", parts]}:
-            return "".join(map(spelled, parts))
-        case {"Fn::GetAtt": [name, attribute]}:
-            return f"{name}.{attribute}"
-        case {"Fn::ImportValue": name} | {"Ref": name}:
-            return str(name)
-    raise AssertionError(value)
-
-
-def functions(template: Template) -> dict[str, Node]:
-    """The functions by channel and duty: `orders.ingest`."""
-    found = {}
-    for properties in template.properties(FUNCTION):
-        duty = properties["Handler"].split(".")[-2]
-        told = properties["Environment"]["Variables"]
-        found[f"{told.get('HEADGATE_CHANNEL') or told['HEADGATE_CHANNELS']}.{duty}"] = properties
-    return found
-
-
-def grants(template: Template, function: Node) -> dict[str, set[str]]:
-    """What a function may do, and on what, less its own log."""
-    role = function["Role"]["Fn::GetAtt"][0]
-    (policy,) = [it for it in template.properties("AWS::IAM::Policy") if {"Ref": role} in it["Roles"]]
-    found: dict[str, set[str]] = {}
-    for statement in policy["PolicyDocument"]["Statement"]:
-        assert statement.keys() == {"Effect", "Action", "Resource"}
-        assert statement["Effect"] == "Allow"
-        actions, resources = (
-            it if isinstance(it, list) else [it] for it in (statement["Action"], statement["Resource"])
-        )
-        for action in actions:
-            found.setdefault(action, set()).update(map(spelled, resources))
-    own = {function["LoggingConfig"]["LogGroup"]["Ref"] + ".Arn"}
-    assert found.pop("logs:CreateLogStream") == found.pop("logs:PutLogEvents") == own
-    return found
-
+from tests.cdk.stacks import FUNCTION, Synthesized, functions, grants, spelled, synthesize
 
 TABLES = "arn:AWS::Partition:dynamodb:AWS::Region:AWS::AccountId:table/conformance-dev-data-"
 BODIES = "arn:AWS::Partition:s3:::conformance-dev-data-BodiesBucketName"

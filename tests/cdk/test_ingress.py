@@ -14,8 +14,7 @@ from headgate.declare.stage import Stage
 from headgate.describe.openapi import openapi
 from headgate.testing.app import ORIGIN
 from headgate.testing.app import app as conformance_app
-from tests.cdk.stacks import Node, Synthesized, Template, synthesize
-from tests.cdk.test_functions import functions, spelled
+from tests.cdk.stacks import Node, Synthesized, Template, functions, spelled, synthesize
 
 METHOD, RESPONSE = "AWS::ApiGateway::Method", "AWS::ApiGateway::GatewayResponse"
 

@@ -23,14 +23,15 @@ ACKNOWLEDGED = {
     "APIG4": "open methods",
     "COG4": "no Cognito",
     "DDB3": "dev keeps nothing",
-    "IAM5": "names of bodies",
+    "IAM5": "names of bodies, logs and traces",
     "L1": "the declared Python",
     "S1": "no access log of the bucket",
+    "SQS3": "it is a dead letter queue",
     "SMG4": "no rotation of secrets",
 }
 
 
-@pytest.mark.parametrize("name", ["message", "orders", "conformance"])
+@pytest.mark.parametrize("name", ["message", "orders", "conformance", "works"])
 def test_cfn_lint_finds_nothing(name: str, request: pytest.FixtureRequest) -> None:
     made: Synthesized = request.getfixturevalue(name)
     templates = [str(template.path) for template in made.templates()]
@@ -57,10 +58,10 @@ def test_cdk_nag_stops_what_is_not_acknowledged(tmp_path: Path) -> None:
 
 
 def test_every_acknowledgement_is_one_that_is_meant_and_tells_its_reason(
-    message: Synthesized, orders: Synthesized, conformance: Synthesized
+    message: Synthesized, orders: Synthesized, conformance: Synthesized, works: Synthesized
 ) -> None:
     found: dict[str, set[str]] = {}
-    for made in (message, orders, conformance):
+    for made in (message, orders, conformance, works):
         for template in made.templates():
             metadata = json.loads((made.folder / f"{template.name}.metadata.json").read_text())
             for entries in metadata.values():

@@ -33,8 +33,7 @@ FORWARDED: tuple[dict[str, Any], ...] = (
         "eventName": ["MODIFY"],
         "dynamodb": {
             "NewImage": {"status": {"S": ["accepted"]}},
-            # What is processed or discarded is so for good: a new message replaces it when it has expired.
-            "OldImage": {"status": {"S": ["failed", "rejected", "processed", "discarded"]}},
+            "OldImage": {"status": {"S": ["failed", "rejected"]}},
         },
     },
 )

@@ -37,6 +37,8 @@ CONSUMER = "HEADGATE_CONSUMER"
 """Consumer: the name of the handler that it runs."""
 ARCHIVE = "HEADGATE_ARCHIVE"
 """Ingest and sweep of a Direct channel with `archive=`, worker of a Queued one: the bucket of its objects, its own."""
+TASK = "HEADGATE_TASK"
+"""Task: the name of the one that the function runs."""
 TOPICS = "HEADGATE_TOPICS"
 """Whoever tells people: a JSON object of `{name of a topic: ARN}`."""
 
@@ -57,6 +59,7 @@ class Settings:
     consumer: str = ""
     archive: str = ""
     topics: Mapping[str, str] = field(default_factory=dict)
+    task: str = ""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
@@ -77,6 +80,7 @@ class Settings:
             consumer=environment.get(CONSUMER, ""),
             archive=environment.get(ARCHIVE, ""),
             topics=_arns(TOPICS, environment),
+            task=environment.get(TASK, ""),
         )
 
     def written(self) -> dict[str, str]:
@@ -95,6 +99,7 @@ class Settings:
             CONSUMER: self.consumer,
             ARCHIVE: self.archive,
             TOPICS: json.dumps(self.topics) if self.topics else "",
+            TASK: self.task,
         }
         return {name: value for name, value in values.items() if value}
 

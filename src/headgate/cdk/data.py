@@ -1,54 +1,130 @@
-"""The stack of everything that is stored: tables, the bucket of large bodies, API keys, secrets."""
+"""The stack of everything that is stored: tables, queues, streams, buckets, API keys, secrets; and topics, whose
+subscribers have confirmed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from aws_cdk import CfnOutput, Fn, Stack
 from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_kinesis as kinesis
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from headgate.aws.duties import working
 from headgate.cdk import outputs
+from headgate.cdk.archive import ArchiveBucket
 from headgate.cdk.bodies import BodiesBucket
+from headgate.cdk.environment import env_of, secrets_of
 from headgate.cdk.fit import check_fit
 from headgate.cdk.index import IndexTable
 from headgate.cdk.keys import KeysTable, NamedSecret
+from headgate.cdk.queue import MessageQueue
+from headgate.cdk.stream import MessageStream
+from headgate.cdk.topics import NoticesKey, NoticeTopic
 from headgate.declare.app import App
 from headgate.declare.auth import ApiKey
-from headgate.declare.settings import Secret
 from headgate.declare.stage import Stage
 
 
 class DataStack(Stack):
     """What must outlive a mistake in what serves it.
 
-    `tables` and `secrets` by the names of channels and Secrets; `keys` is None where no channel takes API keys.
+    `tables`, `queues`, `streams`, `archives`, `topics` and `secrets` by the names of what is declared; `keys` is None
+    where no channel takes API keys, `notices` where there are no topics.
     """
 
     def __init__(self, scope: Construct, id: str, *, app: App, stage: Stage, **options: object) -> None:
         super().__init__(scope, id, **options)  # type: ignore[arg-type] # Stack's own options
-        check_fit(app)
-        retains = stage.retains
+        check_fit(app, stage)
+        self.app, self.stage = app, stage
+        retains, names = stage.retains, stage.names
         self.tables = {
-            channel.name: IndexTable(self, f"{outputs.pascal(channel.name)}Index", channel=channel, retains=retains)
-            for channel in app.channels
+            it.name: IndexTable(
+                self, f"{outputs.pascal(it.name)}Index", channel=it, retains=retains, name=names.get(f"table:{it.name}")
+            )
+            for it in app.channels
         }
         self.bodies = BodiesBucket(self, "Bodies", channels=app.channels, retains=retains)
+        self.queues = {
+            it.name: MessageQueue(
+                self,
+                f"{outputs.pascal(it.name)}Queue",
+                channel=it,
+                delivery=it.queue,
+                retains=retains,
+                name=names.get(f"queue:{it.name}"),
+            )
+            for it in app.channels
+            if it.queue is not None
+        }
+        self.streams = {
+            it.name: MessageStream(
+                self,
+                f"{outputs.pascal(it.name)}Stream",
+                channel=it,
+                delivery=it.stream,
+                retains=retains,
+                name=names.get(f"stream:{it.name}"),
+            )
+            for it in app.channels
+            if it.stream is not None
+        }
+        self.archives = {
+            it: ArchiveBucket(self, f"{outputs.pascal(it)}Archive", retains=retains, name=names.get(f"archive:{it}"))
+            for it in outputs.archives(app)
+        }
+        self.notices = NoticesKey(self, "Notices", retains=retains) if app.topics else None
+        self.topics = self._topics(env_of(app)) if app.topics else {}
         asks_for_keys = any(isinstance(channel.auth, ApiKey) for channel in app.channels)
         self.keys = KeysTable(self, "Keys", retains=retains) if asks_for_keys else None
         secrets = Construct(self, "Secrets")
         self.secrets = {
-            name: NamedSecret(secrets, outputs.pascal(name), name=name, retains=retains)
-            for name in sorted({setting.name for _, setting in app.settings() if isinstance(setting, Secret)})
+            name: NamedSecret(secrets, outputs.pascal(name), name=name, retains=retains) for name in secrets_of(app)
         }
-        for name, value in self._told():
-            CfnOutput(self, name, value=value, export_name=_export(self, name))
+        tell(self, stage, dict(self._told()))
+
+    def _topics(self, settings: Mapping[str, str]) -> dict[str, NoticeTopic]:
+        assert self.notices is not None  # noqa: S101 - there are topics
+        return {
+            it.name: NoticeTopic(
+                self,
+                f"{outputs.pascal(it.name)}Topic",
+                topic=it,
+                key=self.notices.key,
+                settings=settings,
+                name=self.stage.names.get(f"topic:{it.name}"),
+            )
+            for it in self.app.topics
+        }
 
     def _told(self) -> Iterator[tuple[str, str]]:
         for channel, index in self.tables.items():
             yield outputs.channel_table(channel), index.table.table_name
+            if index.table.table_stream_arn is not None:
+                yield outputs.table_stream(channel), index.table.table_stream_arn
+        for channel, queue in self.queues.items():
+            yield outputs.queue_name(channel), queue.queue.queue_name
+            yield outputs.queue_url(channel), queue.queue.queue_url
+            yield outputs.queue_arn(channel), queue.queue.queue_arn
+            yield outputs.dead_letters(channel), queue.dead.queue_arn
+        for channel, stream in self.streams.items():
+            yield outputs.stream_name(channel), stream.stream.stream_name
+            yield outputs.stream_arn(channel), stream.stream.stream_arn
+            for consumer, dead in stream.dead.items():
+                yield outputs.dead_letters(channel, consumer), dead.queue_arn
+        for name, archive in self.archives.items():
+            yield outputs.archive_name(name), archive.bucket.bucket_name
+            yield outputs.archive_url(name), archive.bucket.url_for_object()
+        for name, topic in self.topics.items():
+            yield outputs.topic_arn(name), topic.topic.topic_arn
+        if self.notices is not None:
+            yield outputs.NOTICES_KEY, self.notices.key.key_arn
         yield outputs.BODIES_BUCKET, self.bodies.bucket.bucket_name
         if self.keys is not None:
             yield outputs.KEYS_TABLE, self.keys.table.table_name
@@ -56,25 +132,80 @@ class DataStack(Stack):
             yield outputs.secret_arn(name), secret.secret.secret_arn
 
 
+class Queues(NamedTuple):
+    """A channel's queue, and the one behind it."""
+
+    queue: sqs.IQueue
+    dead: sqs.IQueue
+
+
+class Streams(NamedTuple):
+    """A channel's stream, and the queues behind its consumers, by their names."""
+
+    stream: kinesis.IStream
+    dead: Mapping[str, sqs.IQueue]
+
+
 class Imported:
     """What a DataStack holds, as another stack sees it: by the exports of its outputs, under names that can be told."""
 
     def __init__(self, scope: Construct, data: DataStack) -> None:
-        place = Construct(scope, "Data")
+        self._place = Construct(scope, "Data")
+        self._stack = data.stack_name
+        self.bodies = self._bucket(outputs.BODIES_BUCKET)
+        self.tables = {channel: self._table(outputs.channel_table(channel)) for channel in data.tables}
+        self.table_streams = {name: self._value(outputs.table_stream(name)) for name in data.queues}
+        self.queues = {
+            it.name: Queues(
+                self._queue(outputs.queue_arn(it.name), outputs.queue_url(it.name), fifo=working(it, it.queue).fifo),
+                self._queue(outputs.dead_letters(it.name), fifo=working(it, it.queue).fifo),
+            )
+            for it in data.app.channels
+            if it.queue is not None
+        }
+        self.streams = {
+            name: Streams(
+                kinesis.Stream.from_stream_arn(
+                    self._place, outputs.stream_arn(name), self._value(outputs.stream_arn(name))
+                ),
+                {consumer: self._queue(outputs.dead_letters(name, consumer)) for consumer in stream.dead},
+            )
+            for name, stream in data.streams.items()
+        }
+        self.archives = {name: self._bucket(outputs.archive_name(name)) for name in data.archives}
+        self.notices = None if data.notices is None else self._key(outputs.NOTICES_KEY)
+        self.topics = {name: self._topic(outputs.topic_arn(name)) for name in data.topics}
+        self.keys = None if data.keys is None else self._table(outputs.KEYS_TABLE)
+        self.secrets = {name: self._secret(outputs.secret_arn(name)) for name in data.secrets}
 
-        def table(output: str) -> dynamodb.ITable:
-            return dynamodb.Table.from_table_name(place, output, Fn.import_value(_export(data, output)))
+    def _value(self, output: str) -> str:
+        return Fn.import_value(f"{self._stack}-{output}")
 
-        def secret(output: str) -> secretsmanager.ISecret:
-            arn = Fn.import_value(_export(data, output))
-            return secretsmanager.Secret.from_secret_complete_arn(place, output, arn)
+    def _table(self, output: str) -> dynamodb.ITable:
+        return dynamodb.Table.from_table_name(self._place, output, self._value(output))
 
-        bucket_name = Fn.import_value(_export(data, outputs.BODIES_BUCKET))
-        self.bodies = s3.Bucket.from_bucket_name(place, outputs.BODIES_BUCKET, bucket_name)
-        self.tables = {channel: table(outputs.channel_table(channel)) for channel in data.tables}
-        self.keys = None if data.keys is None else table(outputs.KEYS_TABLE)
-        self.secrets = {name: secret(outputs.secret_arn(name)) for name in data.secrets}
+    def _bucket(self, output: str) -> s3.IBucket:
+        return s3.Bucket.from_bucket_name(self._place, output, self._value(output))
+
+    def _queue(self, arn: str, url: str = "", *, fifo: bool = False) -> sqs.IQueue:
+        return sqs.Queue.from_queue_attributes(
+            self._place, arn, queue_arn=self._value(arn), queue_url=self._value(url) if url else None, fifo=fifo
+        )
+
+    def _key(self, output: str) -> kms.IKey:
+        return kms.Key.from_key_arn(self._place, output, self._value(output))
+
+    def _topic(self, output: str) -> sns.ITopic:
+        return sns.Topic.from_topic_arn(self._place, output, self._value(output))
+
+    def _secret(self, output: str) -> secretsmanager.ISecret:
+        return secretsmanager.Secret.from_secret_complete_arn(self._place, output, self._value(output))
 
 
-def _export(stack: Stack, output: str) -> str:
-    return f"{stack.stack_name}-{output}"
+def tell(stack: Stack, stage: Stage, told: Mapping[str, str]) -> None:
+    """Give a stack its outputs; and those that the stage asks for beside them."""
+    for name, value in told.items():
+        CfnOutput(stack, name, value=value, export_name=f"{stack.stack_name}-{name}")
+    for name, meant in stage.outputs.items():
+        if meant in told:
+            CfnOutput(stack, name, value=told[meant], export_name=stage.export(stack.stack_name, name))

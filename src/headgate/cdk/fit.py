@@ -2,54 +2,164 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from importlib.util import find_spec
+from typing import Any
 
 from headgate.cdk import outputs
+from headgate.cdk.environment import secrets_of
 from headgate.declare.app import App
-from headgate.declare.delivery import Direct
+from headgate.declare.auth import Signed
+from headgate.declare.channel import Channel
+from headgate.declare.compile import place, places
+from headgate.declare.delivery import Queued, Stream
 from headgate.declare.settings import Secret
+from headgate.declare.stage import Stage
+from headgate.declare.task import Workflow
 from headgate.errors import DeclarationError, DeclarationFault
 
+_LAMBDAS = "headgate.aws.lambdas"
+_MOST_AGE = timedelta(days=7)
+_PLACE = re.compile(r"\$\{(task|topic|archive):[^{}]+\}")
+_ASKED = {
+    "arn:aws:states:::lambda:invoke": ("FunctionName", "task"),
+    "arn:aws:states:::sns:publish": ("TopicArn", "topic"),
+    "arn:aws:states:::aws-sdk:s3:putObject": ("Bucket", "archive"),
+}
 
-def check_fit(app: App) -> None:
+
+def check_fit(app: App, stage: Stage) -> None:
     """Raise DeclarationError for an app that cannot be honoured, on AWS or at all."""
     app.check()
-    if faults := list(_faults(app)):
+    if faults := [*_faults(app), *_stage_faults(app, stage)]:
         raise DeclarationError(*faults)
 
 
 def _faults(app: App) -> Iterator[DeclarationFault]:
-    for workflow in app.workflows:
-        yield DeclarationFault(
-            workflow.where, f"workflow {workflow.name}: this version deploys no workflows; serve the app yourself."
-        )
-    for topic in app.topics:
-        yield DeclarationFault(
-            topic.where, f"topic {topic.name}: this version deploys no topics; serve the app yourself."
-        )
-    taken = {outputs.API_URL, outputs.API_ID, outputs.KEYS_TABLE, outputs.BODIES_BUCKET}
     for channel in app.channels:
-        if not isinstance(channel.delivery, Direct):
-            yield DeclarationFault(
-                channel.where,
-                f"channel {channel.path}: this version deploys Direct() channels only; serve the app yourself.",
-            )
-        if "~" in channel.path:
-            yield DeclarationFault(channel.where, f"channel {channel.path}: API Gateway takes no ~ in a path.")
-        told = {outputs.channel_url(channel.name), outputs.channel_table(channel.name)}
-        if not told.isdisjoint(taken):
-            yield DeclarationFault(
-                channel.where,
-                f"channel {channel.path}: an output of the stacks is called {min(told & taken)} already; "
-                "say another `name=`.",
-            )
-        taken |= told
-    for name, where in {
-        setting.name: channel.where for channel, setting in app.settings() if isinstance(setting, Secret)
-    }.items():
-        told = {outputs.secret_arn(name)}
-        if not told.isdisjoint(taken):
-            yield DeclarationFault(
-                where, f'Secret("{name}"): an output of the stacks is called {min(told)} already; rename it.'
-            )
-        taken |= told
+        for sentence in _channel_sentences(channel):
+            yield DeclarationFault(channel.where, f"channel {channel.path}: {sentence}")
+    for workflow in app.workflows:
+        for sentence in _workflow_sentences(workflow):
+            yield DeclarationFault(workflow.where, f"workflow {workflow.name}: {sentence}")
+    yield from _clashes(app)
+
+
+def _channel_sentences(channel: Channel) -> Iterator[str]:
+    if "~" in channel.path:
+        yield "API Gateway takes no ~ in a path."
+    if lacking := [duty for duty in _behind(channel) if find_spec(f"{_LAMBDAS}.{duty}") is None]:
+        yield f"this version has no {' and no '.join(lacking)} for AWS; serve the app yourself."
+    if channel.start is not None:
+        yield "`workflow=` is not deployed by this version; let a schedule start it, or serve the app yourself."
+    match channel.delivery:
+        case Queued(validate="worker") as queued:
+            if isinstance(channel.auth, Signed):
+                yield "nobody verifies a signature on the way straight into a queue; use another auth, or the gate."
+            if queued.order_by is not None:
+                yield "API Gateway cannot read the field of `order_by=` in what is let in unread; validate at the gate."
+            if channel.cors is not None and len(channel.cors.origins) > 1:
+                yield "API Gateway can name one origin of Cors in the reply to what it lets in unread; say one, or `*`."
+        case Stream(most_age=timedelta() as age) if age > _MOST_AGE:
+            yield "Lambda knows no longer Stream `most_age=` than 7 days; say less, or leave it out."
+
+
+def _behind(channel: Channel) -> Iterator[str]:
+    """The duties of the functions behind the gate."""
+    if channel.queue is not None:
+        yield from ("forwarder", "worker", "buried", "sweep")
+    elif channel.stream is not None:
+        yield from ("consumer", "buried")
+    elif channel.finishes:
+        yield "sweep"
+
+
+def _workflow_sentences(workflow: Workflow) -> Iterator[str]:
+    """A role may do what is declared; of anything else in a document nobody knows whose it is."""
+    for name, state in _tasks(workflow.document):
+        resource, asked = state["Resource"], state.get("Parameters", state.get("Arguments", {}))
+        if places(resource):
+            continue
+        key, kind = _ASKED.get(resource, ("", ""))
+        if not key:
+            yield f"state {name!r}: {resource} is not deployed by this version; call a task that does it."
+        elif not isinstance(asked, Mapping) or not _PLACE.fullmatch(str(asked.get(key, ""))):
+            yield f"state {name!r}: say {key} as {place(kind, 'NAME')}, with a name that the app declares."
+
+
+def _tasks(machine: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The Task states of a document, also within branches and items."""
+    for name, state in machine["States"].items():
+        if state["Type"] == "Task":
+            yield name, state
+        for inner in (*state.get("Branches", ()), state.get("ItemProcessor", state.get("Iterator"))):
+            if inner is not None:
+                yield from _tasks(inner)
+
+
+def _clashes(app: App) -> Iterator[DeclarationFault]:
+    """Things whose outputs would have one name."""
+    taken = {outputs.API_URL, outputs.API_ID, outputs.KEYS_TABLE, outputs.BODIES_BUCKET, outputs.NOTICES_KEY}
+    for what, where, told in _told(app):
+        if taken.isdisjoint(told):
+            taken |= told
+        else:
+            way_out = "say another `name=`" if what.startswith("channel") else "rename it"
+            sentence = f"{what}: an output of the stacks is called {min(told & taken)} already; {way_out}."
+            yield DeclarationFault(where, sentence)
+
+
+def _told(app: App) -> Iterator[tuple[str, str, set[str]]]:
+    """What is declared, where, and the outputs that tell of it."""
+    for channel in app.channels:
+        yield f"channel {channel.path}", channel.where, set(outputs.of_channel(channel))
+    for topic in app.topics:
+        yield f"topic {topic.name}", topic.where, {outputs.topic_arn(topic.name)}
+    for task in app.tasks:
+        yield f"task {task.name}", task.where, {outputs.task_name(task.name)}
+    for workflow in app.workflows:
+        yield f"workflow {workflow.name}", workflow.where, {outputs.workflow_arn(workflow.name)}
+    for schedule in app.schedules:
+        yield f"schedule {schedule.name}", schedule.where, {outputs.schedule_name(schedule.name)}
+    own = {channel.name for channel in app.channels if channel.archive is not None}
+    for name in outputs.archives(app):
+        if name not in own:
+            told = {outputs.archive_name(name), outputs.archive_url(name)}
+            yield f"archive {name}", app.where, told
+    wanted = {it.name: owner.where for owner, it in app.settings() if isinstance(it, Secret)}
+    for name in secrets_of(app):
+        yield f'Secret("{name}")', wanted[name], {outputs.secret_arn(name)}
+
+
+def _stage_faults(app: App, stage: Stage) -> Iterator[DeclarationFault]:
+    known = {"api"}
+    for channel in app.channels:
+        known |= {f"{kind}:{channel.name}" for kind in _named(channel)}
+    known |= {f"archive:{name}" for name in outputs.archives(app)}
+    known |= {f"topic:{it.name}" for it in app.topics} | {f"workflow:{it.name}" for it in app.workflows}
+    known |= {f"task:{it.name}" for it in app.tasks}
+    for what in stage.names:
+        if what not in known:
+            sentence = f"stage {stage.name}: `names=` has {what!r}; the app has {', '.join(sorted(known))}."
+            yield DeclarationFault(stage.where, sentence)
+    told = {outputs.API_URL, outputs.API_ID, outputs.KEYS_TABLE, outputs.BODIES_BUCKET, outputs.NOTICES_KEY}
+    told = told.union(*(names for _, _, names in _told(app)))
+    for output, meant in stage.outputs.items():
+        if meant not in told:
+            sentence = f"stage {stage.name}: `outputs=` names {meant!r}; the stacks have {', '.join(sorted(told))}."
+            yield DeclarationFault(stage.where, sentence)
+        elif output in told:
+            sentence = f"stage {stage.name}: `outputs=`: the stacks have an output {output} already."
+            yield DeclarationFault(stage.where, sentence)
+
+
+def _named(channel: Channel) -> Iterator[str]:
+    yield "table"
+    if not channel.unread:
+        yield "ingest"
+    if channel.queue is not None:
+        yield from ("queue", "worker")
+    if channel.stream is not None:
+        yield "stream"

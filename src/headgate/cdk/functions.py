@@ -17,6 +17,8 @@ from headgate.cdk.acknowledged import acknowledge, acknowledge_wildcard
 from headgate.cdk.policy import Grant
 from headgate.declare.stage import LOG_DAYS, Architecture, Stage
 
+_DESCRIPTION_CHARS = 256
+
 _ARCHITECTURES = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
 _PLATFORMS = {"arm64": ecr_assets.Platform.LINUX_ARM64, "x86_64": ecr_assets.Platform.LINUX_AMD64}
 
@@ -62,8 +64,12 @@ class Functions(Construct):
         description: str,
         environment: Mapping[str, str],
         grants: Sequence[Grant],
+        memory_mb: int | None = None,
+        timeout_s: int | None = None,
+        called: str | None = None,
     ) -> lambda_.Function:
-        """A function that may do what `grants` say and write its own log, and nothing else."""
+        """A function that may do what `grants` say and write its own log, and nothing else. Of the stage's size, unless
+        another one is said; with a name of CloudFormation's, unless it has to be `called` something."""
         scope = Construct(self, name)
         group = log_group(scope, "Log", self._stage)
         role = iam.Role(scope, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
@@ -71,7 +77,8 @@ class Functions(Construct):
         function = lambda_.Function(
             scope,
             "Function",
-            description=description,
+            function_name=called,
+            description=description[:_DESCRIPTION_CHARS],
             runtime=runtime,
             architecture=_ARCHITECTURES[self._package.architecture],
             handler=entry,
@@ -79,12 +86,12 @@ class Functions(Construct):
             layers=None if self._layer is None else [self._layer],
             role=role.without_policy_updates(),
             log_group=group,
-            memory_size=self._stage.memory_mb,
-            timeout=Duration.seconds(self._stage.timeout_s),
+            memory_size=memory_mb or self._stage.memory_mb,
+            timeout=Duration.seconds(timeout_s or self._stage.timeout_s),
             environment=dict(environment),
         )
         own_log = Grant(("logs:CreateLogStream", "logs:PutLogEvents"), (group.log_group_arn,))
-        granted = _policy(scope, [own_log, *grants], role)
+        granted = attach(scope, [own_log, *grants], role)
         function.node.add_dependency(granted)
         if isinstance(self._package, Zips):
             acknowledge(
@@ -103,7 +110,8 @@ def log_group(scope: Construct, id: str, stage: Stage) -> logs.LogGroup:
     )
 
 
-def _policy(scope: Construct, grants: Sequence[Grant], role: iam.IRole) -> iam.Policy:
+def attach(scope: Construct, grants: Sequence[Grant], role: iam.IRole) -> iam.Policy:
+    """Let a role do what `grants` say."""
     statements = [iam.PolicyStatement(actions=[*it.actions], resources=[*it.resources]) for it in grants]
     policy = iam.Policy(scope, "Policy", statements=statements, roles=[role])
     for grant in grants:

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from headgate.cdk import outputs
 from headgate.cdk.acknowledged import acknowledge
+from headgate.cdk.arrivals import Arrivals, other_methods
 from headgate.cdk.functions import log_group
 from headgate.cdk.responses import add_gateway_answers
 from headgate.declare.app import App
@@ -42,11 +45,18 @@ _ACCESS_LOG = {
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """What serves one channel. `authorizer` is None for Public, Signed and Iam, which need none."""
+    """What serves one channel: `ingest`; or `unread`, the queue that its messages go to unread. `authorizer` is None
+    for Public, Signed and Iam, which need none."""
 
-    ingest: lambda_.IFunction
+    ingest: lambda_.IFunction | None = None
     query: lambda_.IFunction | None = None
     authorizer: apigateway.IAuthorizer | None = None
+    unread: sqs.IQueue | None = None
+
+    @property
+    def function(self) -> lambda_.IFunction | None:
+        """One that knows the channel's methods."""
+        return self.ingest or self.query
 
 
 class TokenAuthorizer(Construct):
@@ -90,7 +100,7 @@ class Ingress(Construct):
         self.api = apigateway.RestApi(
             self,
             "Api",
-            rest_api_name=f"{app.name}-{stage.name}",
+            rest_api_name=stage.names.get("api", f"{app.name}-{stage.name}"),
             description=f"{app.title}, stage {stage.name}",
             endpoint_types=[apigateway.EndpointType.REGIONAL],
             binary_media_types=["*/*"],
@@ -109,7 +119,7 @@ class Ingress(Construct):
         for channel in app.channels:
             _add_channel(self.api, channel, handlers[channel.name])
         if any(isinstance(channel.auth, Iam) for channel in app.channels):
-            _add_unknown(self.api, handlers[app.channels[0].name].ingest)
+            _add_unknown(self.api, next(filter(None, (handlers[it.name].function for it in app.channels)), None))
         add_gateway_answers(self.api, app)
         self._acknowledge(stage)
 
@@ -138,11 +148,17 @@ class Ingress(Construct):
 
 
 def _add_channel(api: apigateway.RestApi, channel: Channel, handlers: Handlers) -> None:
-    at = api.root if channel.path == "/" else api.root.resource_for_path(channel.path)
-    ingest = _integration(handlers.ingest)
+    at: apigateway.IResource = api.root if channel.path == "/" else api.root.resource_for_path(channel.path)
     guard = _Guard(channel, handlers.authorizer)
-    guard.add(at, "POST", ingest)
-    _add_rest(at, channel, ingest)
+    if handlers.unread is not None:
+        arrivals = Arrivals(api, f"{outputs.pascal(channel.name)}Arrivals", channel=channel, queue=handlers.unread)
+        guard.add(at, "POST", arrivals.integration, arrivals.responses)
+    elif handlers.ingest is not None:
+        guard.add(at, "POST", _integration(handlers.ingest))
+    if handlers.function is None:
+        _add_rest_without_function(at, channel)
+    else:
+        _add_rest(at, channel, _integration(handlers.function))
     if channel.read and handlers.query is not None:
         query = _integration(handlers.query)
         one = at.add_resource("{key}")
@@ -161,17 +177,29 @@ class _Guard:
         self._auth = channel.auth
         self._authorizer = authorizer
 
-    def add(self, at: apigateway.IResource, method: str, integration: apigateway.Integration) -> None:
+    def add(
+        self,
+        at: apigateway.IResource,
+        method: str,
+        integration: apigateway.Integration,
+        responses: list[apigateway.MethodResponse] | None = None,
+    ) -> None:
+        """`responses` are said where API Gateway makes the reply itself."""
         match self._auth:
             case Public():
-                _add_open(at, method, integration, "The channel is declared Public().")
+                _add_open(at, method, integration, "The channel is declared Public().", responses)
                 return
             case Signed():
                 because = "The function verifies the signature: it is one of the body, which no authorizer gets."
-                _add_open(at, method, integration, because)
+                _add_open(at, method, integration, because, responses)
                 return
             case Iam():
-                made = at.add_method(method, integration, authorization_type=apigateway.AuthorizationType.IAM)
+                made = at.add_method(
+                    method,
+                    integration,
+                    authorization_type=apigateway.AuthorizationType.IAM,
+                    method_responses=responses,
+                )
             case _ if self._authorizer is None:
                 raise ValueError(f"{method} of a channel with {self._auth} has no authorizer")
             case _:
@@ -180,6 +208,7 @@ class _Guard:
                     integration,
                     authorizer=self._authorizer,
                     authorization_type=apigateway.AuthorizationType.CUSTOM,
+                    method_responses=responses,
                 )
         acknowledge(made, "AwsSolutions-COG4", "The app declares who may post, and its senders are no Cognito users.")
 
@@ -190,9 +219,25 @@ def _add_rest(at: apigateway.IResource, channel: Channel, integration: apigatewa
         _add_open(at, method, integration, "It only tells which methods there are.")
 
 
-def _add_unknown(api: apigateway.RestApi, function: lambda_.IFunction) -> None:
+def _add_rest_without_function(at: apigateway.IResource, channel: Channel) -> None:
+    integration, responses = other_methods(channel)
+    _add_open(at, "ANY", integration, "It only tells which methods there are.", responses)
+    if channel.cors is not None:
+        asked = at.add_cors_preflight(
+            allow_origins=[*channel.cors.origins],
+            allow_headers=[*channel.cors.headers],
+            allow_methods=["POST"],
+            max_age=Duration.seconds(channel.cors.max_age_s),
+        )
+        _acknowledge_open(asked, "It only tells which methods there are.")
+
+
+def _add_unknown(api: apigateway.RestApi, function: lambda_.IFunction | None) -> None:
     """Where a signature may be missing, API Gateway cannot tell that from an address it does not know: the gate tells
-    404. Only `/{key}` of a channel at `/` leaves no room for that; there, deeper unknown addresses are 403."""
+    404. Only `/{key}` of a channel at `/` leaves no room for that; there, deeper unknown addresses are 403, as they
+    are where there is no function."""
+    if function is None:
+        return
     if api.root.get_resource("{key}") is None:
         rest = api.root.add_resource("{proxy+}")
         _add_open(rest, "ANY", _integration(function), "It only tells that there is nothing.")
@@ -200,8 +245,20 @@ def _add_unknown(api: apigateway.RestApi, function: lambda_.IFunction) -> None:
         _add_open(api.root, "ANY", _integration(function), "It only tells that there is nothing.")
 
 
-def _add_open(at: apigateway.IResource, method: str, integration: apigateway.Integration, because: str) -> None:
-    made = at.add_method(method, integration, authorization_type=apigateway.AuthorizationType.NONE)
+def _add_open(
+    at: apigateway.IResource,
+    method: str,
+    integration: apigateway.Integration,
+    because: str,
+    responses: list[apigateway.MethodResponse] | None = None,
+) -> None:
+    made = at.add_method(
+        method, integration, authorization_type=apigateway.AuthorizationType.NONE, method_responses=responses
+    )
+    _acknowledge_open(made, because)
+
+
+def _acknowledge_open(made: apigateway.Method, because: str) -> None:
     acknowledge(made, "AwsSolutions-APIG4", because)
     acknowledge(made, "AwsSolutions-COG4", because)
 

@@ -77,7 +77,6 @@ def dead(place: Place) -> None:
     \b
     Example:
       headgate dead list
-      headgate dead redrive orders --all --dry-run
     """
 
 

@@ -215,18 +215,23 @@ class App:
             for needed in (*channel.needs.secrets, *channel.needs.env.values()):
                 if isinstance(needed, Secret | Env):
                     yield channel, needed
-            match channel.auth:
-                case Jwt() | Signed() as auth:
-                    for value in (getattr(auth, field.name) for field in fields(auth)):
-                        for setting in value if isinstance(value, tuple) else (value,):
-                            if isinstance(setting, Secret | Env):
-                                yield channel, setting
+        yield from self.auth_settings()
         for topic in self.topics:
             for setting in topic.settings():
                 yield topic, setting
         for task in self.tasks:
             for setting in task.settings():
                 yield task, setting
+
+    def auth_settings(self) -> Iterator[tuple[Channel, Secret | Env]]:
+        """Those of them that the auth of a channel refers to."""
+        for channel in self.channels:
+            match channel.auth:
+                case Jwt() | Signed() as auth:
+                    for value in (getattr(auth, field.name) for field in fields(auth)):
+                        for setting in value if isinstance(value, tuple) else (value,):
+                            if isinstance(setting, Secret | Env):
+                                yield channel, setting
 
     def _faults(self) -> Iterator[DeclarationFault]:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):

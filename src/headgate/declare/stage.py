@@ -12,6 +12,9 @@ from headgate import limits
 from headgate.declare.shape import FLAG, TEXT, WHOLE, Shape, given, misfits
 from headgate.errors import DeclarationFault
 
+NAMED = ("api", "table", "queue", "stream", "ingest", "worker", "archive", "topic", "task", "workflow")
+"""What `names=` of a stage can name."""
+
 STAGE_VARIABLE = "HEADGATE_STAGE"
 DEFAULT_STAGE = "dev"
 
@@ -27,6 +30,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}")
 _STACK = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d+")
 _ACCOUNT = re.compile(r"\d{12}")
+_OUTPUT = re.compile(r"[A-Za-z0-9]{1,128}")
 _TAG = re.compile(r"[\w .:/=+@-]*")
 _MAYBE_TEXT = Shape("text", lambda value: value is None or isinstance(value, str))
 _MAYBE_WORDS = Shape('a mapping of texts, as in {"team": "orders"}', lambda value: _is_mapping_of_texts(value))
@@ -44,6 +48,9 @@ _SHAPES = {
     "service_stack": _MAYBE_TEXT,
     "runtime": _MAYBE_TEXT,
     "packaging": _MAYBE_TEXT,
+    "names": _MAYBE_WORDS,
+    "outputs": _MAYBE_WORDS,
+    "exports": TEXT,
 }
 
 
@@ -71,6 +78,12 @@ class Stage:
       the account and region, whoever else uses it; False
     - `data_stack`, `service_stack`: what the stacks are called; `{app}-{stage}-data`, `{app}-{stage}-service`
     - `runtime`, `packaging`: other ones than the app's; the app's
+    - `names`: what resources are called, as in `{"queue:orders": "shop-orders"}`; what CloudFormation comes up
+      with, so that stages can lie next to each other. There are `api`, and with a name behind a colon `table`,
+      `queue`, `stream`, `ingest`, `worker`, `archive`, `topic`, `task` and `workflow`
+    - `outputs`: further outputs of the stacks, each the same as one of theirs, as in `{"Endpoint": "ApiUrl"}`; none
+    - `exports`: what these are exported as, with `{output}` for the name; `{stack}-{output}`, with `{stack}` for the
+      name of the stack
     """
 
     name: str
@@ -86,12 +99,19 @@ class Stage:
     service_stack: str | None = None
     runtime: str | None = None
     packaging: Packaging | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    exports: str = "{stack}-{output}"
     where: str = field(default="", compare=False, kw_only=True)
 
     @property
     def retains(self) -> bool:
         """Whether what is stored outlives the stack."""
         return self.name != DEFAULT_STAGE if self.removal is None else self.removal == "retain"
+
+    def export(self, stack: str, output: str) -> str:
+        """What a further output of a stack is exported as."""
+        return self.exports.replace("{stack}", stack).replace("{output}", output)
 
     def faults(self) -> Iterator[DeclarationFault]:
         """Everything about this stage alone that cannot be honoured."""
@@ -125,6 +145,18 @@ class Stage:
         if self.data_stack is not None and self.data_stack == self.service_stack:
             yield "`data_stack=` and `service_stack=` are the same; what is stored must outlive what serves."
         yield from packaging_sentences(self.runtime, self.packaging)
+        yield from self._name_sentences()
+
+    def _name_sentences(self) -> Iterator[str]:
+        for what in self.names:
+            kind, colon, name = what.partition(":")
+            if kind not in NAMED or bool(name) != bool(colon) or bool(colon) == (kind == "api"):
+                yield f"`names=`: {what!r} is nothing that can be named; say one such as queue:orders, or api."
+        for output in self.outputs:
+            if not _OUTPUT.fullmatch(output):
+                yield f"`outputs=`: {output!r} is no name of an output: 1 to 128 letters and digits."
+        if self.outputs and "{output}" not in self.exports:
+            yield "`exports=` must hold {output}, or two outputs would be exported as one."
 
     def _size_sentences(self) -> Iterator[str]:
         least, most = limits.FUNCTION_MEMORY_LEAST.value, limits.FUNCTION_MEMORY_MOST.value

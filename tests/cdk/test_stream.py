@@ -1,0 +1,17 @@
+"""Streams: as declared, encrypted."""
+
+from __future__ import annotations
+
+from tests.cdk.stacks import Synthesized
+
+
+def test_a_stream_has_the_declared_shards_and_retention(works: Synthesized) -> None:
+    (stream,) = works.data.properties("AWS::Kinesis::Stream")
+    assert stream["StreamModeDetails"] == {"StreamMode": "PROVISIONED"}
+    assert (stream["ShardCount"], stream["RetentionPeriodHours"]) == (2, 36)
+    assert stream["StreamEncryption"] == {"EncryptionType": "KMS", "KeyId": "alias/aws/kinesis"}
+
+
+def test_each_consumer_has_a_queue_of_what_it_was_not_given(works: Synthesized) -> None:
+    names = [name for name in works.data.all("AWS::SQS::Queue") if name.startswith("ClicksStream")]
+    assert sorted(name[:23] for name in names) == ["ClicksStreamCountDead2E", "ClicksStreamForwardDead"]
