@@ -26,6 +26,7 @@ from typing import NamedTuple
 import aiohttp
 from queued import ATTEMPTS
 from servers import BIN, HERE, Running, _listens, _process, free_port
+from tasks import PEERS, WORKERS, Peer, Rates, measure, rate_of
 
 RATE_PER_S = 500
 POISON = 0.01
@@ -33,6 +34,10 @@ GOAL = 2.0
 WARM_S = 3.0
 ROUNDS = 3
 _BATCH = 500
+_PROMISE = (
+    "a message is synced before the 202, once per key; one that a killed handler was at is tried again; "
+    "verdicts are synced"
+)
 
 
 class Site(NamedTuple):
@@ -139,11 +144,12 @@ def check_dead(site: Site, bad: int) -> None:
 
 
 class Backlog(NamedTuple):
-    """Messages that had piled up, and how fast they were worked off, by how many handlers."""
+    """Messages sent as fast as one connection takes them, and how fast they were worked off meanwhile."""
 
     messages: int
     accepted_per_s: float
     processed_per_s: float
+    handled_per_s: float
     memory_mb: float
 
 
@@ -152,6 +158,7 @@ def backlog(folder: Path, count: int) -> Backlog:
     with serving(folder) as site:
         asyncio.run(send_steadily(site.url, 1, 0, "warm"))
         site.wait_until_idle()
+        os.truncate(site.handled, 0)
         began = time.monotonic()
         asyncio.run(send_backlog(site.url, count))
         taken = time.monotonic()
@@ -159,7 +166,9 @@ def backlog(folder: Path, count: int) -> Backlog:
         site.wait_until_idle()
         done = time.monotonic()
         assert site.statuses()["processed"] >= count
-    return Backlog(count, count / (taken - began), count / (done - began), memory_mb)
+        times_ms = [int(line.split()[1]) for line in site.handled.read_text().splitlines()]
+    assert len(times_ms) == count
+    return Backlog(count, count / (taken - began), count / (done - began), rate_of(times_ms), memory_mb)
 
 
 def main() -> None:
@@ -178,10 +187,14 @@ def main() -> None:
                 print(poison, found[-1], flush=True)
         piled = backlog(folder / "backlog", said.backlog)
         print(piled, flush=True)
-    (HERE / "QUEUES.md").write_text(page(runs, piled, said.seconds))
+        others = {}
+        for peer in PEERS:
+            others[peer] = measure(peer, folder / peer.module)
+            print(peer.name, others[peer], flush=True)
+    (HERE / "QUEUES.md").write_text(page(runs, piled, others, said.seconds))
 
 
-def page(runs: dict[float, list[Steady]], piled: Backlog, seconds: float) -> str:
+def page(runs: dict[float, list[Steady]], piled: Backlog, others: dict[Peer, Rates], seconds: float) -> str:
     p99 = {poison: statistics.median(run.p99_ms for run in found) for poison, found in runs.items()}
     times = p99[POISON] / p99[0.0]
     rows = "\n".join(
@@ -189,6 +202,11 @@ def page(runs: dict[float, list[Steady]], piled: Backlog, seconds: float) -> str
         f"{statistics.median(run.p50_ms for run in found):.0f} | {p99[poison]:.0f} | "
         f"{', '.join(f'{run.p99_ms:.0f}' for run in found)} |"
         for poison, found in runs.items()
+    )
+    peers = "\n".join(
+        f"| {peer.name} | {peer.count:,} | {rates.sent:,.0f} | {rates.handled:,.0f} | "
+        f"{piled.handled_per_s / rates.handled:.1f} × | {peer.promise} |"
+        for peer, rates in others.items()
     )
     met = "met" if times <= GOAL else "not met"
     return f"""# Figures of one run: queues
@@ -219,6 +237,16 @@ after exactly {ATTEMPTS} attempts, with its reason and its bytes (checked in eac
 | accepted, messages/s | from the first POST to the last verdict, messages/s | memory of server and handlers |
 |---:|---:|---:|
 | {piled.accepted_per_s:,.0f} | {piled.processed_per_s:,.0f} | {piled.memory_mb:,.0f} MB |
+
+## Beside task queues
+
+Messages a second: sent, by one sender, and handled, by {WORKERS} processes, without the first tenth. The others are
+given their backlog before their workers start; headgate works off while it takes in, and over HTTP.
+
+| | messages | sent | handled | headgate is | promise |
+|---|---:|---:|---:|---:|---|
+| headgate | {piled.messages:,} | {piled.accepted_per_s:,.0f} | {piled.handled_per_s:,.0f} |  | {_PROMISE} |
+{peers}
 """
 
 

@@ -311,6 +311,20 @@ class Stream(Protocol):
         behind the newest record there is. None is the very start."""
 
 
+class DedupedStream(Stream, Protocol):
+    """A stream that can take each message once, by a row of `Index` for each."""
+
+    @abstractmethod
+    def append_once(self, messages: Sequence[Message]) -> list[Outcome]:
+        """Claim the key of each message by a row, as `Index.commit` does, then append those that are new.
+
+        One outcome a message, in order: `stored` and `replayed` with the place of the record, `conflict`, or
+        `unavailable`. Where a crash came between row and record, or between the record and its place in the row,
+        repeating the call appends (perhaps a second time: consumers go by the message's id) and tells a place from then
+        on. No message is told a place that has no record.
+        """
+
+
 class Archive(Protocol):
     """Where the bytes of messages rest."""
 

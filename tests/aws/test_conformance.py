@@ -58,7 +58,3 @@ class TestDeployed(HttpScenarios):
     @pytest.fixture
     def site(self, conformance: Site) -> Site:
         return conformance
-
-    @pytest.mark.xfail(strict=True, reason="departures.py: a signature of IAM covers the body")
-    def test_what_is_not_well_signed_is_403(self, site: Site) -> None:
-        super().test_what_is_not_well_signed_is_403(site)

@@ -9,7 +9,7 @@ import base64
 import http.client
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from headgate.clock import SystemClock
+from headgate.testing.credentials import aws_signature
 from tests.aws.emulator import process
 from tests.aws.emulator.departures import DEPARTURES
 from tests.aws.emulator.process import Emulator
@@ -45,6 +47,13 @@ class Specimen:
         method: str = "POST",
     ) -> tuple[int, bytes]:
         """One request with exactly these headers, and Host and Content-Length."""
+        status, _, answer = self.answer(path, headers, body, method)
+        return status, answer
+
+    def answer(
+        self, path: str, headers: Sequence[tuple[str, str]], body: bytes, method: str
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """The same, with the headers of the answer, by their names in lower case."""
         place = urlsplit(self.url)
         connection = http.client.HTTPConnection(place.netloc, timeout=30)
         connection.putrequest(method, place.path + path, skip_accept_encoding=True)
@@ -52,9 +61,20 @@ class Specimen:
             connection.putheader(name, value)
         connection.endheaders(body)
         reply = connection.getresponse()
-        answer = reply.status, reply.read()
+        told = {name.lower(): value for name, value in reply.getheaders()}
+        answer = reply.status, told, reply.read()
         connection.close()
         return answer
+
+    def signature(self, path: str) -> list[tuple[str, str]]:
+        """The headers that sign an empty post, by an access key of the root user."""
+        key = {
+            "access_key_id": self.emulator.env["AWS_ACCESS_KEY_ID"],
+            "secret_access_key": self.emulator.env["AWS_SECRET_ACCESS_KEY"],
+            "region": process.REGION,
+            "service": "execute-api",
+        }
+        return [*aws_signature(key, "POST", self.url + path, b"", SystemClock()).items()]
 
     def event(self, path: str, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> Any:
         """The event the function got."""
@@ -156,6 +176,18 @@ def told_denials(specimen: Specimen) -> None:
         assert (status, json.loads(answer)) == (403, {"why": "because"})
 
 
+def signed_headers(specimen: Specimen) -> None:
+    assert specimen.send("/signed", specimen.signature("/signed"))[0] == 200
+    added_later = [*specimen.signature("/signed"), ("X-Amz-Meta", "unsigned")]
+    assert specimen.send("/signed", added_later)[0] == 403
+
+
+def renamed_header(specimen: Specimen) -> None:
+    _, headers, _ = specimen.answer("/echo", [], b"", "POST")
+    assert "www-authenticate" not in headers
+    assert headers["x-amzn-remapped-www-authenticate"] == "Bearer"
+
+
 PROBES: dict[str, Callable[[Specimen], None]] = {
     "zips run under AWS's own runtime client": own_runtime,
     "headers arrive as they were sent": headers_as_sent,
@@ -169,6 +201,8 @@ PROBES: dict[str, Callable[[Specimen], None]] = {
     "a function is invoked by whom its policy names": unasked_functions,
     "an exception of a function stays inside": hidden_exceptions,
     "a gateway response tells what the authorizer said": told_denials,
+    "a signature of IAM covers every header x-amz-*": signed_headers,
+    "the header WWW-Authenticate of a function's reply is renamed": renamed_header,
 }
 TOO_SLOW = "what has expired may be there for days"  # the stock emulator takes a minute to show it
 
@@ -189,6 +223,8 @@ def test_both_emulators_do_what_the_table_does_not_name(specimen: Specimen) -> N
     assert specimen.send("/guarded", [("Authorization", "allow")])[0] == 200
     assert specimen.send("/guarded", [("Authorization", "unknown")])[0] == 401
     assert specimen.send("/guarded")[0] == 401
+    assert specimen.send("/signed")[0] == 403
+    assert specimen.send("/signed", [("Authorization", "Bearer x")])[0] == 403
 
 
 def test_every_line_of_the_table_is_probed_or_says_where_it_is_looked_at() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +106,40 @@ def test_sent_again_it_is_appended_again(up: Up) -> None:
     assert first["sequenceNumber"] != second["sequenceNumber"]
 
 
+def test_with_dedupe_it_is_appended_once_and_answered_the_same(up: Up) -> None:
+    app = up(key="kind", delivery=Stream(shards=2, dedupe=True), read=True)
+    first, second = (app.send("/events", {"kind": "a"}) for _ in range(2))
+    assert (first.status, second.status, second.body) == (202, 202, first.body)
+    assert second.headers["Idempotency-Replayed"] == "true"
+    assert app.send("/events", {"kind": "a", "user": "b"}).status == 409
+    assert app.send("/events/a", method="GET").json()["body"] == {"kind": "a"}
+    assert app.send("/events", {"kind": "b"}).json()["sequenceNumber"] == "2"
+
+
+def test_with_dedupe_a_header_may_be_the_key_and_fields_are_indexed(up: Up) -> None:
+    app = up(key=Header("Idempotency-Key"), delivery=Stream(dedupe=True), read=True, indexes=["user"])
+    body = {"kind": "a", "user": "alice"}
+    first, second = (app.send("/events", body, headers={"Idempotency-Key": "1"}) for _ in range(2))
+    assert first.json() == second.json()
+    assert [item["key"] for item in app.send("/events?user=alice", method="GET").json()["items"]] == ["1"]
+
+
+def test_with_dedupe_a_row_may_end_before_its_record(up: Up) -> None:
+    app = up(key="kind", delivery=Stream(dedupe=True), read=True, keep=timedelta(hours=1))
+    app.send("/events", {"kind": "a"})
+    app.clock.advance(3601)
+    assert app.send("/events/a", method="GET").status == 404
+    assert app.send("/events", {"kind": "a"}).json()["sequenceNumber"] == "2"
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         ({"delivery": Stream(shards=0)}, "`shards=` must be 1"),
         ({"delivery": Stream(partition_key="nobody")}, "has no field 'nobody'"),
         ({"many": "all", "accepted": None}, 'many="all"'),
-        ({"key": Header()}, "leave `key=` out or name a field"),
+        ({"key": Header()}, "name a field, or say dedupe=True"),
+        ({"delivery": Stream(dedupe=True)}, "needs a key"),
         ({"keep": 5}, "Stream(retention="),
         ({"indexes": ["user"]}, "`indexes=` find rows"),
         ({"read": True}, "`read=` is for rows"),

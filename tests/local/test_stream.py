@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from headgate.clock import ManualClock
+from headgate.local.index import LocalIndex
 from headgate.local.stream import Lane, LocalStream, Log, shard_of
-from headgate.testing.contract.stream import EVENTS, RETENTION_MS, SHARDS, StreamCases, append, everything, sent
+from headgate.message import Message
+from headgate.testing.contract.stream import (
+    EVENTS,
+    RETENTION_MS,
+    SHARDS,
+    DedupedStreamCases,
+    StreamCases,
+    append,
+    everything,
+    sent,
+)
 from tests.local.store import Store
 
 
@@ -21,12 +34,36 @@ class Engine:
         self.store = Store(folder, self.clock)
         self.stream = LocalStream(self.store.index, {EVENTS: Log(shards, RETENTION_MS)}, self.clock, self.store.writer)
 
+    @property
+    def index(self) -> LocalIndex:
+        return self.store.index
+
+    def crash(self, message: Message, step: int) -> bool:
+        """The first write is undone with its transaction; behind it there is none."""
+        if step > 1:
+            return False
+
+        def write(connection: sqlite3.Connection) -> None:
+            self.stream.write_once(connection, [message])
+            if step == 0:
+                raise OSError("as if the process had died here")
+
+        with suppress(OSError):
+            self.store.writer.change(write)
+        return True
+
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
     engine = Engine(tmp_path)
     yield engine
     engine.store.close()
+
+
+class TestDedupedStream(DedupedStreamCases):
+    @pytest.fixture
+    def engine(self, engine: Engine) -> Engine:
+        return engine
 
 
 class TestStream(StreamCases):
@@ -68,3 +105,21 @@ def test_records_of_shards_that_are_no_longer_declared_are_read_on(tmp_path: Pat
 def test_a_partition_key_goes_to_the_shard_that_kinesis_would_give_it(partition: str, shard: int) -> None:
     # md5 of "a" is 0cc1..., of "b" 92eb..., of "" d41d...: the halves of the range meet at 8000...
     assert shard_of(partition, 2) == shard
+
+
+def test_a_row_from_before_the_channel_had_a_stream_gets_its_record(engine: Engine) -> None:
+    message = sent(engine, "1")._replace(status="processed")
+    engine.store.index.commit([message])
+    (first,) = engine.stream.append_once([message])
+    (second,) = engine.stream.append_once([message])
+    assert (first.kind, second.kind) == ("replayed", "replayed")
+    assert [record.place for record in everything(engine.stream)] == [first.place] == [second.place]
+
+
+def test_the_place_goes_with_its_row(engine: Engine) -> None:
+    message = sent(engine, "1")._replace(status="processed")
+    engine.stream.append_once([message])
+    assert engine.store.rows("placed") == 1
+    engine.store.index.delete(EVENTS, "", "1")
+    assert engine.store.rows("placed") == 0
+    assert engine.stream.append_once([message])[0].kind == "stored"

@@ -33,7 +33,8 @@ FORWARDED: tuple[dict[str, Any], ...] = (
         "eventName": ["MODIFY"],
         "dynamodb": {
             "NewImage": {"status": {"S": ["accepted"]}},
-            "OldImage": {"status": {"S": ["failed", "rejected"]}},
+            # What is processed or discarded is so for good: a new message replaces it when it has expired.
+            "OldImage": {"status": {"S": ["failed", "rejected", "processed", "discarded"]}},
         },
     },
 )

@@ -218,21 +218,23 @@ class DynamoQueue(Queue):
 
     # --------------------------------------------------------------------------------------------------- for the sweep
 
-    def swept(self, channel: str, scope: str, key: str, again_ms: int) -> bool:
-        """Take note that an overdue message is put into its queue once more. False where it is not open, or where that
-        was done less than `again_ms` ago."""
+    def swept(self, channel: str, scope: str, key: str, again_ms: int) -> str | None:
+        """Take note that an overdue message is put into its queue once more; what it is ordered by, empty where by
+        nothing. None where it is not due, or where that was done less than `again_ms` ago."""
         found = self._index.at(channel, scope, key)
         if found is None:
-            return False
+            return None
         table, at = found
         now_ms = self._clock.now_ms()
-        done, _ = self._changed(
+        done, values = self._changed(
             table, at, Change({SWEPT_AT: {"N": str(now_ms)}}),
             "#due <= :now AND (attribute_not_exists(#swept) OR #swept <= :before)",
             {"#due": DUE_AT, "#swept": SWEPT_AT},
             {":now": {"N": str(now_ms)}, ":before": {"N": str(now_ms - again_ms)}},
         )  # fmt: skip
-        return done
+        if not done:
+            return None
+        return str(values[ORDER]["S"]) if ORDER in values else ""
 
     # ---------------------------------------------------------------------------------------------------------- inside
 

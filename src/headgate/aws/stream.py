@@ -81,6 +81,18 @@ class KinesisStream(Stream):
                 last = record.place.sequence
         return last
 
+    def between(self, channel: str, shard: str, first: str, last: str) -> list[Record]:
+        """The records of a shard from one sequence to another, both included, as far as they are still there."""
+        found: list[Record] = []
+        at: dict[str, Any] = {"ShardIteratorType": "AT_SEQUENCE_NUMBER", "StartingSequenceNumber": first}
+        while page := self._records(channel, shard, at, _READ_MOST):
+            found += [record for record in page if int(record.place.sequence) <= int(last)]
+            newest = page[-1].place.sequence
+            if int(newest) >= int(last):
+                break
+            at = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": newest}
+        return found
+
     def _append(self, group: Sequence[Message]) -> list[Outcome]:
         places: dict[int, Place] = {}
         for attempt in range(TRIES):

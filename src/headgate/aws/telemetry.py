@@ -94,6 +94,8 @@ class Metrics:
 def _counts(observer: Observer) -> Iterator[tuple[tuple[str, tuple[tuple[str, str], ...]], int]]:
     for (channel, result), count in observer.accepted.items():
         yield ("messages", (("channel", channel), ("result", result))), count
+    for (channel, outcome), count in observer.worked.items():
+        yield ("worked", (("channel", channel), ("outcome", outcome))), count
     for name, counts in (("refused", observer.refused), ("faults", observer.faulted)):
         for (channel, reason, status), count in counts.items():
             yield (name, (("channel", channel or "-"), ("reason", reason), ("status", str(status)))), count

@@ -77,6 +77,7 @@ def dead(place: Place) -> None:
     \b
     Example:
       headgate dead list
+      headgate dead redrive orders --all --dry-run
     """
 
 

@@ -106,6 +106,7 @@ class Channel:
       202 if queued
     - `problem`: a function from the `Problem` to the reply's body or a `Reply`; problem+json
     - `read`: whether messages can be read back over HTTP; True, but False on a `Public` channel, and on a Stream
+      without `dedupe=`
     - `description`: what the docs page says; the model's docstring
 
     What a handler needs:
@@ -176,7 +177,7 @@ class Channel:
         self.stamp = stamp or {}
         self.accepted = accepted
         self.problem = problem
-        self.read = read if read is not None else not (isinstance(auth, Public) or self.stream)
+        self.read = read if read is not None else not (isinstance(auth, Public) or self.rowless)
         self.description = description
         if batch is None:
             batch = RECORDS_AT_ONCE if isinstance(self.delivery, Stream) else Needs.batch
@@ -207,6 +208,11 @@ class Channel:
     def stream(self) -> Stream | None:
         """Its delivery where that is a stream."""
         return self.delivery if isinstance(self.delivery, Stream) else None
+
+    @property
+    def rowless(self) -> bool:
+        """Whether no row is written for a message, and so nobody can tell its repetition."""
+        return self.stream is not None and not self.stream.dedupe
 
     @property
     def keep_ms(self) -> int | None:
@@ -377,14 +383,18 @@ class Channel:
             yield f"Stream `partition_key=` {stream.partition_key!r}: {fault}"
         if self.whole:
             yield '`many="all"` cannot be kept on a Stream: records are appended one by one; say many=True.'
+        if stream.dedupe:
+            if self.key is None:
+                yield "Stream `dedupe=` needs a key that tells what is the same; say `key=`."
+            return
         if isinstance(self.key, Header):
-            yield "a Stream writes no row that could tell a header key's repetition; leave `key=` out or name a field."
+            yield "a Stream writes no row that could tell a header key's repetition; name a field, or say dedupe=True."
         if self.keep is not None:
             yield "`keep=` is for rows; on a Stream say Stream(retention=timedelta(days=1))."
         if self._indexes:
-            yield "`indexes=` find rows, and a Stream writes none; let a consumer keep what is to be found."
+            yield "`indexes=` find rows, and a Stream writes none; say Stream(dedupe=True), or keep them in a consumer."
         if self.read:
-            yield "`read=` is for rows, and a Stream writes none; `headgate stream read` reads records."
+            yield "`read=` is for rows, and a Stream writes none; say Stream(dedupe=True), or `headgate stream read`."
 
     def _archive_sentences(self) -> Iterator[str]:
         if self.archive is None:

@@ -9,7 +9,7 @@ from random import Random
 from typing import Literal
 
 from headgate import limits
-from headgate.declare.shape import NUMBER, TEXT, WHOLE, Shape, given, misfits
+from headgate.declare.shape import FLAG, NUMBER, TEXT, WHOLE, Shape, given, misfits
 from headgate.declare.stores import Field
 
 _QUEUED = {
@@ -22,6 +22,7 @@ _STREAM = {
     "partition_key": Shape('a field name such as "customer"', lambda value: value is None or TEXT.fits(value)),
     "retention": Shape("a timedelta", lambda value: isinstance(value, timedelta)),
     "attempts": WHOLE,
+    "dedupe": FLAG,
     "most_age": Shape("a timedelta", lambda value: value is None or isinstance(value, timedelta)),
 }
 RECORDS_AT_ONCE = 100
@@ -113,7 +114,7 @@ class Queued:
 @dataclass(frozen=True)
 class Stream:
     """Validated, then appended to an ordered log, before the 202; the record is the journal, and no row is written.
-    A sender that repeats itself appends twice: consumers are told the message's id.
+    A sender that repeats itself appends twice: consumers are told the message's id. With `dedupe` a row is written too.
 
     - `shards`: how many parts the log has; messages are ordered within one
     - `partition_key`: a field of the body; messages with the same value are in one shard, in order. The message's id
@@ -121,6 +122,8 @@ class Stream:
     - `attempts`: how often a consumer is given a record before it is a dead letter, in halves of its batch
     - `backoff`: how long its shard waits in between
     - `most_age`: a record that is older than this when its turn comes is a dead letter; no limit
+    - `dedupe`: whether the same message sent again is answered the same and appended once, as on other channels; it
+      takes a row for each message, which can be read; False
     """
 
     shards: int = 1
@@ -129,6 +132,7 @@ class Stream:
     attempts: int = 5
     backoff: RetryPolicy = field(default_factory=RetryPolicy)
     most_age: timedelta | None = None
+    dedupe: bool = False
 
     @property
     def partition(self) -> Field | None:

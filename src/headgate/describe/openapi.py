@@ -213,7 +213,8 @@ _PAGING: tuple[Node, ...] = (
 def _stored_replies(channel: Channel) -> Iterator[tuple[str, Node]]:
     told = "Stored, durably."
     if channel.stream:
-        told = "Appended to the stream, durably. Sent again, it is appended again."
+        again = "Sent again, it is appended again." if channel.rowless else "Sent again, it is answered the same."
+        told = f"Appended to the stream, durably. {again}"
     if channel.unread:
         told = "Stored, durably, and not looked at yet: a message that is bad is set aside, under this id."
     if not channel.many:
@@ -224,13 +225,13 @@ def _stored_replies(channel: Channel) -> Iterator[tuple[str, Node]]:
     else:
         yield str(channel.taken), _reply("Stored, durably, but for items that say otherwise.", _ITEMS, "Retry-After")
         yield "400", _reply("No item is valid.", _ITEMS)
-        if not channel.stream:
+        if not channel.rowless:
             yield "409", _reply("Nothing was stored: keys are taken by other bodies.", _ITEMS)
         yield "503", _reply("Nothing could be stored. Send it again in a moment.", _ITEMS, "Retry-After")
 
 
 def _stored_reply(channel: Channel, told: str) -> tuple[str, Node]:
-    headers = () if channel.stream or channel.unread else ("Idempotency-Replayed",)
+    headers = () if channel.rowless or channel.unread else ("Idempotency-Replayed",)
     if channel.accepted is None:
         content = {JSON: {"schema": {"$ref": f"{REF}headgate.Accepted"}}}
         return str(channel.taken), _reply(told, content, *headers)
@@ -247,9 +248,9 @@ def _post_errors(channel: Channel) -> Iterator[Answerable]:
     if not channel.unread:
         yield Malformed()
         yield Invalid(faults=(_SAMPLE_FAULT,))
-    if (not channel.many or channel.whole) and not channel.stream and not channel.unread:
+    if (not channel.many or channel.whole) and not channel.rowless and not channel.unread:
         yield Conflict()
-    if not channel.many and not channel.stream and not channel.unread:
+    if not channel.many and not channel.rowless and not channel.unread:
         yield InProgress(retry_after_s=1)
     yield TooLarge()
     yield UnsupportedMedia()

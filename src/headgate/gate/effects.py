@@ -96,6 +96,12 @@ class Append(NamedTuple):
     messages: list[Message]
 
 
+class AppendOnce(NamedTuple):
+    """Answer: a list of Outcome; see `DedupedStream.append_once`."""
+
+    messages: list[Message]
+
+
 class Begin(NamedTuple):
     """Answer: a list of what `Queue.begin` says of each message."""
 
@@ -155,12 +161,13 @@ class Find(NamedTuple):
 
 
 OfWho = Admit | Backlog | ReadBody | LookUpKey | LookUpJwks | LookUpPrincipal | Resign | Call
-OfRows = Commit | Append | Begin | Keep | StartAll | Follow | SettleAll | Get | Find
+OfRows = Commit | Append | AppendOnce | Begin | Keep | StartAll | Follow | SettleAll | Get | Find
 Effect = OfWho | OfRows
 
 
 def kept(channel: Channel, messages: list[Message]) -> Effect:
     """The effect by which messages of a channel become durable."""
     if channel.stream:
-        return Append([message if message.order else message._replace(order=message.key) for message in messages])
+        placed = [message if message.order else message._replace(order=message.key) for message in messages]
+        return AppendOnce(placed) if channel.stream.dedupe else Append(placed)
     return Commit(messages, whole=channel.whole)

@@ -49,13 +49,18 @@ def plan_for(
         verifier=verifier(channel, settings, clock),
         validator=channel.validator,
         validator_of_many=channel.validator_of_many if channel.many else None,
-        keep_ms=channel.keep_ms if isinstance(channel.delivery, Direct) and not channel.finishes else None,
+        keep_ms=channel.keep_ms if _is_done(channel) else None,
         per_principal=channel.per_principal,
-        status="processed" if isinstance(channel.delivery, Direct) and not channel.finishes else "accepted",
+        status="processed" if _is_done(channel) else "accepted",
         order=_order(channel),
         clock=clock,
         new_id=new_id,
     )
+
+
+def _is_done(channel: Channel) -> bool:
+    """Whether nothing is left to do for a row once it is written."""
+    return (isinstance(channel.delivery, Direct) and not channel.finishes) or channel.stream is not None
 
 
 def _order(channel: Channel) -> Field | None:

@@ -16,6 +16,7 @@ from headgate.gate.answer import Gate, Steps
 from headgate.gate.effects import (
     Admit,
     Append,
+    AppendOnce,
     Backlog,
     Begin,
     Call,
@@ -80,15 +81,16 @@ class Driver:
         `resume` must follow, with the body, or with None where there is more. `done` gets the reply."""
         return Drive(self, self.gate.answer(request), read, done)
 
-    def append(self, messages: list[Message], landed: Callable[[list[Outcome]], None]) -> None:
-        """Append to a stream; `landed` is called on the loop. The writer commits what arrives together in one go."""
+    def append(self, messages: list[Message], landed: Callable[[list[Outcome]], None], *, once: bool) -> None:
+        """Append to a stream, `once` or again; `landed` is called on the loop. The writer commits what arrives together
+        in one go."""
         loop = asyncio.get_running_loop()
 
         def told(outcomes: list[Outcome]) -> None:
             with suppress(RuntimeError):  # the loop was closed: what waited there is gone, what was written stays
                 loop.call_soon_threadsafe(landed, outcomes)
 
-        self.engine.stream.append_soon(messages, told)
+        self.engine.stream.append_soon(messages, told, once=once)
 
     def later(self, drive: Drive, effect: Effect) -> None:
         """Carry out an effect that waits for a thread or for the network."""
@@ -172,8 +174,8 @@ class Drive:
                     case Commit(messages, whole):
                         self._driver.groups.submit(messages, whole, self.resume)
                         return
-                    case Append(messages):
-                        self._driver.append(messages, self.resume)
+                    case Append(messages) | AppendOnce(messages) as effect:
+                        self._driver.append(messages, self.resume, once=isinstance(effect, AppendOnce))
                         return
                     case Admit(channel, throttle):
                         step, answer = self._steps.send, self._driver.buckets.take(channel, throttle)

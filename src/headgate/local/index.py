@@ -283,6 +283,7 @@ class LocalIndex(Index):
         for twin in twins:
             connection.execute("DELETE FROM message WHERE seq = ?", (twin.seq,))
             connection.execute("DELETE FROM field WHERE seq = ?", (twin.seq,))
+            connection.execute("DELETE FROM placed WHERE seq = ?", (twin.seq,))
             if twin.message.status != "processed":
                 self._journal.remove(connection, twin.seq)
         released = {self._mark(twin.message): twin.seq for twin in twins}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from headgate import limits
 from headgate.clock import Clock
 from headgate.declare.app import App
-from headgate.engine import DEAD, Outcome, Place, Record, Stream
+from headgate.engine import DEAD, DedupedStream, Outcome, Place, Record
 from headgate.errors import Unavailable
 from headgate.local.writer import Job, Writer
 from headgate.message import Message
@@ -36,6 +36,7 @@ CREATE TABLE checkpoint (
     channel INTEGER NOT NULL, consumer TEXT NOT NULL, shard INTEGER NOT NULL, sequence INTEGER NOT NULL,
     PRIMARY KEY (channel, consumer, shard)
 ) WITHOUT ROWID;
+CREATE TABLE placed (seq INTEGER PRIMARY KEY, shard INTEGER NOT NULL, sequence INTEGER NOT NULL);
 CREATE TABLE replay (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     channel INTEGER NOT NULL,
@@ -85,7 +86,7 @@ def logs_of(app: App) -> dict[str, Log]:
     }
 
 
-class LocalStream(Stream):
+class LocalStream(DedupedStream):
     """The streams of the channels in `logs`. Records and the rows of `index` are written by one writer, so they can
     share a transaction."""
 
@@ -109,6 +110,13 @@ class LocalStream(Stream):
     def append(self, messages: Sequence[Message]) -> list[Outcome]:
         try:
             outcomes = self._writing.change(lambda connection: self.write(connection, messages))
+        except Unavailable:
+            return [Outcome("unavailable")] * len(messages)
+        return list(outcomes)
+
+    def append_once(self, messages: Sequence[Message]) -> list[Outcome]:
+        try:
+            outcomes = self._writing.change(lambda connection: self.write_once(connection, messages))
         except Unavailable:
             return [Outcome("unavailable")] * len(messages)
         return list(outcomes)
@@ -156,18 +164,25 @@ class LocalStream(Stream):
 
     # --------------------------------------------------------------------------------------- for the rest of the engine
 
-    def append_soon(self, messages: Sequence[Message], landed: Callable[[list[Outcome]], None]) -> None:
-        """`append`; returns at once. `landed` is called on the writer's thread."""
+    def append_soon(
+        self, messages: Sequence[Message], landed: Callable[[list[Outcome]], None], *, once: bool = False
+    ) -> None:
+        """`append`, or `append_once`; returns at once. `landed` is called on the writer's thread."""
+        write = self.write_once if once else self.write
 
         def told(results: list[Any]) -> None:
             failed = isinstance(results[0], BaseException)
             landed([Outcome("unavailable")] * len(messages) if failed else results[0])
 
-        self._writing.submit(Job([lambda connection: self.write(connection, messages)], told))
+        self._writing.submit(Job([lambda connection: write(connection, messages)], told))
 
     def write(self, connection: sqlite3.Connection, messages: Sequence[Message]) -> list[Outcome]:
         """`append` inside a transaction of the writer's."""
         return [Outcome("stored", None, self._write(connection, message)) for message in messages]
+
+    def write_once(self, connection: sqlite3.Connection, messages: Sequence[Message]) -> list[Outcome]:
+        """`append_once` inside a transaction of the writer's."""
+        return [self._write_once(connection, message) for message in messages]
 
     # ------------------------------------------------------------------------------------------------- for consumers
 
@@ -313,6 +328,20 @@ class LocalStream(Stream):
     def _held(self, connection: sqlite3.Connection, message: Message) -> Message | None:
         seq = self._index.place(connection, message.channel, message.scope, message.key)
         return None if seq is None else self._index.at(connection, [seq])[0]
+
+    def _write_once(self, connection: sqlite3.Connection, message: Message) -> Outcome:
+        """A row that has no place yet (the channel had no stream when it was written) gets one."""
+        outcome = self._index.store(connection, message)
+        if outcome.kind not in ("stored", "replayed"):
+            return outcome
+        seq = self._index.place(connection, message.channel, message.scope, message.key)
+        row = connection.execute("SELECT shard, sequence FROM placed WHERE seq = ?", (seq,)).fetchone()
+        if row is not None:
+            return outcome._replace(place=Place(_SHARD.format(row[0]), str(row[1])))
+        place = self._write(connection, message)
+        values = (seq, _shard_number(place.shard), _sequence(place.sequence))
+        connection.execute("INSERT INTO placed VALUES (?, ?, ?)", values)
+        return outcome._replace(place=place)
 
     def _write(self, connection: sqlite3.Connection, message: Message) -> Place:
         self._more.add(message.channel)

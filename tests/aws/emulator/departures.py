@@ -119,11 +119,18 @@ DEPARTURES = (
         patch="denials",
     ),
     Departure(
-        "a signature of IAM covers the body",
-        "a method with AWS_IAM takes a body that is not the one that was signed",
-        "another body is another signature, and 403",
+        "a signature of IAM covers every header x-amz-*",
+        "a method with AWS_IAM takes a header x-amz-* that was added to the request after it was signed",
+        "host and all headers x-amz-* have to be signed",
         f"{_DOCS}/IAM/latest/UserGuide/reference_sigv-create-signed-request.html",
-        covered="the same scenario on the local engine, and in one's own account",
+        patch="signatures",
+    ),
+    Departure(
+        "the header WWW-Authenticate of a function's reply is renamed",
+        "it arrives as the function sent it",
+        "it arrives as x-amzn-Remapped-WWW-Authenticate",
+        f"{_DOCS}/apigateway/latest/developerguide/api-gateway-known-issues.html",
+        patch="renaming",
     ),
     Departure(
         "property values are checked",

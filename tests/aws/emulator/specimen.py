@@ -17,7 +17,8 @@ def handler(event, context):
         raise ValueError("the secret is 4711")
     client = "awslambdaric" if "awslambdaric.bootstrap" in sys.modules else "another"
     seen = {"client": client, "pydantic": importlib.util.find_spec("pydantic") is not None}
-    return {"statusCode": 200, "headers": {}, "body": json.dumps({**event, "seen": seen})}
+    headers = {"WWW-Authenticate": "Bearer"}
+    return {"statusCode": 200, "headers": headers, "body": json.dumps({**event, "seen": seen})}
 """
 _GUARD = """
 def handler(event, context):
@@ -73,6 +74,7 @@ def template() -> dict[str, Any]:
         _path(resources, "unasked", "Unasked"),
         _path(resources, "guarded", "Echo", "Guardizer"),
         _path(resources, "misguarded", "Echo", "UnaskedGuardizer"),
+        _path(resources, "signed", "Echo", iam=True),
     ]
     narrow = {"ResourcePath": "/~1narrow", "HttpMethod": "POST", "ThrottlingRateLimit": 1, "ThrottlingBurstLimit": 1}
     resources["Deployment"] = {
@@ -114,13 +116,17 @@ def _invocation(function: str) -> dict[str, Any]:
     return {"Fn::Sub": f"{path}/${{{function}.Arn}}/invocations"}
 
 
-def _path(resources: dict[str, Any], name: str, function: str, authorizer: str = "", below: str = "") -> str:
+def _path(
+    resources: dict[str, Any], name: str, function: str, authorizer: str = "", below: str = "", iam: bool = False
+) -> str:
     parent = {"Ref": f"{below}Path"} if below else {"Fn::GetAtt": ["Api", "RootResourceId"]}
     part, name = name, name.strip("{}")
     resources[f"{name}Path"] = _of(
         "AWS::ApiGateway::Resource", RestApiId={"Ref": "Api"}, PathPart=part, ParentId=parent,
     )  # fmt: skip
     auth = {"AuthorizationType": "CUSTOM", "AuthorizerId": {"Ref": authorizer}} if authorizer else {}
+    if iam:
+        auth = {"AuthorizationType": "AWS_IAM"}
     resources[f"{name}Method"] = _of(
         "AWS::ApiGateway::Method", RestApiId={"Ref": "Api"}, ResourceId={"Ref": f"{name}Path"}, HttpMethod="ANY",
         Integration={"Type": "AWS_PROXY", "IntegrationHttpMethod": "POST", "Uri": _invocation(function)},

@@ -7,7 +7,7 @@ from typing import Protocol
 import pytest
 
 from headgate.clock import ManualClock
-from headgate.engine import Place, Record, Stream
+from headgate.engine import DedupedStream, Index, Place, Record, Stream
 from headgate.message import Message
 from headgate.testing.contract import CHANNELS
 
@@ -136,3 +136,69 @@ class StreamCases:
     def test_what_is_no_sequence_is_refused(self, engine: StreamUnderTest, after: str) -> None:
         with pytest.raises(ValueError, match="sequence"):
             engine.stream.read(EVENTS, engine.stream.shards(EVENTS)[0], after, 1)
+
+
+class DedupedStreamUnderTest(Protocol):
+    """What the fixture `engine` gives for `DedupedStreamCases`: an engine with an empty stream and an empty index."""
+
+    @property
+    def stream(self) -> DedupedStream: ...
+
+    @property
+    def index(self) -> Index: ...
+
+    @property
+    def clock(self) -> ManualClock: ...
+
+    def crash(self, message: Message, step: int) -> bool:
+        """Begin `append_once` of a message, and leave behind what a crash after that many of its writes does. False
+        where there are not so many; an engine with one transaction has one."""
+
+
+def once(engine: DedupedStreamUnderTest, id: str, body: bytes = b"{}") -> Message:
+    """A message as the gate would hand it over."""
+    return sent(engine, id, body=body)._replace(status="processed", principal="")
+
+
+class DedupedStreamCases:
+    """Cases for `engine.DedupedStream`."""
+
+    def test_a_message_is_appended_once_and_told_the_same_place_again(self, engine: DedupedStreamUnderTest) -> None:
+        (first,) = engine.stream.append_once([once(engine, "1")])
+        engine.clock.advance(5)
+        (second,) = engine.stream.append_once([once(engine, "1")])
+        assert (first.kind, second.kind) == ("stored", "replayed")
+        assert first.place is not None
+        assert second.place == first.place
+        (record,) = everything(engine.stream)
+        assert (record.place, record.message.key) == (first.place, "1")
+
+    def test_it_has_a_row_that_is_read(self, engine: DedupedStreamUnderTest) -> None:
+        engine.stream.append_once([once(engine, "1", b'{"a": 2.10}')])
+        found = engine.index.get(EVENTS, "", "1")
+        assert found is not None
+        assert (found.body, found.status) == (b'{"a": 2.10}', "processed")
+
+    def test_another_body_is_a_conflict_and_in_no_stream(self, engine: DedupedStreamUnderTest) -> None:
+        engine.stream.append_once([once(engine, "1")])
+        (outcome,) = engine.stream.append_once([once(engine, "1", b"[]")])
+        assert outcome.kind == "conflict"
+        assert [record.message.body for record in everything(engine.stream)] == [b"{}"]
+
+    def test_twins_of_one_call_are_appended_once(self, engine: DedupedStreamUnderTest) -> None:
+        outcomes = engine.stream.append_once([once(engine, "1"), once(engine, "2"), once(engine, "1")])
+        assert [outcome.kind for outcome in outcomes] == ["stored", "stored", "replayed"]
+        assert outcomes[2].place == outcomes[0].place
+        assert len(everything(engine.stream)) == 2
+
+    @pytest.mark.parametrize("step", range(4))
+    def test_row_and_record_agree_after_a_crash_in_between(self, engine: DedupedStreamUnderTest, step: int) -> None:
+        if not engine.crash(once(engine, "1"), step):
+            return
+        (again,) = engine.stream.append_once([once(engine, "1")])
+        assert again.kind in ("stored", "replayed")
+        places = [record.place for record in everything(engine.stream)]
+        assert again.place in places
+        (then,) = engine.stream.append_once([once(engine, "1")])
+        assert (then.kind, then.place) == ("replayed", again.place)
+        assert engine.index.get(EVENTS, "", "1") is not None

@@ -1,0 +1,88 @@
+"""What the functions behind the gate are made of: the channel that one serves, and the rooms it was given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+
+from headgate.aws.archive import S3Archive
+from headgate.aws.clients import Clients
+from headgate.aws.deployed import app_of, channels_of
+from headgate.aws.index import DynamoIndex
+from headgate.aws.keys import Secrets
+from headgate.aws.layout import layout_of
+from headgate.aws.pages import Table
+from headgate.aws.postbox import Postbox
+from headgate.aws.queue import DynamoQueue
+from headgate.aws.settings import Settings
+from headgate.aws.stream import KinesisStream, log_of
+from headgate.aws.telemetry import Metrics, log_as_json
+from headgate.aws.wire import Wire
+from headgate.clock import Clock
+from headgate.errors import Misuse
+from headgate.gate.observe import Observer
+from headgate.gate.plan import Plan, plan_for
+from headgate.gate.redrive import NobodyVerifier
+from headgate.gate.work import Work
+from headgate.http import new_id
+
+
+class Rooms:
+    """Made once for each environment of a function. Secrets that a handler asks for are in the process's environment
+    before the app is loaded, as under the local engine."""
+
+    def __init__(self, environment: Mapping[str, str], clock: Clock) -> None:
+        self.settings = Settings.read(environment)
+        self.clock = clock
+        self.clients = Clients(clock, wire=Wire(environment, clock))
+        if self.settings.secrets:
+            os.environ.update(Secrets(self.settings.secrets, self.clients, clock).values())
+        app = app_of(self.settings)
+        (self.channel,) = channels_of(app, self.settings)
+        facts = {"app": app.name, "stage": self.settings.stage}
+        log_as_json(facts)
+        self.observer = Observer()
+        self.metrics = Metrics(self.observer, facts, clock)
+
+    @cached_property
+    def index(self) -> DynamoIndex:
+        """The channel's table."""
+        table = Table(self.settings.table, layout_of(self.channel))
+        return DynamoIndex([table], self.settings.bodies, self.clients, self.clock)
+
+    @cached_property
+    def queue(self) -> DynamoQueue:
+        """What is done to its rows."""
+        return DynamoQueue(self.index, self.clients, self.clock)
+
+    @cached_property
+    def archive(self) -> S3Archive:
+        """Its objects."""
+        return S3Archive({self.channel.name: self.settings.archive}, self.clients, self.index.threads)
+
+    @cached_property
+    def stream(self) -> KinesisStream:
+        """Its records."""
+        if self.channel.stream is None:
+            raise Misuse(f"channel {self.channel.name} has no stream")
+        log = log_of(self.channel.stream, self.settings.stream)
+        return KinesisStream({self.channel.name: log}, self.clients, self.clock)
+
+    @cached_property
+    def postbox(self) -> Postbox:
+        """Its queue of SQS."""
+        return Postbox(self.settings.queue, self.clients)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The channel made ready, for messages that were let in long ago."""
+        return plan_for(self.channel, {}, self.clock, new_id, lambda *_: NobodyVerifier())
+
+    @cached_property
+    def work(self) -> Work:
+        """What every attempt needs."""
+        delivery = self.channel.queue or self.channel.stream
+        if delivery is None:
+            raise Misuse(f"channel {self.channel.name} has nothing behind its gate")
+        return Work(self.plan, delivery, self.clock, self.observer)
