@@ -61,7 +61,7 @@ def test_every_index_has_a_name_that_dynamodb_takes() -> None:
 
 def test_no_declared_field_can_take_the_name_of_what_is_ours() -> None:
     constants = {value for name, value in vars(layout).items() if name.isupper() and isinstance(value, str)}
-    assert constants - {layout.NEWEST, layout.DUE, layout.DEAD_LETTERS, layout.SHARDS} == OWN_NAMES
+    assert constants - {layout.NEWEST, layout.DUE, layout.DEAD_LETTERS, layout.EXECUTIONS, layout.SHARDS} == OWN_NAMES
 
 
 @pytest.mark.parametrize("value", ["", "\0", "\0\0", "a", "a\0", " ", "\0a"])
@@ -78,6 +78,8 @@ def test_what_dynamodb_takes_for_no_key_is_stored_so_that_nothing_else_is_stored
         Settings("app:app", "prod", ("orders",), "a-table", "a-bucket"),
         Settings("app:app", "prod", ("orders",), queue="a-url", archive="a-bucket", topics={"alerts": "arn:alerts"}),
         Settings("app:app", "prod", ("events",), stream="a-stream", consumer="count"),
+        Settings("app:app", "prod", ("orders",), workflows={"settle": "arn:settle"}, ended="arn:ended"),
+        Settings("app:app", "prod", task="collect"),
         Settings("shop.main:shop", "dev", ("orders", "events"), keys="a-table", secrets={"A": "arn:a", "B": "arn:b"}),
     ],
 )

@@ -9,6 +9,7 @@
     due_at          when an unfinished message has to be looked after next, in milliseconds
     lease           of a message in work: the token of whoever is at it; else what was done to the row last
     dead            of a dead letter: its shard
+    execution_arn   of the execution that the message started last
     unread          there where nobody has looked at the body yet, or it was found to be bad
 
 A key or an index that is empty, or begins with a NUL, is stored behind a NUL: DynamoDB takes no empty keys.
@@ -48,6 +49,7 @@ ORIGINAL_AT = "original_at"
 UNREAD = "unread"
 SWEPT_AT = "swept_at"
 DEAD = "dead"
+EXECUTION_ARN = "execution_arn"
 
 SHARDS = "0123456789abcdef"
 """The values of `shard`."""
@@ -58,6 +60,8 @@ DUE = "headgate.due"
 """The index of unfinished messages: only those have `due_at`."""
 DEAD_LETTERS = "headgate.dead"
 """The index of dead letters: only those have `dead`."""
+EXECUTIONS = "headgate.execution"
+"""The index of messages by the execution that they started."""
 
 _INDEX_NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 
@@ -114,6 +118,7 @@ def layout_of(channel: Channel) -> Layout:
             SecondaryIndex(NEWEST, Attribute(SHARD), received),
             SecondaryIndex(DUE, Attribute(SHARD), Attribute(DUE_AT, "N")),
             *([SecondaryIndex(DEAD_LETTERS, Attribute(DEAD), received)] if channel.queue or channel.stream else []),
+            *([SecondaryIndex(EXECUTIONS, Attribute(EXECUTION_ARN), received)] if channel.start else []),
             *found,
         ),
         tuple(field for field in channel.attributes if field.name not in keys),

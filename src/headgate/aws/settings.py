@@ -39,6 +39,10 @@ ARCHIVE = "HEADGATE_ARCHIVE"
 """Ingest and sweep of a Direct channel with `archive=`, worker of a Queued one: the bucket of its objects, its own."""
 TASK = "HEADGATE_TASK"
 """Task: the name of the one that the function runs."""
+WORKFLOWS = "HEADGATE_WORKFLOWS"
+"""Ingest and sweep of a Direct channel with `workflow=`: a JSON object of `{its name: ARN of its state machine}`."""
+ENDED = "HEADGATE_ENDED"
+"""Ingest and sweep of such a channel whose workflow is Express: the ARN of the channel's function `ended`."""
 TOPICS = "HEADGATE_TOPICS"
 """Whoever tells people: a JSON object of `{name of a topic: ARN}`."""
 
@@ -60,6 +64,8 @@ class Settings:
     archive: str = ""
     topics: Mapping[str, str] = field(default_factory=dict)
     task: str = ""
+    workflows: Mapping[str, str] = field(default_factory=dict)
+    ended: str = ""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
@@ -81,6 +87,8 @@ class Settings:
             archive=environment.get(ARCHIVE, ""),
             topics=_arns(TOPICS, environment),
             task=environment.get(TASK, ""),
+            workflows=_arns(WORKFLOWS, environment),
+            ended=environment.get(ENDED, ""),
         )
 
     def written(self) -> dict[str, str]:
@@ -100,6 +108,8 @@ class Settings:
             ARCHIVE: self.archive,
             TOPICS: json.dumps(self.topics) if self.topics else "",
             TASK: self.task,
+            WORKFLOWS: json.dumps(self.workflows) if self.workflows else "",
+            ENDED: self.ended,
         }
         return {name: value for name, value in values.items() if value}
 
