@@ -146,7 +146,7 @@ def test_a_forwarder_is_called_for_what_is_new_and_for_what_was_put_back(works: 
             "eventName": ["MODIFY"],
             "dynamodb": {
                 "NewImage": {"status": {"S": ["accepted"]}},
-                "OldImage": {"status": {"S": ["failed", "rejected"]}},
+                "OldImage": {"status": {"S": ["failed", "rejected", "processed", "discarded"]}},
             },
         },
     ]

@@ -52,6 +52,10 @@ def old(app: App) -> None:
     app.channel("/clicks", auth=Public(), delivery=Stream(most_age=timedelta(days=8)))
 
 
+def deduped(app: App) -> None:
+    app.channel("/clicks", key="id", auth=Public(), delivery=Stream(dedupe=True))
+
+
 def twin_consumers(app: App) -> None:
     clicks = app.channel("/clicks", auth=Public(), delivery=Stream())
 
@@ -95,6 +99,7 @@ rows = with_state(
         (ordered, "channel /orders: API Gateway cannot read the field of `order_by=`"),
         (origins, "channel /orders: API Gateway can name one origin"),
         (old, "channel /clicks: Lambda knows no longer Stream `most_age=` than 7 days"),
+        (deduped, "channel /clicks: Stream `dedupe=` is not deployed by this version"),
         (twin_consumers, "an output of the stacks is called ClicksCountAllDeadLettersArn already"),
         (started, "channel /orders: `workflow=` is not deployed by this version"),
         (someone_elses, "workflow settle: state 'one': say Bucket as ${archive:NAME}"),

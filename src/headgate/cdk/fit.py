@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from importlib.util import find_spec
 from typing import Any
 
 from headgate.cdk import outputs
@@ -20,7 +19,6 @@ from headgate.declare.stage import Stage
 from headgate.declare.task import Workflow
 from headgate.errors import DeclarationError, DeclarationFault
 
-_LAMBDAS = "headgate.aws.lambdas"
 _MOST_AGE = timedelta(days=7)
 _PLACE = re.compile(r"\$\{(task|topic|archive):[^{}]+\}")
 _ASKED = {
@@ -50,8 +48,6 @@ def _faults(app: App) -> Iterator[DeclarationFault]:
 def _channel_sentences(channel: Channel) -> Iterator[str]:
     if "~" in channel.path:
         yield "API Gateway takes no ~ in a path."
-    if lacking := [duty for duty in _behind(channel) if find_spec(f"{_LAMBDAS}.{duty}") is None]:
-        yield f"this version has no {' and no '.join(lacking)} for AWS; serve the app yourself."
     if channel.start is not None:
         yield "`workflow=` is not deployed by this version; let a schedule start it, or serve the app yourself."
     match channel.delivery:
@@ -62,18 +58,10 @@ def _channel_sentences(channel: Channel) -> Iterator[str]:
                 yield "API Gateway cannot read the field of `order_by=` in what is let in unread; validate at the gate."
             if channel.cors is not None and len(channel.cors.origins) > 1:
                 yield "API Gateway can name one origin of Cors in the reply to what it lets in unread; say one, or `*`."
+        case Stream(dedupe=True):
+            yield "Stream `dedupe=` is not deployed by this version; let consumers pass over ids that they know."
         case Stream(most_age=timedelta() as age) if age > _MOST_AGE:
             yield "Lambda knows no longer Stream `most_age=` than 7 days; say less, or leave it out."
-
-
-def _behind(channel: Channel) -> Iterator[str]:
-    """The duties of the functions behind the gate."""
-    if channel.queue is not None:
-        yield from ("forwarder", "worker", "buried", "sweep")
-    elif channel.stream is not None:
-        yield from ("consumer", "buried")
-    elif channel.finishes:
-        yield "sweep"
 
 
 def _workflow_sentences(workflow: Workflow) -> Iterator[str]:
