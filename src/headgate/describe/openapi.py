@@ -17,6 +17,7 @@ from headgate.declare.app import App
 from headgate.declare.auth import ApiKey, Iam, Jwt, Public, Signed
 from headgate.declare.channel import Channel
 from headgate.declare.stores import Field, Header
+from headgate.describe.samples import sample_body
 from headgate.describe.schemas import REF, SCHEMAS, Node, about, models, narrowed, stored
 from headgate.errors import (
     Answerable,
@@ -235,8 +236,9 @@ def _stored_reply(channel: Channel, told: str) -> tuple[str, Node]:
     if channel.accepted is None:
         content = {JSON: {"schema": {"$ref": f"{REF}headgate.Accepted"}}}
         return str(channel.taken), _reply(told, content, *headers)
-    place = (_SAMPLE_SHARD, _SAMPLE_SEQUENCE) if channel.stream else (None, None)
-    receipt = Receipt(channel.name, _SAMPLE_KEY, _SAMPLE_MS, isoformat(_SAMPLE_MS), *place)
+    shard, sequence = (_SAMPLE_SHARD, _SAMPLE_SEQUENCE) if channel.stream else (None, None)
+    body = sample_body(channel)
+    receipt = Receipt(channel.name, _SAMPLE_KEY, _SAMPLE_MS, isoformat(_SAMPLE_MS), shard, sequence, body=body)
     shaped = _shaped(channel.accepted, receipt, channel.taken)
     if shaped is None:
         return "2XX", _reply(told, {JSON: {"schema": {}}}, *headers)
