@@ -84,18 +84,19 @@ class ChannelFunctions:
 
     # ------------------------------------------------------------------------------------------------ behind the gate
 
-    def add_behind(self) -> None:
-        """What goes on when the sender has been answered."""
+    def add_behind(self) -> dict[str, lambda_.Function]:
+        """What goes on when the sender has been answered. Answers with the functions that handle: that of a queue under
+        no name, those of a stream under the names of the consumers."""
         match self.channel.delivery:
             case Queued() as queued:
-                self._add_queued(queued)
+                return {"": self._add_queued(queued)}
             case Stream() as stream:
-                for handler in self.channel.handlers:
-                    self._add_consumer(stream, handler)
+                return {handler.name: self._add_consumer(stream, handler) for handler in self.channel.handlers}
             case _ if self.channel.finishes:
                 self._add_sweep("Finishes what was stored at {} and not gone on with")
+        return {}
 
-    def _add_queued(self, delivery: Queued) -> None:
+    def _add_queued(self, delivery: Queued) -> lambda_.Function:
         path, how, found = self.channel.path, working(self.channel, delivery), self.data.queues[self.channel.name]
         forwarder = self._add(
             "forwarder",
@@ -138,6 +139,7 @@ class ChannelFunctions:
         )
         self._drain(buried, found.dead)
         self._add_sweep("Has the queue told again of what was left behind at {}")
+        return worker
 
     def _add_sweep(self, description: str) -> None:
         sweep = self._add(
@@ -145,7 +147,7 @@ class ChannelFunctions:
         )
         _call_each_minute(sweep)
 
-    def _add_consumer(self, delivery: Stream, handler: Handler) -> None:
+    def _add_consumer(self, delivery: Stream, handler: Handler) -> lambda_.Function:
         path, how, found = self.channel.path, consuming(self.channel, delivery), self.data.streams[self.channel.name]
         dead = found.dead[handler.name]
         rooms = self.rooms()._replace(dead=dead)
@@ -182,6 +184,7 @@ class ChannelFunctions:
             timeout_s=_BURIED_TIME_S,
         )
         self._drain(buried, dead)
+        return consumer
 
     def _drain(self, function: lambda_.Function, dead: sqs.IQueue) -> None:
         function.add_event_source_mapping(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aws_cdk import Duration, RemovalPolicy
@@ -112,7 +112,7 @@ class Ingress(Construct):
                 access_log_format=_access_log_format(),
                 logging_level=apigateway.MethodLoggingLevel.ERROR,
                 data_trace_enabled=False,
-                method_options=_throttles(app.channels),
+                method_options=_methods(app),
             ),
         )
         self.api.node.try_remove_child("Endpoint")  # an output with a name that nobody could tell beforehand
@@ -268,17 +268,20 @@ def _integration(function: lambda_.IFunction) -> apigateway.LambdaIntegration:
     return apigateway.LambdaIntegration(function, scope_permission_to_method=False)
 
 
-def _throttles(channels: Iterable[Channel]) -> dict[str, apigateway.MethodDeploymentOptions]:
-    """A POST's own settings replace those of the whole API, so what is logged is said again."""
+def _methods(app: App) -> dict[str, apigateway.MethodDeploymentOptions]:
+    """A POST's own settings replace those of the whole API, so what is logged is said again. Where alarms are told,
+    errors are counted by method."""
+    counted = any(topic.alarms for topic in app.topics)
     return {
         f"{channel.path}/POST": apigateway.MethodDeploymentOptions(
-            throttling_rate_limit=channel.throttle.rate_per_s,
-            throttling_burst_limit=channel.throttle.burst,
+            throttling_rate_limit=None if channel.throttle is None else channel.throttle.rate_per_s,
+            throttling_burst_limit=None if channel.throttle is None else channel.throttle.burst,
             logging_level=apigateway.MethodLoggingLevel.ERROR,
             data_trace_enabled=False,
+            metrics_enabled=True if counted else None,
         )
-        for channel in channels
-        if channel.throttle is not None
+        for channel in app.channels
+        if counted or channel.throttle is not None
     }
 
 

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 from aws_cdk import Stack
 from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from headgate.cdk import outputs, policy
+from headgate.cdk.alarms import Alarms, Watched
 from headgate.cdk.channel import HANDLERS, ChannelFunctions
 from headgate.cdk.data import DataStack, Imported, tell
 from headgate.cdk.environment import Surroundings, env_of, secrets_of_auth
@@ -52,6 +54,7 @@ class ServiceStack(Stack):
         self._functions = Functions(self, "Functions", package=package, stage=stage)
         authorizers = self._authorizers()
         handlers: dict[str, Handlers] = {}
+        handling: dict[tuple[str, str], lambda_.Function] = {}
         told: dict[str, str] = {}
         for channel in app.channels:
             made = ChannelFunctions(channel, self._functions, self._data, self._told, stage)
@@ -60,8 +63,12 @@ class ServiceStack(Stack):
                 told[outputs.ingest_name(channel.name)] = ingest.function_name
             unread = self._data.queues[channel.name].queue if ingest is None else None
             handlers[channel.name] = Handlers(ingest, made.query(), authorizers.get(channel.name), unread)
-            made.add_behind()
+            handling |= {(channel.name, consumer): it for consumer, it in made.add_behind().items()}
         self.ingress = Ingress(self, "Ingress", app=app, stage=stage, handlers=handlers)
+        if hearing := [self._data.topics[topic.name] for topic in app.topics if topic.alarms]:
+            queues = {name: it.queue for name, it in self._data.queues.items()}
+            watched = Watched(self.ingress.api, queues, handling)
+            Alarms(self, "Alarms", app=app, stage=stage, watched=watched, topics=hearing)
         tasks = TaskFunctions(self._functions, self._told, self._data.secrets, stage)
         self.tasks = {task.name: tasks.add(task) for task in app.tasks if app.workflows}
         self.workflows = self._workflows()
