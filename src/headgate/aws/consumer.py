@@ -67,7 +67,8 @@ class Consumer:
             except Unavailable:
                 return records[at].place.sequence
             reading.go(follow)
-            at = next((n for n, record in enumerate(records) if not _is_behind(record, follow.after)), len(records))
+            done = (n for n in range(at, len(records)) if records[n].place.sequence == follow.after)
+            at = next(done, at - 1) + 1
             if at < len(records) and follow.wait_s:
                 if not self._has_time(follow.wait_s + self._rooms.channel.needs.timeout_s):
                     return records[at].place.sequence
@@ -77,7 +78,7 @@ class Consumer:
     def _reading(self, shard: str, first: Record) -> Reading:
         """Goes on where the last call of this process ended, if that is where this one begins."""
         reading = self._readings.get(shard)
-        if reading is None or not (reading.after is None or _is_behind_by(reading.after, first)):
+        if reading is None or int(reading.after or 0) >= int(first.place.sequence):
             reading = self._readings[shard] = Reading(self._consuming, None)
         return reading
 
@@ -107,12 +108,3 @@ class Consumer:
             lease = self._rooms.queue.begin(name, *where, self._rooms.work.lease_ms)
             if isinstance(lease, Lease):
                 self._redriver.redriven([lease], self._until_s - self._rooms.clock.elapsed_s())
-
-
-def _is_behind(record: Record, after: str | None) -> bool:
-    """Whether a record was done with when `after` was the last that was."""
-    return after is not None and int(record.place.sequence) <= int(after)
-
-
-def _is_behind_by(after: str, first: Record) -> bool:
-    return int(after) < int(first.place.sequence)
