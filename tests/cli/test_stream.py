@@ -11,7 +11,9 @@ from tests.cli.shell import run, running, until
 from tests.serving import ask
 
 APP = """
-from headgate import App, Public, Stream
+from pathlib import Path
+
+from headgate import App, Permanent, Public, Stream
 
 app = App("shop")
 app.channel("/events", name="events", delivery=Stream(shards=2), auth=Public())
@@ -23,6 +25,25 @@ counted = app.channel("/counted", delivery=Stream(shards=2), auth=Public(), batc
 def totals(events):
     if any(event.get("block") for event in events):
         raise OSError
+
+
+failed = app.channel("/failed", key="id", delivery=Stream(shards=2), auth=Public(), batch=1)
+
+
+@failed
+def one(event):
+    attempt("one", event)
+
+
+@failed
+def two(event):
+    attempt("two", event)
+
+
+def attempt(who, event):
+    if not Path("mended").exists():
+        raise Permanent("not yet")
+    print("mended", who, event["id"])
 
 
 @counted
@@ -97,7 +118,7 @@ def test_status_and_metrics_tell_how_far_consumers_are(desk: Path) -> None:
         table = run(desk, "stream", "status").out
         assert table.splitlines()[0].split()[:4] == ["CHANNEL", "CONSUMER", "SHARD", "REPLAY"]
         metrics = ask(server.port, "GET", "/-/metrics").body.decode()
-        lags = [line for line in metrics.splitlines() if line.startswith("headgate_stream_lag_ms{")]
+        lags = [line for line in metrics.splitlines() if line.startswith('headgate_stream_lag_ms{channel="counted"')]
         assert len(lags) == 4
         assert any('consumer="totals"' in line and not line.endswith(" 0.0") for line in lags)
 
@@ -125,6 +146,21 @@ def test_a_replay_is_begun_when_the_app_is_served_again(desk: Path) -> None:
     )
     with running(desk, "serve") as server:
         server.says("note 7")
+
+
+def test_a_dead_letter_of_a_consumer_is_shown_and_redriven_to_it_alone(desk: Path) -> None:
+    with running(desk, "serve") as server:
+        server.post("/failed", '{"id": "a"}')
+        until(lambda: "2" in run(desk, "dead", "list", "failed").out.split(), "both gave it up")
+        shown = run(desk, "dead", "show", "failed", "a")
+        assert (shown.code, "Several consumers have the key a: one, two." in shown.err) == (2, True)
+        assert run(desk, "dead", "show", "failed", "a", "--scope", "one").out == '{"id": "a"}'
+        (desk / "mended").touch()
+        assert run(desk, "dead", "redrive", "failed", "a", "--scope", "one").code == 0
+        server.says("mended one a")
+        assert "mended two" not in server.err
+        until(lambda: "1" in run(desk, "dead", "list", "failed").out.split(), "the other one stays")
+        assert run(desk, "dead", "show", "failed", "a", "--scope", "two").code == 0
 
 
 def test_only_a_consumer_is_replayed_to(desk: Path) -> None:

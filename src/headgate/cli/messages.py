@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from headgate.message import Message
 
 scope_option = click.option(
-    "--scope", metavar="PRINCIPAL", help="Whose key it is, where several senders may use the same."
+    "--scope",
+    metavar="PRINCIPAL",
+    help="Whose key it is: a sender's, where several may use the same; of a stream's dead letter, its consumer's.",
 )
 
 _BEYOND_ASCII = re.compile(r"[^\t\n\r\x20-\x7e]")
@@ -225,11 +227,12 @@ def _asked(place: Place, channel: Channel | None, where: str) -> tuple[Channel, 
 
 def one(index: LocalIndex | DynamoIndex, channel: Channel, key: str, scope: str | None) -> Message:
     scopes = [scope or ""]
-    if scope is None and channel.per_principal:
+    if scope is None and (channel.per_principal or channel.stream):
         scopes = index.scopes(channel.name, key)
     if len(scopes) > 1:
-        named = ", ".join(visible(scope) for scope in scopes)
-        raise Misuse(f"Several senders used the key {visible(key)}: {named}. Say whose with --scope.")
+        named = ", ".join(visible(scope) or "''" for scope in scopes)
+        who = "Several consumers have" if channel.stream else "Several senders used"
+        raise Misuse(f"{who} the key {visible(key)}: {named}. Say whose with --scope.")
     message = index.get(channel.name, scopes[0], key) if scopes else None
     if message is None:
         raise NotFound(f"There is no message {visible(key)} in {channel.path}.")
