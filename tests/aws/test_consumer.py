@@ -153,6 +153,16 @@ def test_what_cannot_ever_work_is_given_up_on_the_spot(open_site: Open, app: Any
     assert [letter.error for letter in letters(site)] == ["never"]
 
 
+def test_two_records_of_one_id_are_two_dead_letters_and_the_same_one_is_one(open_site: Open, app: Any) -> None:
+    site = open_site("events")
+    app.to_do["a"] = "permanent"
+    twice = [*records(site, "a")["Records"], *records(site, "a", first=2)["Records"]]
+    twice[1]["kinesis"]["data"] = base64.b64encode(data_of(sent(site, "a")._replace(body=b'{"id":"a","n":2}'))).decode()
+    for _ in range(2):
+        assert failed(site.consumer().consume({"Records": twice}, LAMBDA_S)) == []
+    assert sorted(letter.key for letter in letters(site)) == ["a", "a~2"]
+
+
 def test_what_is_too_old_when_its_turn_comes_is_a_dead_letter(open_site: Open, app: Any) -> None:
     site = open_site("events")
     old = records(site, "a", "b")

@@ -575,3 +575,44 @@ def test_whichever_step_fails_the_sweep_finishes_what_was_stored(open_site: Open
             continue
         assert found.status == "processed"
         assert site.objects()[f"k-{step}.json"] == found.body
+
+
+# ------------------------------------------------------------------------------------------------------------- entries
+
+
+class Context:
+    """What Lambda tells of a call."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+@pytest.mark.parametrize(
+    ("entry", "channel", "given", "answer"),
+    [
+        ("forwarder", "plain", {"Records": []}, {"batchItemFailures": []}),
+        ("worker", "plain", {"Records": []}, {"batchItemFailures": []}),
+        ("buried", "plain", {"Records": []}, {"batchItemFailures": []}),
+        ("sweep", "plain", {}, {"swept": 0}),
+        ("sweep", "direct", {}, {"swept": 0}),
+    ],
+)
+def test_lambda_gets_in_by_the_entries(
+    open_site: Open,
+    app: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    entry: str,
+    channel: str,
+    given: dict[str, Any],
+    answer: dict[str, Any],
+) -> None:
+    site = open_site(channel)
+    for name, value in site.environment.items():
+        monkeypatch.setenv(name, value)
+    module = importlib.import_module(f"headgate.aws.lambdas.{entry}")
+    made = getattr(module, f"_{entry}")
+    made.cache_clear()
+    try:
+        assert module.handler(given, Context()) == answer
+    finally:
+        made.cache_clear()

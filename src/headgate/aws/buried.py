@@ -97,19 +97,22 @@ class Buried:
             self._rooms.channel.name, batch["shardId"], batch["startSequenceNumber"], batch["endSequenceNumber"]
         )
         for record in records:
-            self._commit(record.message._replace(scope=self._rooms.settings.consumer))
+            self._rooms.keep_letter(self._failed(record.message._replace(scope=self._rooms.settings.consumer)))
         return True
 
     def _commit(self, message: Message) -> str:
         """Store a dead letter. Raises Unavailable where that could not be done."""
         keep_ms = self._rooms.channel.keep_dead_ms
         if message.status == "accepted":
-            message = message._replace(status="failed", error=_GIVEN_UP, timeline=(self._moment(0),))
+            message = self._failed(message)
         expires_ms = None if keep_ms is None else self._rooms.clock.now_ms() + keep_ms
         (outcome,) = self._rooms.index.commit([message._replace(expires_ms=expires_ms)])
         if outcome.kind in ("unavailable", "in_progress"):
             raise Unavailable
         return outcome.kind
+
+    def _failed(self, message: Message) -> Message:
+        return message._replace(status="failed", error=_GIVEN_UP, timeline=(self._moment(0),))
 
     def _moment(self, attempt: int) -> Moment:
         return Moment(self._rooms.clock.now_ms(), "failed", attempt, detail=_GIVEN_UP, kind=_KIND)

@@ -14,7 +14,7 @@ from headgate.aws.stream import pushed
 from headgate.aws.worker import SETTLING_S, Worker
 from headgate.engine import Lease, Record
 from headgate.errors import Misuse, Unavailable
-from headgate.gate.consume import Consuming, Follow, Reading
+from headgate.gate.consume import Consuming, Reading
 
 Event = Mapping[str, Any]
 
@@ -63,7 +63,8 @@ class Consumer:
             messages = reading.begin(records[at : at + reading.size])
             follow = reading.told(self._hand.handle(messages) if messages else ())
             try:
-                self._keep(follow)
+                for letter in follow.letters:  # kept before it goes on
+                    self._rooms.keep_letter(letter)
             except Unavailable:
                 return records[at].place.sequence
             reading.go(follow)
@@ -84,16 +85,6 @@ class Consumer:
 
     def _has_time(self, for_s: float) -> bool:
         return self._rooms.clock.elapsed_s() + for_s + SETTLING_S <= self._until_s
-
-    def _keep(self, follow: Follow) -> None:
-        """Dead letters are kept before it goes on. Raises Unavailable where they cannot be."""
-        if not follow.letters:
-            return
-        keep_ms = self._rooms.channel.keep_dead_ms
-        expires_ms = None if keep_ms is None else self._rooms.clock.now_ms() + keep_ms
-        letters = [letter._replace(expires_ms=expires_ms) for letter in follow.letters]
-        if any(outcome.kind in ("unavailable", "in_progress") for outcome in self._rooms.index.commit(letters)):
-            raise Unavailable
 
     def _redrive(self) -> None:
         name = self._rooms.channel.name

@@ -20,12 +20,16 @@ from headgate.aws.stream import KinesisStream, log_of
 from headgate.aws.telemetry import Metrics, log_as_json
 from headgate.aws.wire import Wire
 from headgate.clock import Clock
-from headgate.errors import Misuse
+from headgate.engine import DEAD, Outcome
+from headgate.errors import Misuse, Unavailable
 from headgate.gate.observe import Observer
 from headgate.gate.plan import Plan, plan_for
 from headgate.gate.redrive import NobodyVerifier
 from headgate.gate.work import Work
 from headgate.http import new_id
+from headgate.message import Message
+
+_KEY_CHARS = 60  # of a key that gets a number: 240 bytes at most
 
 
 class Rooms:
@@ -78,6 +82,27 @@ class Rooms:
     def plan(self) -> Plan:
         """The channel made ready, for messages that were let in long ago."""
         return plan_for(self.channel, {}, self.clock, new_id, lambda *_: NobodyVerifier())
+
+    def keep_letter(self, letter: Message) -> None:
+        """Keep a dead letter of a consumer. Where its key is taken (what has one key was appended twice, or is read
+        again after a redrive) it is kept under its key and a number; unless it is the same that is dead already.
+        Raises Unavailable where it cannot be kept."""
+        keep_ms = self.channel.keep_dead_ms
+        expires_ms = None if keep_ms is None else self.clock.now_ms() + keep_ms
+        letter = letter._replace(expires_ms=expires_ms)
+        number, key = 1, letter.key
+        while True:
+            (outcome,) = self.index.commit([letter])
+            match outcome:
+                case Outcome("stored"):
+                    return
+                case Outcome("replayed", Message() as held) if held.status in DEAD:
+                    return
+                case Outcome("replayed" | "conflict"):
+                    number += 1
+                    letter = letter._replace(key=f"{key[:_KEY_CHARS]}~{number}")
+                case _:
+                    raise Unavailable
 
     @cached_property
     def work(self) -> Work:
