@@ -1,9 +1,16 @@
-"""The HTTP part of `orders`: batches, with a token, for a day."""
+"""`orders`: batches, with a token, for a day; and the workflow that collects and settles."""
 
 from __future__ import annotations
 
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
 from headgate.testing.inprocess import AppUnderTest
@@ -13,6 +20,8 @@ ORDERS = [
     {"record_id": "A-2", "parameter_1": "ash", "parameter_2": 2.1},
 ]
 DAY_S = 24 * 60 * 60
+FIVE_MINUTES_S = 5 * 60
+FOLDER = Path(__file__).parent.parent
 
 
 def statuses(reply: Any) -> list[str]:
@@ -94,3 +103,58 @@ def test_an_order_is_gone_after_a_day_and_its_id_is_free(headgate_app: AppUnderT
 
     assert headgate_app.send("/orders/A-1", method="GET").status == 404
     assert statuses(headgate_app.send("/orders", json=[{**ORDERS[0], "parameter_2": 5}])) == ["stored"]
+
+
+def run_once(headgate_app: AppUnderTest, luck: int) -> Any:
+    """The execution that the schedule starts, after so many draws of luck, as it is four minutes later."""
+    random.seed(luck)
+    headgate_app.drain()
+    headgate_app.clock.advance(FIVE_MINUTES_S)
+    headgate_app.drain()
+    for _ in range(120):
+        headgate_app.clock.advance(2)
+        headgate_app.drain()
+    (run,) = headgate_app.runs("orders")
+    return run
+
+
+def test_every_five_minutes_accepted_orders_are_kept_and_rejected_ones_are_told(headgate_app: AppUnderTest) -> None:
+    run = run_once(headgate_app, luck=1)
+
+    assert run.status == "SUCCEEDED"
+    kept = headgate_app.archived("order-results", f"{run.name}-0.json")
+    assert json.loads(kept or b"") == {"id": f"{run.name}-0", "status": "accepted", "power": 1}
+    assert headgate_app.archived("order-results", f"{run.name}-1.json") is None
+    assert [notice.text for notice in headgate_app.notices("alerts")] == [
+        f"Order status is rejected! It is {run.name}-1."
+    ]
+
+
+@pytest.mark.parametrize("luck", range(10))
+def test_it_collects_until_there_are_results(headgate_app: AppUnderTest, luck: int) -> None:
+    random.seed(luck)
+    draws = [random.choice([True, False]) for _ in range(100)]  # noqa: S311
+
+    run = run_once(headgate_app, luck)
+
+    assert run.status == "SUCCEEDED"
+    assert (run.stopped_ms - run.started_ms) / 1000 == pytest.approx(2 * draws.index(True), abs=1)
+
+
+def test_a_task_that_takes_for_ever_does_not_hold_an_execution_for_more_than_five_minutes(
+    headgate_app: AppUnderTest,
+) -> None:
+    (workflow,) = headgate_app.app.workflows
+
+    assert workflow.document["TimeoutSeconds"] == FIVE_MINUTES_S
+
+
+def test_a_token_of_the_tool_is_for_test_user_and_good_for_twelve_hours(tmp_path: Path) -> None:
+    tool = [Path(sys.executable).with_name("headgate"), "token", "orders", "--app", FOLDER, "--state", tmp_path]
+    secret = {**os.environ, "ORDERS_JWT_SECRET": "a secret of at least thirty-two characters"}
+    made = subprocess.run(tool, env=secret, check=True, capture_output=True, text=True)
+
+    claims = jwt.decode(made.stdout.strip(), options={"verify_signature": False})
+
+    assert claims["sub"] == "test-user"
+    assert claims["exp"] - claims["iat"] == 12 * 60 * 60

@@ -18,7 +18,8 @@ from headgate.clock import ManualClock
 from headgate.declare.app import App
 from headgate.declare.auth import ApiKey, Iam
 from headgate.declare.channel import Channel
-from headgate.engine import Lease
+from headgate.declare.compile import places
+from headgate.engine import Execution, Lease, Notice, Topics
 from headgate.gate.consume import Consuming, Reading
 from headgate.gate.handle import Handling, Report
 from headgate.gate.verify import new_api_key
@@ -53,6 +54,7 @@ class AppUnderTest:
         self.clock = ManualClock()
         self._api_keys: dict[tuple[str, str], str] = {}
         self._access_keys: dict[str, dict[str, str]] = {}
+        self._told: list[tuple[str, Notice]] = []
         state = StateFolder(folder)
         with ExitStack() as up:
             state.hold()
@@ -124,9 +126,22 @@ class AppUnderTest:
             messages = [message for message in messages if (message.scope, message.key) in with_value]
         return messages
 
-    def archived(self, channel: str, name: str) -> bytes | None:
-        """The bytes of an object in a channel's archive, or None."""
-        return self._engine.archive.get(self._channel(channel).name, name)
+    def archived(self, archive: str, name: str) -> bytes | None:
+        """The bytes of an object in the archive of a channel (its name or path), or in one that workflows save to;
+        None where there is none."""
+        saved_to = {place for workflow in self.app.workflows for place in places(workflow.document)}
+        known = ("archive", archive) in saved_to
+        return self._engine.archive.get(archive if known else self._channel(archive).name, name)
+
+    def notices(self, topic: str) -> list[Notice]:
+        """What workflows have told a topic, oldest first."""
+        return [notice for told, notice in self._told if told == topic]
+
+    def runs(self, workflow: str) -> list[Execution]:
+        """The executions of a workflow, the one started last first."""
+        if self._workflows is None:
+            return []
+        return self._workflows.executions.find(workflow, None, _PAGE).executions
 
     def drain(self) -> None:
         """Let everything that happens in the background happen: messages that are due are worked off, in any order,
@@ -157,7 +172,8 @@ class AppUnderTest:
             return answer["result"]
 
         starts = Starts(app.channels, self._engine.queue, self.clock)
-        rooms = services(self._engine.topics(app.topics, settings), self._engine.archive)
+        topics = _Telling(self._engine.topics(app.topics, settings), self._told)
+        rooms = services(topics, self._engine.archive)
         workflows = LocalWorkflows(app, folder, invoke, rooms, self._engine.due, self.clock, starts=starts)
         up.callback(workflows.close)
         self._engine.workflows = workflows
@@ -302,6 +318,19 @@ class AppUnderTest:
             found += page.messages
             if (after := page.next) is None:
                 return found
+
+
+class _Telling(Topics):
+    """The topics of the engine, which remember here what they were told."""
+
+    def __init__(self, topics: Topics, told: list[tuple[str, Notice]]) -> None:
+        self._topics = topics
+        self._told = told
+
+    def publish(self, topic: str, notice: Notice) -> str:
+        id_ = self._topics.publish(topic, notice)
+        self._told.append((topic, notice))
+        return id_
 
 
 def _raw(path: str) -> str:
