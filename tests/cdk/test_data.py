@@ -88,18 +88,21 @@ def test_dev_leaves_nothing_behind(message: Synthesized) -> None:
         assert not kept
 
 
-def test_the_bucket_is_encrypted_closed_and_speaks_tls_alone(orders: Synthesized) -> None:
-    (bucket,) = orders.data.properties(BUCKET)
-    assert all(bucket["PublicAccessBlockConfiguration"].values())
-    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
-    (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-    assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
-    assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
-    (policy,) = orders.data.properties("AWS::S3::BucketPolicy")
-    (refusal,) = policy["PolicyDocument"]["Statement"]
-    assert refusal["Effect"] == "Deny"
-    assert refusal["Principal"] == {"AWS": "*"}
-    assert refusal["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+def test_every_bucket_is_encrypted_closed_and_speaks_tls_alone(orders: Synthesized) -> None:
+    buckets = orders.data.properties(BUCKET)
+    policies = orders.data.properties("AWS::S3::BucketPolicy")
+    assert len(buckets) == len(policies) == 2  # for bodies, and for what the workflow keeps
+    for bucket in buckets:
+        assert all(bucket["PublicAccessBlockConfiguration"].values())
+        assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+        (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+        assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+    for policy in policies:
+        (refusal,) = policy["PolicyDocument"]["Statement"]
+        assert refusal["Effect"] == "Deny"
+        assert refusal["Principal"] == {"AWS": "*"}
+        assert refusal["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
 def test_large_bodies_go_a_day_after_their_messages_and_others_stay(conformance: Synthesized) -> None:

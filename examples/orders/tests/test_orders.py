@@ -158,3 +158,14 @@ def test_a_token_of_the_tool_is_for_test_user_and_good_for_twelve_hours(tmp_path
 
     assert claims["sub"] == "test-user"
     assert claims["exp"] - claims["iat"] == 12 * 60 * 60
+
+
+@pytest.mark.parametrize("name", ["push", "pull-request"])
+def test_github_tests_and_builds_and_never_deploys(name: str) -> None:
+    told = (FOLDER / ".github" / "workflows" / f"{name}.yml").read_text()
+
+    assert f"on: {name.replace('-', '_')}\n" in told
+    assert "pytest" in told
+    assert "headgate synth" in told
+    assert "deploy" not in told
+    assert "secrets." not in told
