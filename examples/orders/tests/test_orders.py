@@ -150,7 +150,8 @@ def test_a_task_that_takes_for_ever_does_not_hold_an_execution_for_more_than_fiv
 
 
 def test_a_token_of_the_tool_is_for_test_user_and_good_for_twelve_hours(tmp_path: Path) -> None:
-    tool = [Path(sys.executable).with_name("headgate"), "token", "orders", "--app", FOLDER, "--state", tmp_path]
+    command = str(Path(sys.executable).with_name("headgate"))
+    tool = [command, "token", "orders", "--app", str(FOLDER), "--state", str(tmp_path)]
     secret = {**os.environ, "ORDERS_JWT_SECRET": "a secret of at least thirty-two characters"}
     made = subprocess.run(tool, env=secret, check=True, capture_output=True, text=True)  # noqa: S603 - our own command
 
