@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from headgate.declare.stage import stage as stage
     from headgate.declare.stores import Archive as Archive
     from headgate.declare.stores import Header as Header
+    from headgate.declare.stores import Made as Made
     from headgate.declare.task import Start as Start
     from headgate.declare.topic import Email as Email
     from headgate.declare.topic import Topic as Topic
@@ -68,6 +69,7 @@ _HOMES = {
     "stage": "declare.stage",
     "Archive": "declare.stores",
     "Header": "declare.stores",
+    "Made": "declare.stores",
     "Done": "declare.verdict",
     "Failed": "declare.verdict",
     "Permanent": "declare.verdict",

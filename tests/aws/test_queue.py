@@ -71,7 +71,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
 
 ROW = {
     "id": {"S": "1"}, "received_at": {"S": f"2026-01-01T00:00:00.000Z_{'0' * 32}"}, "shard": {"S": "0"},
-    "digest": {"B": ""}, "body": {"S": "{}"}, "request_id": {"S": "r"}, "due_at": {"N": "0"},
+    "digest": {"B": ""}, "body": {"S": "{}"}, "request": {"S": "r"}, "due_at": {"N": "0"},
 }  # fmt: skip
 
 

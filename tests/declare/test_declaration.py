@@ -13,7 +13,7 @@ from headgate.errors import DeclarationError, Misuse
 HEAD = """\
 from datetime import timedelta
 from pydantic import BaseModel, Field
-from headgate import ApiKey, App, Cors, Env, Header, Jwt, Public, Queued, RetryPolicy, Secret, Signed, Throttle
+from headgate import ApiKey, App, Cors, Env, Header, Jwt, Made, Public, Queued, RetryPolicy, Secret, Signed, Throttle
 
 class Meta(BaseModel):
     company_id: str
@@ -62,6 +62,8 @@ MISTAKES = [
     ('"/orders", Order, key="record_id", auth=Public()', "'record_id'; it has amount, lines, meta, paid, recordId."),
     ('"/orders", Order, key="meta.company", auth=Public()', "no field 'company' in meta; it has company_id, tags."),
     ('"/orders", Order, key=1, auth=Public()', "`key=` must be a field name"),
+    ('"/orders", Order, key=Made("a b"), auth=Public()', "'a b' cannot be the name of a key"),
+    ('"/orders", Order, key=Made("status"), auth=Public()', "'status' is the name of something else in the table"),
     ('"/orders", Order, indexes=["colour"], auth=Public()', "Order has no field 'colour'"),
     ('"/orders", indexes=["a.n", "b.n"], auth=Public()', "could not tell them apart"),
     ('"/orders", indexes=["limit"], auth=Public()', "name of a query parameter"),

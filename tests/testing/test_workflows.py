@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headgate import App, Archive, DeclarationError, Header, Public, Queued, Receipt, Start
+from headgate import ApiKey, App, Archive, DeclarationError, Header, Public, Queued, Receipt, Start
 from headgate import workflow as w
 from headgate.engine import Redriven
 from headgate.message import Moment
@@ -227,3 +227,15 @@ def test_what_a_workflow_kept_and_told_can_be_looked_at(tmp_path: Path) -> None:
         assert site.archived("results", "1.json") == b'{"id": "1"}'
         assert [notice.text for notice in site.notices("alerts")] == ["1 is kept."]
         assert [(run.name, run.status) for run in site.runs("orders")] == [("orders-1", "SUCCEEDED")]
+
+
+def test_an_express_execution_is_called_as_declared_also_where_keys_count_per_principal(tmp_path: Path) -> None:
+    app = App("shop")
+    done = app.workflow("done", w.give({"status": "processed"}), express=True)
+    app.channel("/in", key=Header(), auth=ApiKey(), workflow=Start(done, name="execution-{id}"))
+    app.check()
+    with up(app, tmp_path / "state") as site:
+        for sender in ("alice", "bob"):
+            site.send("/in", {}, headers={"Idempotency-Key": "k"}, as_=sender)
+        assert [run.name for run in site.runs("done")] == ["execution-k", "execution-k"]
+        assert len({run.id for run in site.runs("done")}) == 2

@@ -21,7 +21,7 @@ from headgate.declare.model import adapter_of, adapter_of_many, few_values, inde
 from headgate.declare.settings import Env, Secret
 from headgate.declare.shape import FLAG, NUMBER, TEXT, TEXTS, WHOLE, given, misfits
 from headgate.declare.source import caller
-from headgate.declare.stores import ID, OWN_NAMES, Archive, Field, Header, is_header_name
+from headgate.declare.stores import OWN_NAMES, Archive, Field, Header, Made, is_header_name
 from headgate.declare.task import Start, Workflow
 from headgate.errors import DeclarationFault
 from headgate.http import Problem, Receipt, Reply
@@ -85,7 +85,8 @@ class Channel:
     - `path`: where to post, as in `/orders`
     - `model`: a pydantic model, or anything pydantic has a schema for; any JSON
     - `name`: what commands, metrics and logs call it; the path with `-` for `/`, and `root` for `/`
-    - `key`: the body's field that makes a message the same (`"id"`, `"meta.id"`), or a `Header`; made by headgate
+    - `key`: the body's field that makes a message the same (`"id"`, `"meta.id"`), a `Header`, or `Made("request_id")`
+      where headgate makes it; `Made("id")`
     - `scope`: `"principal"` if a key from the body counts per sender; `"channel"`
     - `many`: True or `"each"` for arrays that are judged item by item, `"all"` for all or none; False
     - `auth`: `ApiKey()`, `Jwt(...)`, `Signed(...)`, `Iam()`, a function from a `Request` to the principal, or
@@ -126,7 +127,7 @@ class Channel:
         model: Any = None,
         *,
         name: str | None = None,
-        key: str | Header | None = None,
+        key: str | Header | Made | None = None,
         scope: Literal["channel", "principal"] = "channel",
         many: Many = False,
         auth: Auth | None = None,
@@ -155,7 +156,8 @@ class Channel:
         self.path = path
         self.model = model
         self.name = name if name is not None else _name_of(path)
-        self.key: Field | Header | None = Field(key) if isinstance(key, str) else key
+        self.made = key if isinstance(key, Made) else Made()
+        self.key: Field | Header | None = Field(key) if isinstance(key, str) else None if isinstance(key, Made) else key
         self.scope = scope
         self.many = bool(many)
         self.whole = many == "all"
@@ -274,7 +276,7 @@ class Channel:
             case Header(name) if isinstance(name, str):
                 return name.lower().replace("-", "_")
             case _:
-                return ID
+                return self.made.name
 
     @property
     def adapter(self) -> TypeAdapter[Any] | None:
@@ -441,7 +443,7 @@ class Channel:
             return
         match self.key:
             case None:
-                pass
+                yield from self.made.sentences()
             case Field() as field:
                 if fault := key_fault(self.model, field.path):
                     yield f"`key={field.dotted!r}`: {fault}"
@@ -449,7 +451,7 @@ class Channel:
                 if not is_header_name(name):
                     yield f"`key=`: {name!r} cannot be the name of a header."
             case _:
-                yield '`key=` must be a field name such as "id" or "meta.id", a Header(...), or left out.'
+                yield '`key=` must be a field name such as "id" or "meta.id", a Header(...), a Made(...), or left out.'
         yield from misfits("", {"indexes": self._indexes}, {"indexes": TEXTS})
         names = [index.name for index in self.indexes]
         for index in self.indexes:

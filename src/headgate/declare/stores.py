@@ -18,13 +18,14 @@ ID = "id"
 
 OWN_NAMES = frozenset(
     {
-        "scope", "body", "body_at", "digest", "received_at", "principal", "request_id", "traceparent", "status",
+        "scope", "body", "body_at", "digest", "received_at", "principal", "request", "traceparent", "status",
         "error", "expires_at", "expires_ms", "due_at", "shard", "attempts", "lease", "timeline", "order_key",
         "original", "original_at", "unread", "swept_at", "dead", "execution_arn",
     }
 )  # fmt: skip
 """What else a table on AWS holds of a message, beside its key and its declared fields; `aws/layout.py` tells what."""
 
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}", re.ASCII)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -41,6 +42,23 @@ class Header:
     """
 
     name: str = "Idempotency-Key"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The key is a UUIDv7 that headgate makes, unless the sender sends an `Idempotency-Key`; it counts per principal.
+
+    `name` is what it is called in a table on AWS.
+    """
+
+    name: str = ID
+
+    def sentences(self) -> Iterator[str]:
+        """What of it cannot be honoured."""
+        if not isinstance(self.name, str) or not _COLUMN.fullmatch(self.name):
+            yield f"`key=`: {self.name!r} cannot be the name of a key; say letters, digits and _."
+        elif self.name in OWN_NAMES:
+            yield f"`key=`: {self.name!r} is the name of something else in the table on AWS; say another one."
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ _UNFIT = re.compile(r"[^A-Za-z0-9_.=@!+-]")  # a little narrower than Step Funct
 _MARK_CHARS = 16
 
 
-def execution_name(start: Start, message: Message) -> str:
-    """The same for the same message. What a name cannot hold is replaced, and the whole marked with a hash then."""
+def execution_name(start: Start, message: Message, *, express: bool = False) -> str:
+    """The same for the same message. What a name cannot hold is replaced, and the whole marked with a hash then; so is
+    that of a message whose key counts per principal, but for an Express workflow, where names need not differ."""
     said = start.name.replace("{id}", message.key).replace("{channel}", message.channel)
     fit = _UNFIT.sub("_", said)
-    if fit == said and len(said) <= _NAME_CHARS and not message.scope:
+    if fit == said and len(said) <= _NAME_CHARS and (express or not message.scope):
         return said
     mark = hashlib.sha256(f"{message.scope}\n{said}".encode()).hexdigest()[:_MARK_CHARS]
     return f"{fit[: _NAME_CHARS - _MARK_CHARS - 1]}-{mark}"

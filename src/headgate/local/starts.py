@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from headgate.clock import Clock
+from headgate.declare.app import App
 from headgate.declare.channel import Channel
 from headgate.engine import Execution, Executions, Lease
 from headgate.errors import NotRun, Unavailable
@@ -33,8 +34,9 @@ class Starts:
     """Knows which message waits for which execution. After a restart it does not: then the sweep starts each anew,
     which finds what was started before."""
 
-    def __init__(self, channels: Sequence[Channel], rows: LocalQueue, clock: Clock) -> None:
-        self._channels = {channel.name: channel for channel in channels if channel.start is not None}
+    def __init__(self, app: App, rows: LocalQueue, clock: Clock) -> None:
+        self._channels = {channel.name: channel for channel in app.channels if channel.start is not None}
+        self._express = {workflow.name for workflow in app.workflows if workflow.express}
         self._rows = rows
         self._clock = clock
         self._leases: dict[str, Lease] = {}
@@ -109,7 +111,8 @@ class Starts:
     def _begun(self, executions: Executions, channel: Channel, message: Message) -> Execution | None:
         """The execution of a message, started now, or before without anybody having noted it."""
         assert channel.start is not None  # noqa: S101 - only those are here
-        name, text = execution_name(channel.start, message), execution_input(channel.start, message)
+        express = channel.start.workflow_name in self._express
+        name, text = execution_name(channel.start, message, express=express), execution_input(channel.start, message)
         execution = self._found(executions, channel, name, text)
         if execution is not None and execution.started_ms < message.received_ms:
             # It is that of an earlier message under this key, which was removed since.

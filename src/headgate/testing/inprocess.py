@@ -171,7 +171,7 @@ class AppUnderTest:
                 raise TaskFailed(answer["error"], answer["cause"])
             return answer["result"]
 
-        starts = Starts(app.channels, self._engine.queue, self.clock)
+        starts = Starts(app, self._engine.queue, self.clock)
         topics = _Telling(self._engine.topics(app.topics, settings), self._told)
         rooms = services(topics, self._engine.archive)
         workflows = LocalWorkflows(app, folder, invoke, rooms, self._engine.due, self.clock, starts=starts)
