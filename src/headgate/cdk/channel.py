@@ -22,6 +22,7 @@ from headgate.aws.duties import (
     consuming,
     working,
 )
+from headgate.aws.ended import ended_pattern
 from headgate.aws.settings import Settings
 from headgate.cdk import outputs, policy
 from headgate.cdk.data import Imported
@@ -48,8 +49,10 @@ _TOLD = {
     "buried": ("table", "bodies", "stream"),
     "sweep": ("table", "bodies", "queue", "archive"),
     "consumer": ("table", "bodies"),
+    "ended": ("table", "bodies"),
 }
 _TOLD_OF_STREAM = ("stream",)
+_STARTING = ("ingest", "sweep")
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class ChannelFunctions:
     data: Imported
     told: Surroundings
     stage: Stage
+    starts: policy.Starts | None = None
 
     # ------------------------------------------------------------------------------------------------------- the gate
 
@@ -95,6 +99,11 @@ class ChannelFunctions:
             case _ if self.channel.finishes:
                 self._add_sweep("Finishes what was stored at {} and not gone on with")
         return {}
+
+    def ended(self) -> lambda_.Function:
+        """What hears of the ends of executions that messages started."""
+        description = f"Writes down the ends of what {self.channel.path} started"
+        return self._add("ended", description, policy.ended, self.rooms(), timeout_s=STORING_S)
 
     def _add_queued(self, delivery: Queued) -> lambda_.Function:
         path, how, found = self.channel.path, working(self.channel, delivery), self.data.queues[self.channel.name]
@@ -204,6 +213,7 @@ class ChannelFunctions:
             None if queues is None else queues.queue,
             None if queues is None else queues.dead,
             None if streams is None else streams.stream,
+            self.starts,
         )
 
     def _add(
@@ -245,6 +255,19 @@ def _call_each_minute(function: lambda_.Function) -> None:
     )
 
 
+def tell_ends(ended: lambda_.Function, machine: str) -> None:
+    """Have EventBridge call a function at the ends of the executions of a Standard machine."""
+    pattern = ended_pattern(machine)
+    events.Rule(
+        ended,
+        "Ends",
+        event_pattern=events.EventPattern(
+            source=pattern["source"], detail_type=pattern["detail-type"], detail=pattern["detail"]
+        ),
+        targets=[targets.LambdaFunction(ended)],
+    )
+
+
 def _with_rooms(settings: Settings, duty: str, rooms: policy.Rooms) -> Settings:
     told = _TOLD_OF_STREAM if duty == "ingest" and rooms.stream is not None else _TOLD[duty]
     known = {
@@ -255,6 +278,7 @@ def _with_rooms(settings: Settings, duty: str, rooms: policy.Rooms) -> Settings:
         "stream": "" if rooms.stream is None else rooms.stream.stream_name,
     }
     found = {name: known[name] if name in told else "" for name in known}
+    starts = rooms.starts if duty in _STARTING else None
     return replace(
         settings,
         table=found["table"],
@@ -262,4 +286,6 @@ def _with_rooms(settings: Settings, duty: str, rooms: policy.Rooms) -> Settings:
         archive=found["archive"],
         queue=found["queue"],
         stream=found["stream"],
+        workflows={starts.workflow: starts.machine} if starts is not None else {},
+        ended=starts.ended if starts is not None else "",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aws_cdk import aws_iam as iam
@@ -22,6 +22,7 @@ from headgate.cdk.environment import Surroundings
 from headgate.cdk.functions import Functions, attach, log_group
 from headgate.cdk.policy import Grant
 from headgate.declare.compile import places
+from headgate.declare.express import noted
 from headgate.declare.stage import Stage
 from headgate.declare.task import Task, Workflow
 
@@ -55,7 +56,8 @@ class TaskFunctions:
 
 class StateMachine(Construct):
     """A workflow: Standard or Express as declared, with a log and traces, and a role that may do what its document
-    asks: call these functions, tell these topics, put into these buckets."""
+    asks: call these functions, tell these topics, put into these buckets. An Express one calls the functions `ended`
+    of the channels that start it."""
 
     def __init__(
         self,
@@ -68,6 +70,7 @@ class StateMachine(Construct):
         notices: kms.IKey | None,
         archives: Mapping[str, s3.IBucket],
         stage: Stage,
+        ended: Sequence[lambda_.IFunction] = (),
     ) -> None:
         super().__init__(scope, id)
         asked = places(workflow.document)
@@ -79,6 +82,8 @@ class StateMachine(Construct):
         group = log_group(self, "Log", stage)
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("states.amazonaws.com"))
         called = [tasks[name].function_arn for kind, name in asked if kind == "task"]
+        called += [function.function_arn for function in ended]
+        document = workflow.placed(_substitute)
         told = [topics[name].topic_arn for kind, name in asked if kind == "topic"]
         kept = [archives[name].arn_for_objects("*") for kind, name in asked if kind == "archive"]
         granted = attach(
@@ -101,7 +106,7 @@ class StateMachine(Construct):
             "Machine",
             state_machine_name=stage.names.get(f"workflow:{workflow.name}"),
             state_machine_type=workflow.kind,
-            definition_string=json.dumps(workflow.placed(_substitute), indent=1, ensure_ascii=False),
+            definition_string=json.dumps(noted(document) if ended else document, indent=1, ensure_ascii=False),
             definition_substitutions={_substituted(*place): known[place] for place in asked},
             role_arn=role.role_arn,
             logging_configuration=sfn.CfnStateMachine.LoggingConfigurationProperty(

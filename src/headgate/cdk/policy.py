@@ -13,7 +13,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 
 from headgate.aws.index import INLINE_BYTES
-from headgate.aws.layout import DUE, body_prefix, layout_of
+from headgate.aws.layout import DUE, EXECUTIONS, body_prefix, layout_of
 from headgate.cdk.bodies import keep_days
 from headgate.declare.channel import Channel
 
@@ -26,6 +26,17 @@ class Grant(NamedTuple):
     because: str = ""
 
 
+class Starts(NamedTuple):
+    """The state machine that the messages of a channel start: the name of the workflow, the machine's ARN, and that of
+    all its executions, of which an Express one has none that could be asked about. `ended` is the ARN of the function
+    that an Express machine calls at its end, empty otherwise."""
+
+    workflow: str
+    machine: str
+    executions: str = ""
+    ended: str = ""
+
+
 class Rooms(NamedTuple):
     """What a duty of a channel has to do with; None for what there is not. `dead` is the dead letter queue of the
     channel's queue, or of the one consumer that is meant."""
@@ -36,12 +47,14 @@ class Rooms(NamedTuple):
     queue: sqs.IQueue | None = None
     dead: sqs.IQueue | None = None
     stream: kinesis.IStream | None = None
+    starts: Starts | None = None
 
 
 Duty = Callable[[Channel, Rooms], list[Grant]]
 
 _DIGESTS = "Bodies are called by their digests, which are not known beforehand."
 _TEMPLATES = "Objects are called by what is in the messages, which is not known beforehand."
+_EXECUTIONS = "Executions are called by the messages that start them, which are not known beforehand."
 _FEEDS = "The stream of a table has a new name each time that it is switched on."
 _METRICS = "CloudWatch has no resources that metrics could be asked of."
 
@@ -74,6 +87,7 @@ def ingest(channel: Channel, rooms: Rooms) -> list[Grant]:
         _on(rooms.table, "PutItem", "UpdateItem"),
         *_bodies(channel, rooms, "PutObject", "GetObject"),
         *_archive(rooms),
+        *_starts(rooms),
     ]
 
 
@@ -142,12 +156,22 @@ def sweep(channel: Channel, rooms: Rooms) -> list[Grant]:
             _on(rooms.table, "GetItem", "UpdateItem"),
             *_bodies(channel, rooms, "GetObject"),
             *_archive(rooms),
+            *_starts(rooms),
         ]
     return [
         _asked(rooms.table, [DUE]),
         _on(rooms.table, "UpdateItem"),
         Grant(("sqs:SendMessage", "sqs:GetQueueAttributes"), _queues(rooms.queue)),
         Grant(("cloudwatch:GetMetricStatistics",), ("*",), _METRICS),
+    ]
+
+
+def ended(channel: Channel, rooms: Rooms) -> list[Grant]:
+    """Hears of the ends of executions, and writes them on the rows of the messages that started them."""
+    return [
+        _asked(rooms.table, [EXECUTIONS]),
+        _on(rooms.table, "GetItem", "UpdateItem"),
+        *_bodies(channel, rooms, "GetObject"),
     ]
 
 
@@ -196,6 +220,16 @@ def _archive(rooms: Rooms) -> list[Grant]:
     if rooms.archive is None:
         return []
     return [Grant(("s3:GetObject", "s3:PutObject"), (rooms.archive.arn_for_objects("*"),), _TEMPLATES)]
+
+
+def _starts(rooms: Rooms) -> list[Grant]:
+    if rooms.starts is None:
+        return []
+    started = Grant(("states:StartExecution",), (rooms.starts.machine,))
+    if not rooms.starts.executions:
+        return [started]
+    looked_at = ("states:DescribeExecution", "states:RedriveExecution")
+    return [started, Grant(looked_at, (rooms.starts.executions,), _EXECUTIONS)]
 
 
 def _queues(*queues: sqs.IQueue | None) -> tuple[str, ...]:

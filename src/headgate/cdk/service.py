@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from aws_cdk import Stack
+from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from headgate.cdk import outputs, policy
 from headgate.cdk.alarms import Alarms, Watched
-from headgate.cdk.channel import HANDLERS, ChannelFunctions
+from headgate.cdk.channel import HANDLERS, ChannelFunctions, tell_ends
 from headgate.cdk.data import DataStack, Imported, tell
 from headgate.cdk.environment import Surroundings, env_of, secrets_of_auth
 from headgate.cdk.executions import StateMachine, TaskFunctions
@@ -24,6 +24,7 @@ from headgate.declare.app import App
 from headgate.declare.auth import ApiKey, Iam, Public, Signed
 from headgate.declare.channel import Channel
 from headgate.declare.stage import Stage
+from headgate.declare.task import Workflow
 
 
 class ServiceStack(Stack):
@@ -53,11 +54,16 @@ class ServiceStack(Stack):
         self._told = Surroundings(app, reference, stage.name, env_of(app), arns)
         self._functions = Functions(self, "Functions", package=package, stage=stage)
         authorizers = self._authorizers()
+        makers = {it.name: ChannelFunctions(it, self._functions, self._data, self._told, stage) for it in app.channels}
+        ended = {it.name: makers[it.name].ended() for it in app.channels if it.start is not None}
+        tasks = TaskFunctions(self._functions, self._told, self._data.secrets, stage)
+        self.tasks = {task.name: tasks.add(task) for task in app.tasks if app.workflows}
+        self.workflows = self._workflows(ended)
         handlers: dict[str, Handlers] = {}
         handling: dict[tuple[str, str], lambda_.Function] = {}
         told: dict[str, str] = {}
         for channel in app.channels:
-            made = ChannelFunctions(channel, self._functions, self._data, self._told, stage)
+            made = replace(makers[channel.name], starts=self._starts(channel, ended))
             ingest = made.ingest()
             if ingest is not None:
                 told[outputs.ingest_name(channel.name)] = ingest.function_name
@@ -69,9 +75,6 @@ class ServiceStack(Stack):
             queues = {name: it.queue for name, it in self._data.queues.items()}
             watched = Watched(self.ingress.api, queues, handling)
             Alarms(self, "Alarms", app=app, stage=stage, watched=watched, topics=hearing)
-        tasks = TaskFunctions(self._functions, self._told, self._data.secrets, stage)
-        self.tasks = {task.name: tasks.add(task) for task in app.tasks if app.workflows}
-        self.workflows = self._workflows()
         for schedule in app.schedules:
             made_schedule = WorkflowSchedule(
                 self,
@@ -86,7 +89,29 @@ class ServiceStack(Stack):
         told |= {outputs.channel_url(channel.name): self.ingress.url(channel) for channel in app.channels}
         tell(self, stage, told)
 
-    def _workflows(self) -> dict[str, StateMachine]:
+    def _starts(self, channel: Channel, ended: Mapping[str, lambda_.Function]) -> policy.Starts | None:
+        """What the messages of a channel start; and how the ends of it are heard of."""
+        if channel.start is None:
+            return None
+        name = channel.start.workflow_name
+        machine = self.workflows[name].machine
+        if machine.state_machine_type == "EXPRESS":
+            return policy.Starts(name, machine.attr_arn, ended=ended[channel.name].function_arn)
+        tell_ends(ended[channel.name], machine.attr_arn)
+        executions = self.format_arn(
+            service="states",
+            resource="execution",
+            resource_name=f"{machine.attr_name}:*",
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
+        )
+        return policy.Starts(name, machine.attr_arn, executions)
+
+    def _workflows(self, ended: Mapping[str, lambda_.Function]) -> dict[str, StateMachine]:
+        def told(workflow: Workflow) -> list[lambda_.Function]:
+            """What an Express machine calls at its end; of a Standard one EventBridge tells."""
+            starting = [it for it in self._app.channels if it.start and it.start.workflow_name == workflow.name]
+            return [ended[channel.name] for channel in starting] if workflow.express else []
+
         return {
             workflow.name: StateMachine(
                 self,
@@ -97,6 +122,7 @@ class ServiceStack(Stack):
                 notices=self._data.notices,
                 archives=self._data.archives,
                 stage=self._stage,
+                ended=told(workflow),
             )
             for workflow in self._app.workflows
         }
