@@ -7,7 +7,6 @@ import re
 
 from headgate.aws.settings import Settings
 from headgate.declare.compile import places
-from headgate.declare.express import noted
 from tests.cdk.stacks import Node, Synthesized, Template, functions, grants, spelled
 from tests.cdk.works import app, nightly
 
@@ -67,7 +66,7 @@ def test_a_role_may_do_what_its_document_asks_and_no_more(works: Synthesized) ->
         "s3:PutObject": {"arn:AWS::Partition:s3:::works-prod-data-ResultsArchiveName/*"},
     }
     assert {action: it for action, it in may("EXPRESS").items() if action not in own} == {
-        "lambda:InvokeFunction": {collect, "FunctionsHitsEndedFunction.Arn"}
+        "lambda:InvokeFunction": {collect}
     }
 
 
@@ -85,22 +84,3 @@ def test_a_task_is_a_function_with_what_it_needs(works: Synthesized) -> None:
 def test_every_task_is_deployed_once(works: Synthesized) -> None:
     found = [duty for duty in functions(works.service) if duty.endswith(".task")]
     assert sorted(found) == sorted(f"{task.name}.task" for task in app.tasks)
-
-
-def test_the_ends_of_a_standard_machine_are_told_to_the_channel_that_started_it(works: Synthesized) -> None:
-    (rule,) = [it for it in works.service.properties("AWS::Events::Rule") if "EventPattern" in it]
-    assert rule["EventPattern"]["source"] == ["aws.states"]
-    assert rule["EventPattern"]["detail"]["status"] == ["SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"]
-    (machine_arn,) = rule["EventPattern"]["detail"]["stateMachineArn"]
-    assert machine_arn["Fn::GetAtt"][0].startswith("NightlyWorkflowMachine")
-    assert rule["Targets"][0]["Arn"]["Fn::GetAtt"][0].startswith("FunctionsJobsEnded")
-
-
-def test_an_express_machine_that_messages_start_claims_them_and_writes_its_end(works: Synthesized) -> None:
-    (quick,) = [it for it in app.workflows if it.name == "quick"]
-    document = json.loads(machine(works.service, "EXPRESS")["DefinitionString"])
-    assert document == noted(quick.placed(lambda kind, name: f"${{{kind}_{name.capitalize()}}}"))
-    told = functions(works.service)["hits.ingest"]["Environment"]["Variables"]
-    settings = Settings.read({name: spelled(value) for name, value in told.items()})
-    assert settings.ended.startswith("FunctionsHitsEndedFunction")
-    assert [*settings.workflows] == ["quick"]

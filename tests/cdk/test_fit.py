@@ -74,11 +74,6 @@ def with_state(state: dict[str, object]) -> Callable[[App], None]:
     return workflow
 
 
-def started(app: App) -> None:
-    app.channel("/orders", auth=Public(), workflow="settle")
-    app.workflow("settle", {"StartAt": "End", "States": {"End": {"Type": "Succeed"}}})
-
-
 someone_elses = with_state(
     {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:s3:putObject", "Parameters": {"Bucket": "b", "Key": "k"}}
 )
@@ -101,7 +96,6 @@ rows = with_state(
         (old, "channel /clicks: Lambda knows no longer Stream `most_age=` than 7 days"),
         (deduped, "channel /clicks: Stream `dedupe=` is not deployed by this version"),
         (twin_consumers, "an output of the stacks is called ClicksCountAllDeadLettersArn already"),
-        (started, "channel /orders: `workflow=` is not deployed by this version"),
         (someone_elses, "workflow settle: state 'one': say Bucket as ${archive:NAME}"),
         (rows, "workflow settle: state 'one': arn:aws:states:::dynamodb:getItem is not deployed by this version"),
     ],

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from headgate import ApiKey, App, Archive, Cors, Email, Env, Iam, Public, Queued, Secret, Start, Stream, Webhook
+from headgate import ApiKey, App, Archive, Cors, Email, Env, Iam, Public, Queued, Secret, Stream, Webhook
 from headgate import workflow as w
 
 
@@ -86,8 +86,6 @@ nightly = app.workflow(
     timeout_s=300,
 )
 app.workflow("quick", w.task(collect), express=True)
-app.channel("/jobs", Order, key="id", auth=Public(), workflow=nightly)
-app.channel("/hits", Order, key="id", auth=Public(), workflow=Start("quick", name="hit-{id}"), body_limit_bytes=1_000)
 app.schedule("each", "rate(5 minutes)", nightly, input={"from": "the clock"})
 app.schedule("mornings", "cron(0 8 ? * MON-FRI *)", nightly, timezone="Europe/Berlin")
 app.schedule("once", "at(2030-01-01T00:00:00)", "quick")
