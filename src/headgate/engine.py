@@ -422,6 +422,10 @@ class Executions(Protocol):
         """An execution as it stands, or None."""
 
     @abstractmethod
+    def named(self, workflow: str, name: str) -> Execution | None:
+        """The execution of a workflow that has this name, or None; also for every Express execution."""
+
+    @abstractmethod
     def history(self, id: str, after: int = 0, limit: int = 1000) -> list[HistoryEvent]:
         """At most `limit` lines behind line `after`, oldest first; none for an Express execution."""
 
@@ -441,4 +445,5 @@ class Executions(Protocol):
     def find(
         self, workflow: str | None = None, status: str | None = None, limit: int = 100, after: str | None = None
     ) -> ExecutionPage:
-        """Executions of a workflow, or of all; those with a status, or all. `after` is a `next` of an earlier page."""
+        """Executions of a workflow, or of all; those with a status, or all. Inputs and outputs may be left out, as ""
+        and None. `after` is a `next` of an earlier page; raises ValueError for one that no page gave."""

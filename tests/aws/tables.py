@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
 from headgate.aws.layout import API_KEYS, EXPIRES_AT, Attribute, Layout
 from headgate.aws.pages import Table
+from tests.aws.emulator.process import Emulator
 
 
 def make_table(dynamodb: Any, layout: Layout) -> Table:
@@ -46,6 +48,18 @@ def make_queue(sqs: Any, **attributes: str) -> str:
     """A queue of SQS; its URL."""
     suffix = ".fifo" if attributes.get("FifoQueue") else ""
     return str(sqs.create_queue(QueueName=f"queue-{uuid4().hex}{suffix}", Attributes=attributes)["QueueUrl"])
+
+
+def make_machine(emulator: Emulator, document: Mapping[str, Any], kind: str = "STANDARD") -> str:
+    """A state machine that may do nothing beyond itself; its ARN."""
+    name = f"machine-{uuid4().hex}"
+    trust = {"Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    role = emulator.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=policy)["Role"]["Arn"]
+    made = emulator.client("stepfunctions").create_state_machine(
+        name=name, definition=json.dumps(document), type=kind, roleArn=role
+    )
+    return str(made["stateMachineArn"])
 
 
 def _create(dynamodb: Any, name: str, keys: list[Attribute], indexes: Iterable[tuple[str, list[Attribute]]]) -> None:

@@ -22,9 +22,17 @@ CONNECTIONS = 32
 """How many calls of one service may be under way at a time before connections are thrown away."""
 
 _REPLY_S = 0.5  # what a function needs to answer once a call has failed
-_LIGHT = ("dynamodb", "secretsmanager")  # S3 still asks that list about regions that are not called so
-_MEANT = frozenset(
+_LIGHT = ("dynamodb", "secretsmanager", "stepfunctions")  # S3 still asks that list about regions that are not called so
+NOT_RUN = frozenset(
     {
+        "ExecutionAlreadyExists", "ExecutionDoesNotExist", "ExecutionNotRedrivable", "InvalidExecutionInput",
+        "InvalidName", "StateMachineDoesNotExist",
+    }
+)  # fmt: skip
+"""Why Step Functions does not start, stop or redrive an execution."""
+_MEANT = NOT_RUN | frozenset(
+    {
+        "InvalidToken",
         "ConditionalCheckFailedException", "TransactionCanceledException", "TransactionConflictException",
         "PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "NotFound", "404",
     }

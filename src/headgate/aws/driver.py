@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Generator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from headgate.aws.pages import Threads
 from headgate.engine import Archive, Index, Keys, Lease, NotYet, Queue, Settlement, Stream
@@ -18,6 +18,7 @@ from headgate.gate.effects import (
     Commit,
     Effect,
     Find,
+    Follow,
     Get,
     Keep,
     LookUpJwks,
@@ -25,9 +26,13 @@ from headgate.gate.effects import (
     LookUpPrincipal,
     ReadBody,
     SettleAll,
+    StartAll,
 )
 from headgate.gate.observe import contained
 from headgate.message import Message
+
+if TYPE_CHECKING:
+    from headgate.aws.starts import Starts
 
 Result = TypeVar("Result")
 
@@ -43,8 +48,9 @@ class Finishing:
     """What a `Direct` channel needs to finish messages before their senders are answered. What cannot be told of one
     message now is left to its sender's next try, or to the sweep, and the others are none the worse for it."""
 
-    def __init__(self, queue: Queue, archive: Archive, threads: Threads) -> None:
+    def __init__(self, queue: Queue, archive: Archive, threads: Threads, starts: Starts | None = None) -> None:
         self.archive = archive
+        self.starts = starts
         self._queue = queue
         self._threads = threads
 
@@ -121,6 +127,10 @@ class Driver:
                 return self._finishing.begin_all(messages, lease_ms)
             case Keep(objects) if self._finishing is not None:
                 return self._finishing.archive.put(objects)
+            case StartAll(leases) if self._finishing is not None and self._finishing.starts is not None:
+                return self._finishing.starts.start_all(leases)
+            case Follow():
+                return None  # the function `ended` hears of it
             case SettleAll(settled) if self._finishing is not None:
                 return self._finishing.settle_all(settled)
             case Get() if self._index is not None:

@@ -18,6 +18,8 @@ from headgate.aws.layout import (
     DUE,
     DUE_AT,
     ERROR,
+    EXECUTION_ARN,
+    EXECUTIONS,
     EXPIRES_AT,
     EXPIRES_MS,
     LEASE,
@@ -53,7 +55,7 @@ from headgate.engine import (
 )
 from headgate.errors import Unavailable
 from headgate.http import RETRY_AFTER_S
-from headgate.message import Message, Moment
+from headgate.message import STARTED, Message, Moment
 
 _UNREAD = ".unread"
 _EXPIRY = (EXPIRES_AT, EXPIRES_MS)
@@ -119,6 +121,8 @@ class DynamoQueue(Queue):
         change = Change({STATUS: {"S": settlement.status}, LEASE: _mark("settled")}, {SWEPT_AT})
         _tell(change, lengthened(lease.message.timeline, settlement.moments))
         _put(change, ERROR, settlement.error)
+        if started := [moment.detail for moment in settlement.moments if moment.what == STARTED]:
+            _put(change, EXECUTION_ARN, started[-1])
         if settlement.uncounted:
             change.adds[ATTEMPTS] = -1
         if final:
@@ -235,6 +239,32 @@ class DynamoQueue(Queue):
         if not done:
             return None
         return str(values[ORDER]["S"]) if ORDER in values else ""
+
+    # ------------------------------------------------------------------------------------------- for ends of executions
+
+    def leased(self, channel: str, scope: str, key: str) -> Lease | None:
+        """The lease that a message in work has now, whoever took it; without the body. None where it is not in work."""
+        held = self._index.held(channel, scope, key)
+        if held is None or _status(held[1]) != "processing":
+            return None
+        table, values = held
+        return Lease(message_of(table.layout, values), values[LEASE]["S"], int(values[DUE_AT]["N"]))
+
+    def started(self, channel: str, execution: str) -> list[tuple[str, str]]:
+        """(scope, key) of the message that started an execution. May lag behind by a second."""
+        table = self._index.table(channel)
+        if table is None:
+            return []
+        answer = self._clients.call(
+            "dynamodb",
+            "query",
+            TableName=table.name,
+            IndexName=EXECUTIONS,
+            KeyConditionExpression="#execution = :execution",
+            ExpressionAttributeNames={"#execution": EXECUTION_ARN},
+            ExpressionAttributeValues={":execution": {"S": execution}},
+        )
+        return [_where(table.layout, values) for values in answer["Items"]]
 
     # ---------------------------------------------------------------------------------------------------------- inside
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from headgate.aws.archive import S3Archive
 from headgate.aws.clients import Clients
 from headgate.aws.deployed import app_of, channels_of
+from headgate.aws.driver import Finishing
 from headgate.aws.index import DynamoIndex
 from headgate.aws.keys import Secrets
 from headgate.aws.layout import layout_of
@@ -16,6 +17,7 @@ from headgate.aws.pages import Table
 from headgate.aws.postbox import Postbox
 from headgate.aws.queue import DynamoQueue
 from headgate.aws.settings import Settings
+from headgate.aws.starts import starts_of
 from headgate.aws.stream import KinesisStream, log_of
 from headgate.aws.telemetry import Metrics, log_as_json
 from headgate.aws.wire import Wire
@@ -42,7 +44,7 @@ class Rooms:
         self.clients = Clients(clock, wire=Wire(environment, clock))
         if self.settings.secrets:
             os.environ.update(Secrets(self.settings.secrets, self.clients, clock).values())
-        app = app_of(self.settings)
+        self.app = app = app_of(self.settings)
         (self.channel,) = channels_of(app, self.settings)
         facts = {"app": app.name, "stage": self.settings.stage}
         log_as_json(facts)
@@ -64,6 +66,13 @@ class Rooms:
     def archive(self) -> S3Archive:
         """Its objects."""
         return S3Archive({self.channel.name: self.settings.archive}, self.clients, self.index.threads)
+
+    @cached_property
+    def finishing(self) -> Finishing:
+        """What is done before senders are answered."""
+        threads = self.index.threads
+        starts = starts_of(self.app, self.channel, self.settings, self.clients, threads, self.clock)
+        return Finishing(self.queue, self.archive, threads, starts)
 
     @cached_property
     def stream(self) -> KinesisStream:

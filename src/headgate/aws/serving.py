@@ -43,7 +43,7 @@ class Serving:
         self._clock = clock
         self._clients = Clients(clock, wire=Wire(environment, clock))
         self._secrets = Secrets(settings.secrets, self._clients, clock)
-        self._driver = self._made_driver(settings)
+        self._driver = self._made_driver(app, settings)
         self._observer = Observer()
         self._metrics = Metrics(self._observer, facts, clock)
         self._gate: Gate | None = None
@@ -51,7 +51,7 @@ class Serving:
         if not settings.secrets:
             self._current_gate()
 
-    def _made_driver(self, settings: Settings) -> Driver:
+    def _made_driver(self, app: App, settings: Settings) -> Driver:
         if self._channel.stream is not None and settings.stream:
             from headgate.aws.stream import KinesisStream, log_of
 
@@ -63,10 +63,12 @@ class Serving:
             return Driver(index)
         from headgate.aws.archive import S3Archive
         from headgate.aws.queue import DynamoQueue
+        from headgate.aws.starts import starts_of
 
+        starts = starts_of(app, self._channel, settings, self._clients, index.threads, self._clock)
         archive = S3Archive({self._channel.name: settings.archive}, self._clients, index.threads)
         queue = DynamoQueue(index, self._clients, self._clock)
-        return Driver(index, finishing=Finishing(queue, archive, index.threads))
+        return Driver(index, finishing=Finishing(queue, archive, index.threads, starts))
 
     def answer(self, event: Event, remaining_s: float) -> dict[str, Any]:
         """The answer to one call, for which there are so many seconds."""

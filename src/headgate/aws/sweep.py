@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headgate.aws.driver import Brought, Driver, Finishing
+from headgate.aws.driver import Brought, Driver
 from headgate.aws.duties import working
 from headgate.aws.envelope import Where
 from headgate.aws.postbox import Letter
@@ -54,6 +54,6 @@ class Sweep:
         channel, index = self._rooms.channel, self._rooms.index
         rows = [index.get(channel.name, *where) for where in self._rooms.queue.overdue(channel.name, LEASE_MS, _MOST)]
         messages = [row for row in rows if row is not None]
-        driver = Driver(finishing=Finishing(self._rooms.queue, self._rooms.archive, index.threads))
+        driver = Driver(index, finishing=self._rooms.finishing)
         steps = finish(channel, self._rooms.clock, messages, [Outcome("stored")] * len(messages))
         return sum(outcome.kind == "stored" for outcome in driver.run(steps, Brought()))

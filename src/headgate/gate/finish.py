@@ -64,7 +64,10 @@ def finish(
     if following:
         yield Follow(following)
     for at, (lease, settlement), done in zip(leases, settled, written, strict=True):
-        if settlement.status == "accepted" or not done:
+        if not done and channel.start is not None:  # its execution has told of itself before we did
+            now = yield from _under_way(messages[at], outcomes[at], None)
+            finished[at] = now._replace(kind="unavailable") if now.kind == "in_progress" else now
+        elif settlement.status == "accepted" or not done:
             finished[at] = outcomes[at]._replace(kind="unavailable")
         elif channel.start is not None:
             finished[at] = outcomes[at]._replace(message=_with(lease.message, settlement.moments))
@@ -94,7 +97,8 @@ def _done(
 def _under_way(message: Message, outcome: Outcome, begun: NotYet | None) -> Generator[Effect, Any, Outcome]:
     """The outcome of one whose execution runs or is over; or is being started by somebody else."""
     row: Message | None = yield Get(message.channel, message.scope, message.key)
-    if row is None or (begun is not None and not any(moment.what == STARTED for moment in row.timeline)):
+    is_open = begun is not None or (row is not None and row.status in OPEN)
+    if row is None or (is_open and not any(moment.what == STARTED for moment in row.timeline)):
         return outcome._replace(kind="in_progress")
     return outcome._replace(message=row)
 

@@ -1,19 +1,33 @@
-"""The execution that a message starts: what it is called, and what it is handed."""
+"""The execution that a message starts: what it is called, what it is handed, and how it is found again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+from headgate import limits
 from headgate.clock import isoformat
+from headgate.declare.channel import Channel
 from headgate.declare.task import Start
-from headgate.message import Message
+from headgate.engine import Execution, Executions, Lease
+from headgate.errors import NotRun, Unavailable
+from headgate.gate.effects import Started
+from headgate.gate.finish import ended
+from headgate.message import STARTED, Message, Moment
+
+log = logging.getLogger("headgate.gate")
+
+InputOf = Callable[[Start, Message], str]
 
 _NAME_CHARS = 80
+_STAMPED_CHARS = _NAME_CHARS - 14  # of a name that gets a time behind it
 _UNFIT = re.compile(r"[^A-Za-z0-9_.=@!+-]")  # a little narrower than Step Functions
 _MARK_CHARS = 16
+_TAKEN = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}")  # by Step Functions, as a name
 
 
 def execution_name(start: Start, message: Message, *, express: bool = False) -> str:
@@ -30,6 +44,115 @@ def execution_name(start: Start, message: Message, *, express: bool = False) -> 
 def execution_input(start: Start, message: Message) -> str:
     """The JSON text; the bytes of the message stand in it as they came."""
     return _text(start.input, message)
+
+
+def execution_of(
+    executions: Executions, channel: Channel, lease: Lease, now_ms: int, *,
+    input_of: InputOf = execution_input, express: bool = False, apart_ms: int = 0,
+) -> Started | None:  # fmt: skip
+    """The execution of a leased message: the one that is known or was started without anybody having noted it, else
+    one started now; one that failed, where a person has put the message back, gone on with. None where there is none
+    yet, and it may be tried again. `apart_ms` is how far the clocks of who takes messages in and of who runs workflows
+    may be apart."""
+    if channel.start is None:
+        raise ValueError(f"channel {channel.name} starts no workflow")
+    known = started_id(lease.message)
+    execution = None if known is None else executions.describe(known)
+    if execution is None or (is_redriven(lease.message) and execution.status not in ("RUNNING", "SUCCEEDED")):
+        name = execution_name(channel.start, lease.message, express=express)
+        text = input_of(channel.start, lease.message)
+        asked = _Asked(channel.start.workflow_name, name, text, lease.message.received_ms - apart_ms)
+        execution = _again(executions, execution) or _begun(executions, asked)
+    if execution is None:
+        return None
+    if execution.status == "RUNNING":
+        return Started(execution.id)
+    return Started(execution.id, ended(channel, execution, now_ms))
+
+
+def started_id(message: Message) -> str | None:
+    """The execution that a message started last, as its timeline tells."""
+    return next((moment.detail for moment in reversed(message.timeline) if moment.what == STARTED), None)
+
+
+def claimed_by(message: Message) -> Moment | None:
+    """When and for which execution it was started, since a person put it back last; None where it was not."""
+    for moment in reversed(message.timeline):
+        if moment.what in (STARTED, "redriven"):
+            return moment if moment.what == STARTED else None
+    return None
+
+
+def is_redriven(message: Message) -> bool:
+    """Whether a person put the message back after its execution had failed."""
+    whats = [moment.what for moment in message.timeline if moment.what in ("failed", "redriven")]
+    return whats[-1:] == ["redriven"]
+
+
+def given_of(name: str, input: str) -> Any:
+    """The input of an execution, as JSON. Raises NotRun for a name or an input that Step Functions would not take."""
+    if not _TAKEN.fullmatch(name):
+        raise NotRun("InvalidName", f"Invalid Name: '{name}'")
+    try:
+        if len(input.encode()) > limits.WORKFLOW_DATA.value:
+            raise NotRun("InvalidExecutionInput", f"The input is larger than {limits.WORKFLOW_DATA.value} bytes.")
+        return json.loads(input, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise NotRun("InvalidExecutionInput", f"Invalid State Machine Execution Input: '{error}'") from None
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two inputs are the same JSON."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)  # `==` takes true for 1
+
+
+def _again(executions: Executions, failed: Execution | None) -> Execution | None:
+    """One that failed, gone on with; None where it cannot be, as an Express execution."""
+    try:
+        return None if failed is None else executions.redrive(failed.id)
+    except (NotRun, Unavailable):
+        return None
+
+
+class _Asked(NamedTuple):
+    """What a message asks for. What was started before `since_ms` is not its own."""
+
+    workflow: str
+    name: str
+    input: str
+    since_ms: int
+
+
+def _begun(executions: Executions, asked: _Asked) -> Execution | None:
+    """The execution of a message, started now, or before without anybody having noted it."""
+    execution = _found(executions, asked)
+    if execution is not None and _is_of_earlier(execution, asked):
+        # It is that of an earlier message under this key, which was removed since.
+        return _found(executions, asked._replace(name=f"{asked.name[:_STAMPED_CHARS]}-{asked.since_ms}"))
+    return execution
+
+
+def _is_of_earlier(execution: Execution, asked: _Asked) -> bool:
+    if execution.started_ms < asked.since_ms:
+        return True
+    return execution.input != asked.input and not is_same(json.loads(execution.input), json.loads(asked.input))
+
+
+def _found(executions: Executions, asked: _Asked) -> Execution | None:
+    """The execution of that name, started now or before; None where it could not be started."""
+    try:
+        return executions.start(asked.workflow, asked.name, asked.input)
+    except Unavailable:
+        return None
+    except NotRun as refused:
+        if refused.code == "ExecutionAlreadyExists":
+            return executions.named(asked.workflow, asked.name)
+        log.error("an execution could not be started workflow=%s: %s", asked.workflow, refused)
+        return None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _text(template: Any, message: Message) -> str:

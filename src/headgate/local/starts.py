@@ -12,19 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 from headgate.clock import Clock
 from headgate.declare.app import App
-from headgate.declare.channel import Channel
 from headgate.engine import Execution, Executions, Lease
-from headgate.errors import NotRun, Unavailable
+from headgate.errors import Unavailable
 from headgate.gate.effects import Started
 from headgate.gate.finish import ended
 from headgate.gate.observe import site
-from headgate.gate.start import execution_input, execution_name
+from headgate.gate.start import execution_of
 from headgate.local.queue import LocalQueue
-from headgate.message import STARTED, Message
 
 log = logging.getLogger("headgate.local")
 
-_NAME_CHARS = 80 - 14  # of a name that gets a time behind it
 _AT_A_TIME = 32
 _MOST_WRITTEN = 200
 _MOST_ENDS = 10_000  # of executions that nobody follows: schedules start some too
@@ -88,50 +85,9 @@ class Starts:
         self._thread.join()
 
     def _start(self, executions: Executions, lease: Lease) -> Started | None:
-        message = lease.message
-        channel = self._channels[message.channel]
-        assert channel.start is not None  # noqa: S101 - only those are here
-        known = next((moment.detail for moment in reversed(message.timeline) if moment.what == STARTED), None)
-        execution = None if known is None else executions.describe(known)
-        if execution is None or (_redriven(lease) and execution.status not in ("RUNNING", "SUCCEEDED")):
-            execution = self._again(executions, execution) or self._begun(executions, channel, message)
-        if execution is None:
-            return None
-        if execution.status == "RUNNING":
-            return Started(execution.id)
-        return Started(execution.id, ended(channel, execution, self._clock.now_ms()))
-
-    def _again(self, executions: Executions, failed: Execution | None) -> Execution | None:
-        """One that failed, gone on with; None where it cannot be, as an Express execution."""
-        try:
-            return None if failed is None else executions.redrive(failed.id)
-        except (NotRun, Unavailable):
-            return None
-
-    def _begun(self, executions: Executions, channel: Channel, message: Message) -> Execution | None:
-        """The execution of a message, started now, or before without anybody having noted it."""
-        assert channel.start is not None  # noqa: S101 - only those are here
-        express = channel.start.workflow_name in self._express
-        name, text = execution_name(channel.start, message, express=express), execution_input(channel.start, message)
-        execution = self._found(executions, channel, name, text)
-        if execution is not None and execution.started_ms < message.received_ms:
-            # It is that of an earlier message under this key, which was removed since.
-            return self._found(executions, channel, f"{name[:_NAME_CHARS]}-{message.received_ms}", text)
-        return execution
-
-    def _found(self, executions: Executions, channel: Channel, name: str, text: str) -> Execution | None:
-        """The execution of that name, started now or before; None where it could not be started."""
-        assert channel.start is not None  # noqa: S101 - only those are here
-        workflow = channel.start.workflow_name
-        try:
-            return executions.start(workflow, name, text)
-        except Unavailable:
-            return None
-        except NotRun as refused:
-            if refused.code == "ExecutionAlreadyExists":
-                return executions.describe(f"arn:aws:states:local:000000000000:execution:{workflow}:{name}")
-            log.error("channel=%s could not start %s: %s", channel.name, workflow, refused)
-            return None
+        channel = self._channels[lease.message.channel]
+        express = channel.start is not None and channel.start.workflow_name in self._express
+        return execution_of(executions, channel, lease, self._clock.now_ms(), express=express)
 
     def _write(self) -> None:
         """On a thread of its own: what has come meanwhile is written by one change."""
@@ -159,9 +115,3 @@ class Starts:
             log.warning("the ends of %d executions could not be written; a sweep tries again", len(settled))
         except Exception as error:  # noqa: BLE001 - the thread must live
             log.error("the ends of executions could not be written where=%s", site(error))
-
-
-def _redriven(lease: Lease) -> bool:
-    """Whether a person put the message back after its execution had failed."""
-    whats = [moment.what for moment in lease.message.timeline if moment.what in ("failed", "redriven")]
-    return whats[-1:] == ["redriven"]

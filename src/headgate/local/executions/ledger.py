@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import sqlite3
 import uuid
 from collections import OrderedDict, deque
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 from headgate import limits
 from headgate.clock import Clock
 from headgate.errors import NotRun
+from headgate.gate.start import given_of, is_same
 from headgate.local.executions import store
 from headgate.local.executions.state import (
     Advance,
@@ -34,7 +34,6 @@ from headgate.local.executions.timers import Entry
 
 _MOST_LIVE = 1000  # executions kept in memory; the others are read back when something happens to them
 _DAY_MS = 86_400_000
-_NAME = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}")
 
 
 class Workflow(NamedTuple):
@@ -140,16 +139,20 @@ class Ledger:
         if known is None:
             raise NotRun("StateMachineDoesNotExist", f"There is no workflow {workflow}.")
         name = str(uuid.uuid4()) if name is None else name
-        given = _checked(name, input)
-        arn = f"arn:aws:states:{self._place}:execution:{workflow}:{name}"
+        given = given_of(name, input)
+        arn = self.arn(workflow, name)
         if known.kind == "EXPRESS":
             arn = f"arn:aws:states:{self._place}:express:{workflow}:{name}:{uuid.uuid4()}"
         twin = self._find(arn)
         if twin is None:
             return self._begun(workflow, known, arn, name, input)
-        if twin.status == "RUNNING" and _same(json.loads(twin.input), given):
+        if twin.status == "RUNNING" and is_same(json.loads(twin.input), given):
             return twin
         raise NotRun("ExecutionAlreadyExists", f"Execution Already Exists: '{arn}'")
+
+    def arn(self, workflow: str, name: str) -> str:
+        """That of a Standard execution."""
+        return f"arn:aws:states:{self._place}:execution:{workflow}:{name}"
 
     def applied(self, id: str, stimulus: Stimulus) -> Run:
         """What became of the execution with this ARN. Raises NotRun where there is none."""
@@ -206,23 +209,3 @@ class Ledger:
 
     def _moment(self) -> Moment:
         return Moment(self._clock.now_ms(), self._chance.getrandbits(64))
-
-
-def _checked(name: str, input: str) -> Any:
-    """The input as JSON. Raises NotRun for a name or an input that Step Functions would not take."""
-    if not _NAME.fullmatch(name):
-        raise NotRun("InvalidName", f"Invalid Name: '{name}'")
-    try:
-        if len(input.encode()) > limits.WORKFLOW_DATA.value:
-            raise NotRun("InvalidExecutionInput", f"The input is larger than {limits.WORKFLOW_DATA.value} bytes.")
-        return json.loads(input, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise NotRun("InvalidExecutionInput", f"Invalid State Machine Execution Input: '{error}'") from None
-
-
-def _same(one: Any, other: Any) -> bool:
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)  # `==` takes true for 1
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")

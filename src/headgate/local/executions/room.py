@@ -132,6 +132,9 @@ class LocalExecutions(Executions):
             found = store.find(connection, id)
         return None if found is None else told(found)
 
+    def named(self, workflow: str, name: str) -> Execution | None:
+        return self.describe(self._ledger.arn(workflow, name))
+
     def history(self, id: str, after: int = 0, limit: int = 1000) -> list[HistoryEvent]:
         with self._reading() as connection:
             found = store.find(connection, id)
