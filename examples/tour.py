@@ -1,13 +1,14 @@
-"""`make run`: the message example, served by the real command, with a few posts to show what it does.
+"""`make run`: the company_messages example, served by the real command, with a few posts to show what it does.
 
 It takes port 8000, or the next free one, and keeps serving until Ctrl-C. The messages stay in
-examples/message/.headgate; every run makes its own ids, so a second one is as good as the first.
+examples/company_messages/.headgate; every run makes its own ids, so a second one is as good as the first.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -16,35 +17,51 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
-EXAMPLE = Path("examples/message")
+EXAMPLE = Path("examples/company_messages")
 HOST = "127.0.0.1"
 FIRST_PORT = 8000
 _PORTS = 100
 _OURS = "tour-"
+_QUIET_S = 15.0  # in which the log tells of the tour's own messages, and of the alarms that they set off
+_QUIET = re.compile(r" (INFO|WARNING) headgate\.(handlers|gate|alarms|notices) ")
+_SETTLED_S = 30.0
+_LOOK_EVERY_S = 0.05
 
 
 class Post(NamedTuple):
-    """One post of the tour, and what it is meant to show."""
+    """One post of the tour, and what it is meant to show. One that is turned away has the id of its answer, and what is
+    taken has its own."""
 
     what: str
-    message: dict[str, str]
+    message: dict[str, Any]
+    turned_away: bool = False
+
+    @property
+    def key(self) -> str:
+        """The id that it brings."""
+        return str(self.message["metadata"]["message_id"])
 
 
 def posts(now: str) -> list[Post]:
-    """Good, twin, conflicting, bad."""
-    good = {
-        "messageUUID": str(uuid.uuid4()),
-        "messageText": "The gate is open.",
-        "messageDatetime": now,
-    }
+    """Good, twin, conflicting, bad, and one that fails behind the gate."""
+    first, second, third = (uuid.uuid4().hex[:8] for _ in range(3))
     return [
-        Post("a new message", good),
-        Post("the same once more", good),
-        Post("the same UUID, another text", {**good, "messageText": "The gate is shut."}),
-        Post("a new UUID, a text too short", {**good, "messageUUID": str(uuid.uuid4()), "messageText": "Hi."}),
+        Post("a new message", message(first, 99.5, now)),
+        Post("the same once more", message(first, 99.5, now)),
+        Post("its id, another amount", message(first, 100, now), turned_away=True),
+        Post("an amount below zero", message(second, -1, now), turned_away=True),
+        Post("more than its handler takes", message(third, 2_000_000, now)),
     ]
+
+
+def message(id_: str, amount: float, now: str) -> dict[str, Any]:
+    """One message of a company."""
+    return {
+        "metadata": {"message_time": now, "company_id": "C-7", "message_id": id_},
+        "data": {"order_id": f"O-{id_}", "order_time": now, "order_amount": amount},
+    }
 
 
 def main() -> int:
@@ -92,9 +109,12 @@ def free_port() -> int:
 
 
 def pass_on(log: IO[str]) -> None:
-    """Show what the server says, but for its log of the tour's own posts."""
+    """Show what the server says, but for what it says of the tour."""
+    started_s = time.monotonic()
     for line in log:
-        if f"request_id={_OURS}" not in line:
+        if f"request_id={_OURS}" in line:
+            continue
+        if _QUIET.search(line) is None or time.monotonic() > started_s + _QUIET_S:
             sys.stderr.write(line)
             sys.stderr.flush()
 
@@ -108,36 +128,52 @@ class Answer(NamedTuple):
     """What came back."""
 
     status: int
-    replayed: bool
     body: bytes
 
 
-def ask(port: int, method: str, path: str, body: bytes | None = None, request_id: str = "") -> Answer:
+def ask(port: int, method: str, path: str, body: bytes | None = None) -> Answer:
     """One request."""
     connection = http.client.HTTPConnection(HOST, port, timeout=10)
     try:
-        headers = {"Content-Type": "application/json", "X-Request-Id": request_id or f"{_OURS}0"}
+        headers = {"Content-Type": "application/json", "X-Request-Id": f"{_OURS}0"}
         connection.request(method, path, body, headers)
         response = connection.getresponse()
-        return Answer(response.status, response.getheader("Idempotency-Replayed") == "true", response.read())
+        return Answer(response.status, response.read())
     finally:
         connection.close()
+
+
+def settled(port: int, key: str) -> dict[str, Any]:
+    """A message, once nothing more is done with it."""
+    until_s = time.monotonic() + _SETTLED_S
+    while time.monotonic() < until_s:
+        answer = ask(port, "GET", f"/messages/{key}")
+        if answer.status == 200:
+            found: dict[str, Any] = json.loads(answer.body)
+            if found["status"] in ("processed", "rejected", "failed"):
+                return found
+        time.sleep(_LOOK_EVERY_S)
+    return {"status": "not looked at yet", "error": None}
 
 
 def show(port: int) -> None:
     """The tour, in nine lines: the first `make run` has three of its own."""
     url = f"http://{HOST}:{port}"
-    tour = posts(time.strftime("%Y-%m-%d %H:%M:%S"))
-    lines = [f"headgate serves {EXAMPLE}. Four posts to {url}/message, and what came back:"]
-    for number, post in enumerate(tour, 1):
-        answer = ask(port, "POST", "/message", json.dumps(post.message).encode(), f"{_OURS}{number}")
-        told = json.loads(answer.body)["message"]
-        replayed = " (stored once: this is the first answer again)" if answer.replayed else ""
-        lines.append(f"  {post.what.ljust(28)}  {answer.status} {told}{replayed}")
+    tour = posts(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    first = tour[0]
+    lines = [f"headgate serves {EXAMPLE}. Five posts to {url}/messages are let in unread, 202; what became of them:"]
+    for post in tour:
+        answer = ask(port, "POST", "/messages", json.dumps(post.message).encode())
+        told = json.loads(answer.body)["id"]
+        if post is not first and post.message == first.message:
+            became = f"{settled(port, first.key)['status']} already: it is stored once"
+        else:
+            found = settled(port, told if post.turned_away else post.key)
+            became = f"{found['status']}: {found['error']}" if found["error"] else found["status"]
+        lines.append(f"  {post.what.ljust(28)}  {became}")
     lines += [
-        f"The first one, read back:  {url}/message/{tour[0].message['messageUUID']}",
-        f"All that are stored:       .venv/bin/headgate messages list --app {EXAMPLE}",
-        f"The docs, and metrics:     {url}/-/docs  {url}/-/metrics",
+        f"The dead letters: .venv/bin/headgate dead list --app {EXAMPLE}",
+        f"The first one: {url}/messages/{first.key}  the docs: {url}/-/docs  metrics: {url}/-/metrics",
         f"It keeps serving, and takes up every change you save in {EXAMPLE}/app.py. Ctrl-C ends it.",
     ]
     sys.stdout.write("\n".join(lines) + "\n")

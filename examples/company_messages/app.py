@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from headgate import App, Archive, Message, Public, Queued
+from headgate import App, Archive, Message, Permanent, Public, Queued
 
 
 class Metadata(BaseModel):
@@ -30,6 +30,8 @@ class CompanyMessage(BaseModel):
     data: Order
 
 
+MOST = 1_000_000
+
 app = App("company-messages")
 app.topic("alerts")  # where alarms are told: dead letters, failed attempts, waiting messages
 
@@ -46,6 +48,8 @@ app.topic("alerts")  # where alarms are told: dead letters, failed attempts, wai
 )
 def process(order: CompanyMessage, message: Message) -> None:
     """Runs when the message is valid, in the table, and its object is written."""
+    if order.data.order_amount > MOST:
+        raise Permanent("An order of more than 1,000,000: a person has to look at it.")
     print(
         f"message {message.id} of {order.metadata.company_id}: order {order.data.order_id}, attempt {message.attempt}"
     )

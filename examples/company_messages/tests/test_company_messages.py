@@ -121,3 +121,10 @@ def test_the_postman_collection_sends_what_is_taken(headgate_app: AppUnderTest) 
         reply = headgate_app.send(path, body=body, method=request["method"])
         headgate_app.drain()
         assert reply.status in (200, 202)
+
+
+def test_an_order_of_more_than_a_million_is_a_dead_letter_at_once(headgate_app: AppUnderTest) -> None:
+    headgate_app.send("/messages", json=message(order_amount=1_000_001))
+    headgate_app.drain()
+
+    assert read(headgate_app, "M-1")["status"] == "failed"
