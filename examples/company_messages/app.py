@@ -33,6 +33,16 @@ class CompanyMessage(BaseModel):
 MOST = 1_000_000
 
 app = App("company-messages")
+for name in ("dev", "prod"):
+    app.stage(
+        name,
+        tags={"environment": name, "project": "company-messages"},
+        outputs={
+            "SqsQueueName": "MessagesQueueName",
+            "SqsEndpoint": "MessagesQueueUrl",
+            "S3BucketURL": "MessagesArchiveUrl",
+        },
+    )
 app.topic("alerts")  # where alarms are told: dead letters, failed attempts, waiting messages
 
 

@@ -79,6 +79,14 @@ def _first(problem: Problem) -> str:
 
 
 app = App("IOpsDashboard")
+for name in ("dev", "prod"):  # each in an account or a region of its own, since names are fixed
+    app.stage(
+        name,
+        memory_mb=256,
+        names={"stream:ingest": "iops-dashboard-events", "api": "IOpsDashboard-IngestApi"},
+        outputs={"EventStreamName": "IngestStreamName", "IngestApiUrl": "ApiUrl"},
+        exports="IOpsDashboard-{output}",
+    )
 
 ingest = app.channel(
     "/ingest",

@@ -1,5 +1,6 @@
 """POST /: any JSON, signed as AWS signs; kept as an object, and worked off by an Express workflow for each request."""
 
+import os
 from typing import Any
 
 from headgate import App, Archive, Cors, Iam, Made, Problem, Receipt, Reply, Start
@@ -47,5 +48,30 @@ app.channel(
     accepted=processed,
     problem=told,
 )
-app.stage("dev", region="us-west-2")
-app.stage("prod", region="us-west-2")
+for name in ("dev", "prod"):
+    app.stage(
+        name,
+        region="us-west-2",
+        data_stack=f"TapStack{name}-data",
+        service_stack=f"TapStack{name}",
+        tags={
+            "Environment": "Production",
+            "Project": "TAP",
+            "Repository": os.environ.get("REPOSITORY", "unknown"),
+            "Author": os.environ.get("COMMIT_AUTHOR", "unknown"),
+        },
+        names={
+            "archive:requests": f"tap-{name}-bucket",
+            "table:requests": f"tap-{name}-requests",
+            "ingest:requests": f"tap-{name}-processor",
+            "workflow:statemachine": f"tap-{name}-statemachine",
+            "api": f"tap-{name}-api",
+        },
+        outputs={
+            "ApiEndpoint": "ApiUrl",
+            "BucketName": "RequestsArchiveName",
+            "TableName": "RequestsTableName",
+            "StateMachineArn": "StatemachineWorkflowArn",
+            "LambdaFunctionName": "RequestsIngestName",
+        },
+    )

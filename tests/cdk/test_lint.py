@@ -14,8 +14,12 @@ from cdk_nag import AwsSolutionsChecks
 
 from headgate import App, Public
 from headgate.cdk.program import add_stacks
+from headgate.declare.load import load_app
 from headgate.declare.stage import Stage
-from tests.cdk.stacks import Synthesized, package
+from tests.cases import ROOT
+from tests.cdk.stacks import Synthesized, package, synthesize
+
+LINT = Path(sys.executable).with_name("cfn-lint")
 
 ACKNOWLEDGED = {
     "APIG2": "the function validates",
@@ -34,11 +38,21 @@ ACKNOWLEDGED = {
 @pytest.mark.parametrize("name", ["message", "orders", "conformance", "works"])
 def test_cfn_lint_finds_nothing(name: str, request: pytest.FixtureRequest) -> None:
     made: Synthesized = request.getfixturevalue(name)
-    templates = [str(template.path) for template in made.templates()]
     # W3005: CDK's own functions say DependsOn beside a reference that implies it.
-    lint = Path(sys.executable).with_name("cfn-lint")
-    done = subprocess.run([lint, "-i", "W3005", "--", *templates], capture_output=True, text=True)
+    done = subprocess.run([LINT, "-i", "W3005", "--", *_paths(made)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["company_messages", "events", "requests"])
+def test_cfn_lint_finds_nothing_in_the_other_examples(name: str, tmp_path: Path) -> None:
+    app = load_app(str(ROOT / "examples" / name))
+    made = synthesize(tmp_path, app, app.stage_named("dev"))
+    done = subprocess.run([LINT, "-i", "W3005", "--", *_paths(made)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _paths(made: Synthesized) -> list[str]:
+    return [str(template.path) for template in made.templates()]
 
 
 def test_cdk_nag_stops_what_is_not_acknowledged(tmp_path: Path) -> None:

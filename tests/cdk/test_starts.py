@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -14,10 +13,6 @@ from headgate import workflow as w
 from headgate.aws.settings import Settings
 from headgate.declare.express import noted
 from tests.cdk.stacks import Node, Synthesized, functions, grants, spelled, synthesize
-
-pytestmark = pytest.mark.skipif(
-    find_spec("headgate.aws.lambdas.ended") is None, reason="no function hears of ends in this version"
-)
 
 app = App("starts")
 

@@ -107,7 +107,7 @@ class StateMachine(Construct):
             state_machine_name=stage.names.get(f"workflow:{workflow.name}"),
             state_machine_type=workflow.kind,
             definition_string=json.dumps(noted(document) if ended else document, indent=1, ensure_ascii=False),
-            definition_substitutions={_substituted(*place): known[place] for place in asked},
+            definition_substitutions={_substituted(*place): known[place] for place in asked} or None,
             role_arn=role.role_arn,
             logging_configuration=sfn.CfnStateMachine.LoggingConfigurationProperty(
                 level="ALL",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from importlib.util import find_spec
 from typing import Any
 
 from headgate.cdk import outputs
@@ -49,8 +48,6 @@ def _faults(app: App) -> Iterator[DeclarationFault]:
 def _channel_sentences(channel: Channel) -> Iterator[str]:
     if "~" in channel.path:
         yield "API Gateway takes no ~ in a path."
-    if channel.start is not None and find_spec("headgate.aws.lambdas.ended") is None:
-        yield "`workflow=` is not deployed by this version; let a schedule start it, or serve the app yourself."
     match channel.delivery:
         case Queued(validate="worker") as queued:
             if isinstance(channel.auth, Signed):
