@@ -48,6 +48,10 @@ def origins(app: App) -> None:
     app.channel("/orders", auth=Public(), cors=cors, delivery=Queued(validate="worker"))
 
 
+def bounded(app: App) -> None:
+    app.channel("/orders", auth=Public(), delivery=Queued(at_most=100))
+
+
 def old(app: App) -> None:
     app.channel("/clicks", auth=Public(), delivery=Stream(most_age=timedelta(days=8)))
 
@@ -93,6 +97,7 @@ rows = with_state(
         (signed, "channel /hooks: nobody verifies a signature on the way straight into a queue"),
         (ordered, "channel /orders: API Gateway cannot read the field of `order_by=`"),
         (origins, "channel /orders: API Gateway can name one origin"),
+        (bounded, "channel /orders: nothing counts what waits in SQS at the gate"),
         (old, "channel /clicks: Lambda knows no longer Stream `most_age=` than 7 days"),
         (deduped, "channel /clicks: Stream `dedupe=` is not deployed by this version"),
         (twin_consumers, "an output of the stacks is called ClicksCountAllDeadLettersArn already"),

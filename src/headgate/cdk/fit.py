@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
+from headgate import limits
 from headgate.cdk import outputs
 from headgate.cdk.environment import secrets_of
 from headgate.declare.app import App
@@ -48,6 +49,8 @@ def _faults(app: App) -> Iterator[DeclarationFault]:
 def _channel_sentences(channel: Channel) -> Iterator[str]:
     if "~" in channel.path:
         yield "API Gateway takes no ~ in a path."
+    if channel.queue is not None and channel.queue.at_most < limits.QUEUE.value:
+        yield "nothing counts what waits in SQS at the gate, so Queued `at_most=` cannot be kept; leave it out."
     match channel.delivery:
         case Queued(validate="worker") as queued:
             if isinstance(channel.auth, Signed):
