@@ -9,6 +9,7 @@ import base64
 import http.client
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from tests.aws.emulator.specimen import TTL_ATTRIBUTE, template
 pytestmark = pytest.mark.xdist_group("departures")
 
 _STACK = "specimen"
+_OUTPUTS = ("Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm")
+_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Specimen:
     table: str
     bucket: str
     secret: str
+    letters: str
+    barred: str
+    dead: str
+    log: str
+    alarm: str
 
     def send(
         self,
@@ -91,7 +99,7 @@ def _deployed(emulator: Emulator) -> Specimen:
         output["OutputKey"]: output["OutputValue"]
         for output in stacks.describe_stacks(StackName=_STACK)["Stacks"][0]["Outputs"]
     }
-    own = (outputs[name] for name in ("Table", "Bucket", "Secret"))
+    own = (outputs[name] for name in _OUTPUTS)
     return Specimen(emulator, emulator.plain_url(outputs["Url"]), *own)
 
 
@@ -188,6 +196,51 @@ def renamed_header(specimen: Specimen) -> None:
     assert headers["x-amzn-remapped-www-authenticate"] == "Bearer"
 
 
+def letters_as_sent(specimen: Specimen) -> None:
+    status, answer = specimen.send("/letters", [("Content-Type", "application/json")], b"\xff{&+%")
+    assert status == 202
+    queue = specimen.emulator.client("sqs")
+    (letter,) = queue.receive_message(QueueUrl=specimen.letters, WaitTimeSeconds=2)["Messages"]
+    queue.delete_message(QueueUrl=specimen.letters, ReceiptHandle=letter["ReceiptHandle"])
+    id_, at_ms, body = letter["Body"].split(" ")
+    assert id_ == json.loads(answer)["id"]
+    assert at_ms.isdigit()
+    assert base64.b64decode(body) == b"\xff{&+%"
+
+
+def failed_records(specimen: Specimen) -> None:
+    records = [{"Data": data, "PartitionKey": "one"} for data in (b"good", b"bad", b"good")]
+    told = specimen.emulator.client("kinesis").put_records(StreamName=specimen.log, Records=records)["Records"]
+    queue = specimen.emulator.client("sqs")
+    (letter,) = queue.receive_message(QueueUrl=specimen.dead, WaitTimeSeconds=10)["Messages"]
+    given_up = json.loads(letter["Body"])["KinesisBatchInfo"]
+    assert given_up["startSequenceNumber"] == told[1]["SequenceNumber"]
+
+
+def barred_queue(specimen: Specimen) -> None:
+    queue = specimen.emulator.client("sqs")
+    queue.send_message(QueueUrl=specimen.barred, MessageBody="x")
+    until_s = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < until_s:
+        told = queue.get_queue_attributes(QueueUrl=specimen.barred, AttributeNames=["ApproximateNumberOfMessages"])
+        assert told["Attributes"]["ApproximateNumberOfMessages"] == "1"
+        time.sleep(0.1)
+
+
+def alarm_of_its_own(specimen: Specimen) -> None:
+    metrics = specimen.emulator.client("cloudwatch")
+    other = {"MetricName": "bad", "Value": 5, "Dimensions": [{"Name": "of", "Value": "another"}]}
+    metrics.put_metric_data(Namespace="specimen", MetricData=[other])
+
+    def state() -> str:
+        return str(metrics.describe_alarms(AlarmNames=[specimen.alarm])["MetricAlarms"][0]["StateValue"])
+
+    until_s = time.monotonic() + _PATIENCE_S
+    while state() == "INSUFFICIENT_DATA" and time.monotonic() < until_s:
+        time.sleep(0.1)
+    assert state() == "OK"
+
+
 PROBES: dict[str, Callable[[Specimen], None]] = {
     "zips run under AWS's own runtime client": own_runtime,
     "headers arrive as they were sent": headers_as_sent,
@@ -203,6 +256,10 @@ PROBES: dict[str, Callable[[Specimen], None]] = {
     "a gateway response tells what the authorizer said": told_denials,
     "a signature of IAM covers every header x-amz-*": signed_headers,
     "the header WWW-Authenticate of a function's reply is renamed": renamed_header,
+    "a method that sends to SQS knows its request": letters_as_sent,
+    "records of a stream that are reported as failed come again": failed_records,
+    "a queue and a stream are read with the role of the function": barred_queue,
+    "alarms look at their own metric": alarm_of_its_own,
 }
 TOO_SLOW = "what has expired may be there for days"  # the stock emulator takes a minute to show it
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tests.aws.emulator import deployment
 from tests.aws.emulator.deployment import Deployed
 from tests.aws.emulator.process import Emulator
 from tests.cases import ROOT, command
-from tests.docs.blocks import Block, blocks, terminal
+from tests.docs.blocks import Block, blocks, steps, terminal
 
 _ON_AWS = {
     "localhost:8000": "{url}",
@@ -23,10 +24,13 @@ _ON_AWS = {
     "problem:no_credentials": "problem:unauthorized",
     "Send credentials in the header Authorization: Bearer.": "Send valid credentials for this channel.",
     "idempotency-replayed: true": "Idempotency-Replayed: true",  # one and the same: names of headers have no case
+    "sleep 2": "sleep 5",  # functions start first
 }
+_SEQUENCE = re.compile(r'"sequenceNumber": "\d+"')  # those of Kinesis are long, and nobody knows them beforehand
+_OF_THE_LOCAL_ENGINE = ("headgate ", "head ")
 
 
-@pytest.mark.parametrize("example", ["message", "orders"])
+@pytest.mark.parametrize("example", ["message", "orders", "company_messages", "events"])
 def test_a_readmes_lines_print_what_the_page_says_and_destroy_leaves_nothing(
     example: str, emulator: Emulator, bootstrapped: None, tmp_path: Path
 ) -> None:
@@ -43,7 +47,10 @@ def test_a_readmes_lines_print_what_the_page_says_and_destroy_leaves_nothing(
             shell.run(block)
 
     deployment.destroy(emulator, project)
-    assert [name for name in _everything(emulator) if name.startswith(f"{example}-dev-")] == []
+    own = f"{load_app(str(app.project)).name}-dev-"
+    left = [name for name in _everything(emulator) if own in name]
+    # Lambda makes the log of the CDK's own function itself, and it stays there, on AWS too.
+    assert [name for name in left if not name.startswith(f"/aws/lambda/{own}data-Custom")] == []
 
 
 def _lines(example: str, url: str) -> list[Block]:
@@ -51,7 +58,12 @@ def _lines(example: str, url: str) -> list[Block]:
     found = []
     for block in blocks(ROOT / "examples" / example / "README.md"):
         if block.language == "console" and "$ curl" in block.text and "localhost:8000" in block.text:
-            text = block.text
+            text = "\n".join(
+                f"$ {step.command}\n{step.printed}".rstrip()
+                for step in steps(block)
+                if not step.command.startswith(_OF_THE_LOCAL_ENGINE)
+            )
+            text = _SEQUENCE.sub('"sequenceNumber": "<sequence>"', text)
             for here, there in _ON_AWS.items():
                 text = text.replace(here, there.format(url=url))
             found.append(block._replace(text=text))
@@ -73,7 +85,7 @@ def _everything(emulator: Emulator) -> list[str]:
 
     def of(service: str, operation: str, of_all: str, name: str = "", **asked: Any) -> list[str]:
         pages = emulator.client(service).get_paginator(operation).paginate(**asked)
-        return [str(one[name] if name else one) for page in pages for one in page[of_all]]
+        return [str(one[name] if name else one) for page in pages for one in page.get(of_all, ())]
 
     standing = ["CREATE_COMPLETE", "UPDATE_COMPLETE", "ROLLBACK_COMPLETE", "DELETE_FAILED"]
     return [
@@ -86,4 +98,10 @@ def _everything(emulator: Emulator) -> list[str]:
         *of("iam", "list_roles", "Roles", "RoleName"),
         *of("secretsmanager", "list_secrets", "SecretList", "Name"),
         *of("apigateway", "get_rest_apis", "items", "name"),
+        *of("sqs", "list_queues", "QueueUrls"),
+        *of("kinesis", "list_streams", "StreamNames"),
+        *of("lambda", "list_event_source_mappings", "EventSourceMappings", "FunctionArn"),
+        *of("sns", "list_topics", "Topics", "TopicArn"),
+        *of("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
+        *of("events", "list_rules", "Rules", "Name"),
     ]

@@ -133,6 +133,43 @@ DEPARTURES = (
         patch="renaming",
     ),
     Departure(
+        "a method that sends to SQS knows its request",
+        "templates know neither the request's id nor its time, and binary bodies are text that was guessed at; nobody "
+        "asks what the integration's role may do",
+        "they know the whole context; a binary body is base64 with CONVERT_TO_TEXT; the role has to be allowed to send",
+        f"{_DOCS}/apigateway/latest/developerguide/api-gateway-mapping-template-reference.html",
+        patch="arrivals",
+    ),
+    Departure(
+        "records of a stream that are reported as failed come again",
+        "they are dropped, and so is the limit of retries, the bisecting and the destination for failures",
+        "the batch starts anew from the lowest of them, until the retries are used up",
+        f"{_DOCS}/lambda/latest/dg/services-kinesis-batchfailurereporting.html",
+        patch="feeding",
+    ),
+    Departure(
+        "a queue and a stream are read with the role of the function",
+        "they are read whatever the role may do",
+        "a mapping whose role lacks an action does nothing",
+        f"{_DOCS}/lambda/latest/dg/with-sqs.html",
+        patch="feeding",
+    ),
+    Departure(
+        "alarms look at their own metric",
+        "dimensions count for nothing, logs are no metrics, and an alarm is never over when nothing more comes",
+        "a metric is one with all its dimensions; logs in the embedded format and metric filters count; missing data "
+        "is treated as the alarm says",
+        f"{_DOCS}/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html",
+        patch="measuring",
+    ),
+    Departure(
+        "alarms of metric math",
+        "a template with one is refused; the strict one takes it, and evaluates nothing",
+        "the expression is evaluated",
+        f"{_DOCS}/AmazonCloudWatch/latest/monitoring/using-metric-math.html",
+        covered="the template's own assertions",
+    ),
+    Departure(
         "property values are checked",
         "26 of 29 templates that AWS refuses are accepted",
         "a value out of range fails the deployment",

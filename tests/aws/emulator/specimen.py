@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.aws.emulator.feeds import FEEDS
 from tests.aws.emulator.process import ACCOUNT, REGION
 from tests.aws.emulator.versions import RUNTIME
 
+_TOLD = ("Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm")
 TTL_ATTRIBUTE = "expires_at"
 
 _ECHO = """
@@ -30,6 +32,15 @@ def handler(event, context):
     return {"principalId": "someone", "policyDocument": policy, "context": {"reason": "because"}}
 """
 
+_PICKY = """
+import base64
+
+def handler(event, context):
+    records = [record["kinesis"] for record in event["Records"]]
+    bad = [record["sequenceNumber"] for record in records if base64.b64decode(record["data"]) == b"bad"]
+    return {"batchItemFailures": [{"itemIdentifier": sequence} for sequence in bad]}
+"""
+
 
 def template() -> dict[str, Any]:
     """The template; no part of it needs the CDK's bootstrap."""
@@ -48,13 +59,42 @@ def template() -> dict[str, Any]:
         "Secret": _of("AWS::SecretsManager::Secret", SecretString="4711"),
         "Api": _of("AWS::ApiGateway::RestApi", Name="specimen", BinaryMediaTypes=["*/*"]),
         "Denied": _answer("ACCESS_DENIED", '{"why":"$context.authorizer.reason"}'),
+        **{name: _of("AWS::SQS::Queue") for name in ("Letters", "Barred", "Dead")},
+        "Log": _of("AWS::Kinesis::Stream", ShardCount=1),
+        "Alarm": _of(
+            "AWS::CloudWatch::Alarm",
+            Namespace="specimen",
+            MetricName="bad",
+            Statistic="Sum",
+            Period=60,
+            Dimensions=[{"Name": "of", "Value": "one"}],
+            EvaluationPeriods=1,
+            Threshold=1,
+            ComparisonOperator="GreaterThanOrEqualToThreshold",
+            TreatMissingData="notBreaching",
+        ),
+        "SendingRole": _role("apigateway.amazonaws.com", "sqs:SendMessage"),
+        "PickyRole": _role("lambda.amazonaws.com", "sqs:SendMessage", *FEEDS["kinesis"]),
+        "Picky": _function("PickyRole", _PICKY),
+        "PickyFeed": _of(
+            "AWS::Lambda::EventSourceMapping",
+            FunctionName={"Ref": "Picky"},
+            BatchSize=10,
+            EventSourceArn={"Fn::GetAtt": ["Log", "Arn"]},
+            StartingPosition="TRIM_HORIZON",
+            FunctionResponseTypes=["ReportBatchItemFailures"],
+            MaximumRetryAttempts=1,
+            DestinationConfig={"OnFailure": {"Destination": {"Fn::GetAtt": ["Dead", "Arn"]}}},
+        ),
+        "BarredFeed": _of(
+            "AWS::Lambda::EventSourceMapping",
+            FunctionName={"Ref": "Echo"},
+            EventSourceArn={"Fn::GetAtt": ["Barred", "Arn"]},
+        ),
         "Broken": _answer("DEFAULT_5XX", '{"shaped":$context.error.messageString}'),
     }
     for name, code in {"Echo": _ECHO, "Unasked": _ECHO, "Guard": _GUARD, "UnaskedGuard": _GUARD}.items():
-        resources[name] = _of(
-            "AWS::Lambda::Function", Runtime=RUNTIME, Handler="index.handler", Timeout=10,
-            Role={"Fn::GetAtt": ["Role", "Arn"]}, Code={"ZipFile": code},
-        )  # fmt: skip
+        resources[name] = _function("Role", code)
         if not name.startswith("Unasked"):
             resources[f"{name}Asked"] = _of(
                 "AWS::Lambda::Permission", Action="lambda:InvokeFunction", Principal="apigateway.amazonaws.com",
@@ -76,6 +116,7 @@ def template() -> dict[str, Any]:
         _path(resources, "misguarded", "Echo", "UnaskedGuardizer"),
         _path(resources, "signed", "Echo", iam=True),
     ]
+    methods.append(_letters(resources))
     narrow = {"ResourcePath": "/~1narrow", "HttpMethod": "POST", "ThrottlingRateLimit": 1, "ThrottlingBurstLimit": 1}
     resources["Deployment"] = {
         **_of("AWS::ApiGateway::Deployment", RestApiId={"Ref": "Api"}),
@@ -90,7 +131,7 @@ def template() -> dict[str, Any]:
         "Resources": resources,
         "Outputs": {
             "Url": {"Value": url},
-            **{name: {"Value": {"Ref": name}} for name in ("Table", "Bucket", "Secret")},
+            **{name: {"Value": {"Ref": name}} for name in _TOLD},
         },
     }
 
@@ -99,9 +140,47 @@ def _of(kind: str, **properties: Any) -> dict[str, Any]:
     return {"Type": kind, "Properties": properties}
 
 
-def _role() -> dict[str, Any]:
-    trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
-    return _of("AWS::IAM::Role", AssumeRolePolicyDocument={"Version": "2012-10-17", "Statement": [trust]})
+def _role(service: str = "lambda.amazonaws.com", *actions: str) -> dict[str, Any]:
+    trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": service}}
+    allowed = {"Effect": "Allow", "Action": [*actions], "Resource": "*"}
+    own = {"PolicyName": "own", "PolicyDocument": {"Version": "2012-10-17", "Statement": [allowed]}}
+    return _of(
+        "AWS::IAM::Role", AssumeRolePolicyDocument={"Version": "2012-10-17", "Statement": [trust]},
+        Policies=[own] if actions else [],
+    )  # fmt: skip
+
+
+def _function(role: str, code: str) -> dict[str, Any]:
+    return _of(
+        "AWS::Lambda::Function", Runtime=RUNTIME, Handler="index.handler", Timeout=10,
+        Role={"Fn::GetAtt": [role, "Arn"]}, Code={"ZipFile": code},
+    )  # fmt: skip
+
+
+def _letters(resources: dict[str, Any]) -> str:
+    """A method that puts what it gets into a queue, itself."""
+    uri = {"Fn::Sub": f"arn:aws:apigateway:{REGION}:sqs:path/{ACCOUNT}/${{Letters.QueueName}}"}
+    inside = "$context.requestId $context.requestTimeEpoch $input.body"
+    resources["lettersPath"] = _of(
+        "AWS::ApiGateway::Resource", RestApiId={"Ref": "Api"}, PathPart="letters",
+        ParentId={"Fn::GetAtt": ["Api", "RootResourceId"]},
+    )  # fmt: skip
+    integration = {
+        "Type": "AWS", "IntegrationHttpMethod": "POST", "Uri": uri, "ContentHandling": "CONVERT_TO_TEXT",
+        "Credentials": {"Fn::GetAtt": ["SendingRole", "Arn"]},
+        "RequestParameters": {"integration.request.header.Content-Type": "'application/x-www-form-urlencoded'"},
+        "RequestTemplates": {
+            "application/json": f'#set($all = "{inside}")Action=SendMessage&MessageBody=$util.urlEncode($all)'
+        },
+        "IntegrationResponses": [
+            {"StatusCode": 202, "ResponseTemplates": {"application/json": '{"id":"$context.requestId"}'}}
+        ],
+    }  # fmt: skip
+    resources["lettersMethod"] = _of(
+        "AWS::ApiGateway::Method", RestApiId={"Ref": "Api"}, ResourceId={"Ref": "lettersPath"}, HttpMethod="POST",
+        AuthorizationType="NONE", Integration=integration, MethodResponses=[{"StatusCode": 202}],
+    )  # fmt: skip
+    return "lettersMethod"
 
 
 def _answer(kind: str, body: str) -> dict[str, Any]:
