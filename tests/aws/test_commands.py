@@ -12,7 +12,7 @@ import pytest
 
 from headgate.cdk.outputs import API_URL
 from tests.aws.emulator import deployment
-from tests.aws.emulator.process import Emulator
+from tests.aws.emulator.process import ACCOUNT, Emulator
 from tests.aws.emulator.versions import ARCHITECTURE, RUNTIME
 from tests.cli.shell import Done, run
 from tests.once import once
@@ -55,8 +55,8 @@ class Desk:
         self._emulator = emulator
         self._env = {**emulator.env, "HEADGATE_STAGE": "", "SSL_CERT_FILE": emulator.certificate}
 
-    def type(self, *words: str, typed: str = "") -> Done:
-        return run(self.folder, *words, env=self._env, typed=typed, patience_s=240)
+    def type(self, *words: str, typed: str = "", env: Mapping[str, str] = {}) -> Done:
+        return run(self.folder, *words, env={**self._env, **env}, typed=typed, patience_s=240)
 
     def told(self, *words: str) -> Any:
         done = self.type(*words, "--json")
@@ -82,6 +82,8 @@ def _bootstrapped(emulator: Emulator, run_folder: Path) -> None:
         return {}
 
     once(run_folder / "aws", "bootstrapped", bootstrap)
+    role = {"op": "replace", "path": "/cloudwatchRoleArn", "value": f"arn:aws:iam::{ACCOUNT}:role/logs"}
+    emulator.client("apigateway").update_account(patchOperations=[role])
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +183,38 @@ def test_the_doctor_knows_the_account(desk: Desk) -> None:
     assert (found["credentials"], found["bootstrap"]) == ("ok", "ok")
 
 
+def test_an_account_in_which_api_gateway_cannot_log_is_told_so_before_anything_is_made_and_prepared_when_asked(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    app = "from headgate import App, Public\napp = App('north')\napp.channel('/notes', auth=Public())\n"
+    desk = project(tmp_path / "north", emulator, app)
+    there = {"AWS_REGION": "eu-north-1", "AWS_DEFAULT_REGION": "eu-north-1", "CDK_DEFAULT_REGION": "eu-north-1"}
+    refused = desk.type("deploy", env=there)
+    assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+    assert refused.err.startswith("API Gateway has no role to write logs with in this account and region")
+
+    done = desk.type("deploy", "--bootstrap", "--log-role", env=there)
+    assert done.code == 0, done.err
+    assert desk.type("doctor", "--aws", env=there).code == 0
+    assert desk.type("destroy", "--yes", env=there).code == 0
+    assert desk.type("doctor", "--aws", env=there).code == 0, "the role has to stay"
+
+
+@pytest.mark.usefixtures("desk")
+def test_a_channel_is_added_and_removed_by_a_deployment_each(emulator: Emulator, tmp_path: Path) -> None:
+    fewer = "from headgate import App, Public\napp = App('fewer')\napp.channel('/notes', auth=Public())\n"
+    desk = project(tmp_path / "fewer", emulator, fewer)
+    for app, channels in ((fewer + "app.channel('/more', auth=Public())\n", {"More", "Notes"}), (fewer, {"Notes"})):
+        (desk.folder / "app.py").write_text(app)
+        done = desk.type("deploy")
+        assert done.code == 0, done.err
+        told = desk.told("outputs")
+        assert {name.removesuffix("Url") for name in told if name.endswith("Url")} == {"Api", *channels}
+    # AWS, unlike the emulator, would not remove what another stack imports.
+    assert "ImportValue" not in (desk.folder / "cdk.out" / "fewer-dev-service.template.json").read_text()
+    assert desk.type("destroy", "--yes").code == 0
+
+
 def test_a_deployment_that_fails_names_the_resource_and_the_reason_that_aws_gives(
     emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -196,6 +230,7 @@ def test_a_deployment_that_fails_names_the_resource_and_the_reason_that_aws_give
     assert not (bad.folder / "outputs.json").exists()
 
 
+@pytest.mark.usefixtures("desk")
 def test_destroying_says_what_is_lost_asks_and_leaves_nothing(emulator: Emulator, tmp_path: Path) -> None:
     desk = project(tmp_path / "gone", emulator, 'from headgate import App, Public\napp = App("gone")\n'
                                                 'app.channel("/notes", auth=Public())\n')  # fmt: skip

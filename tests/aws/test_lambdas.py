@@ -8,6 +8,7 @@ import hmac
 import json
 import logging
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -441,6 +442,23 @@ def test_a_function_of_the_users_decides_too(shop: Shop) -> None:
     assert statement(admission.decide(asked_by("/mine", X_Name="mallory"), 20))["Effect"] == "Deny"
     with pytest.raises(Turned, match=r"^Unauthorized$"):
         admission.decide(asked_by("/mine"), 20)
+
+
+@pytest.mark.parametrize("below", ["", "/{key}", "/{key}/timeline"])
+def test_whoever_may_read_a_channel_may_read_all_that_is_below_it(shop: Shop, below: str) -> None:
+    key, id_ = shop.new_key("trip")
+    event = {**asked_by(f"/trip{below}".replace("{key}", "1"), f"/trip{below}", X_Api_Key=key), "httpMethod": "GET"}
+    policy = shop.admission("trip").decide(event, 20)
+    assert (policy["principalId"], statement(policy)["Effect"]) == (id_, "Allow")
+    assert any(fnmatchcase(f".../prod/GET{event['path']}", f"*{route[route.index('/prod'):]}")
+               for route in statement(policy)["Resource"])  # fmt: skip
+
+
+def test_what_is_below_a_channel_and_none_of_its_addresses_lets_nobody_in(shop: Shop) -> None:
+    key, _ = shop.new_key("trip")
+    for resource in ("/trip/{key}/body", "/trips", "/{key}", "/trip/{key}/timeline/1"):
+        with pytest.raises(Turned, match="none of a channel"):
+            shop.admission("trip").decide(asked_by("/trip/1", resource, X_Api_Key=key), 20)
 
 
 def test_recorded_events_that_are_not_for_us_let_nobody_in(shop: Shop, recorded: Callable[..., dict[str, Any]]) -> None:

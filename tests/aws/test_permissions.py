@@ -34,6 +34,7 @@ def use(site: Site, channel: str, sender: str = "alice") -> None:
         if channel not in _NOT_READ:
             for key in [one["id"] for one in messages] if channel in _MANY else [made.json()["id"]]:
                 assert site.read(channel, f"/{key}", sender).status == 200
+                assert site.read(channel, f"/{key}/timeline", sender).status == 200
     if channel == "notes":
         assert len(site.read(channel, f"?topic={small['topic']}").json()["items"]) == 1
 

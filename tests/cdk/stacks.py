@@ -93,7 +93,9 @@ def spelled(value: Any) -> str:
             return "".join(map(spelled, parts))
         case {"Fn::GetAtt": [name, attribute]}:
             return f"{name}.{attribute}"
-        case {"Fn::ImportValue": name} | {"Ref": name}:
+        case {"Fn::GetStackOutput": {"StackName": stack, "OutputName": name}}:
+            return f"{stack}-{name}"
+        case {"Ref": name}:
             return str(name)
     raise AssertionError(value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from aws_cdk import Acknowledgment, Stack, Validations
@@ -26,8 +27,10 @@ def _flat(value: Any) -> str:
             return value.replace("${", "<").replace("}", ">")
         case {"Fn::Join": [delimiter, parts]}:
             return str(delimiter).join(map(_flat, parts))
-        case {"Fn::Sub": text} | {"Fn::ImportValue": text}:
+        case {"Fn::Sub": text}:
             return _flat(text)
+        case {"Fn::GetStackOutput": _}:
+            return json.dumps(value, separators=(",", ":"))
         case {"Fn::GetAtt": [name, attribute]}:
             return f"<{name}.{attribute}>"
         case {"Ref": name}:

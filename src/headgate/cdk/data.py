@@ -147,7 +147,11 @@ class Streams(NamedTuple):
 
 
 class Imported:
-    """What a DataStack holds, as another stack sees it: by the exports of its outputs, under names that can be told."""
+    """What a DataStack holds, as another stack sees it: by its outputs, under names that can be told.
+
+    Not by exports: what is exported cannot be removed as long as another stack imports it, and the stack that stores is
+    deployed first.
+    """
 
     def __init__(self, scope: Construct, data: DataStack) -> None:
         self._place = Construct(scope, "Data")
@@ -179,7 +183,7 @@ class Imported:
         self.secrets = {name: self._secret(outputs.secret_arn(name)) for name in data.secrets}
 
     def _value(self, output: str) -> str:
-        return Fn.import_value(f"{self._stack}-{output}")
+        return Fn.get_stack_output(self._stack, output)
 
     def _table(self, output: str) -> dynamodb.ITable:
         return dynamodb.Table.from_table_name(self._place, output, self._value(output))

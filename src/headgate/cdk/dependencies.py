@@ -141,7 +141,12 @@ def _normal(requirement: str) -> str:
 
 
 def _uv(told: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    environment = {
+        # The system's certificates, for networks that open TLS; an older uv knows them as NATIVE_TLS.
+        "UV_SYSTEM_CERTS": "true",
+        "UV_NATIVE_TLS": "true",
+        **{name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"},
+    }
     return subprocess.run(  # noqa: S603 - our own arguments
         [uv(), *told, "--no-python-downloads", "--color", "never"],
         cwd=folder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any, NamedTuple, get_args
 
 import aws_cdk as cdk
@@ -21,14 +22,19 @@ from headgate.errors import Misuse
 
 class Wishes(NamedTuple):
     """What a command says with `-c NAME=VALUE`: `app`, as every command takes it with --app; `stage`; `runtime`,
-    `packaging` and `architecture` in place of what is declared; `nag=true` to have the rules of cdk-nag checked."""
+    `packaging` and `architecture` in place of what is declared; `log_role=true` to have the account's log role set as
+    with `account_log_role=True`; `nag=true` to have the rules of cdk-nag checked."""
 
     app: str = "."
     stage: str | None = None
     runtime: str | None = None
     packaging: Packaging | None = None
     architecture: Architecture = "arm64"
+    log_role: bool = False
     nag: bool = False
+
+
+_FLAGS = ("log_role", "nag")
 
 
 class Stacks(NamedTuple):
@@ -55,6 +61,8 @@ def add_app(root: cdk.App, wishes: Wishes) -> Stacks:
         os.environ[STAGE_VARIABLE] = wishes.stage  # for headgate.stage() in the app
     app = load_app(wishes.app)
     place = app.stage_named(stage())
+    if wishes.log_role:
+        place = replace(place, account_log_role=True)
     if wishes.nag:
         cdk.Validations.of(root).add_plugins(AwsSolutionsChecks(root))
     return add_stacks(root, app, place, _package(app, place, wishes), app_reference(wishes.app))
@@ -115,7 +123,7 @@ def wishes_of(root: cdk.App) -> Wishes:
     for name in Wishes._fields:
         said = root.node.try_get_context(name)
         if said is not None:
-            found[name] = str(said) if name != "nag" else str(said).lower() == "true"
+            found[name] = str(said).lower() == "true" if name in _FLAGS else str(said)
     wishes = Wishes(**found)
     sentences = [*packaging_sentences(wishes.runtime, wishes.packaging)]
     if wishes.architecture not in get_args(Architecture):

@@ -6,16 +6,19 @@ import json
 
 import click
 
+from headgate.cli.deployed import NotAllowed
 from headgate.cli.deployment import OUTPUTS_FILE, deployment, stage_option
 from headgate.cli.place import Place, placed
 from headgate.cli.table import print_table
+from headgate.errors import Misuse
 
 
 @click.command
 @stage_option
 @click.option("--bootstrap", is_flag=True, help="First prepare the account and region for the CDK; once is enough.")
+@click.option("--log-role", is_flag=True, help="Also let API Gateway write logs in this account; once is enough.")
 @placed
-def deploy(place: Place, bootstrap: bool) -> None:
+def deploy(place: Place, bootstrap: bool, log_role: bool) -> None:
     """Deploy the app to your AWS account: create or change what `headgate diff` shows.
 
     One line for each resource goes to stderr, the outputs to stdout and into outputs.json beside the app. Where it
@@ -26,7 +29,9 @@ def deploy(place: Place, bootstrap: bool) -> None:
       headgate deploy --stage prod
     """
     made = deployment(place)
-    made.synthesize()
+    if not log_role:
+        _check_log_role(place)
+    made.synthesize(None, *(["log_role=true"] if log_role else []))
     if bootstrap:
         made.run("bootstrap")
     outputs = made.project / OUTPUTS_FILE
@@ -35,3 +40,18 @@ def deploy(place: Place, bootstrap: bool) -> None:
     )  # fmt: skip
     stacks = json.loads(outputs.read_text(encoding="utf-8"))
     print_table(("OUTPUT", "VALUE"), sorted(pair for found in stacks.values() for pair in found.items()))
+
+
+def _check_log_role(place: Place) -> None:
+    """Without the role the API is refused, as the last of many resources. Who may deploy need not be allowed to ask."""
+    if place.deployed.stage.account_log_role:
+        return
+    try:
+        found = place.deployed.log_role()
+    except NotAllowed:
+        return
+    if not found:
+        raise Misuse(
+            "API Gateway has no role to write logs with in this account and region, and would refuse the API: "
+            "`headgate deploy --log-role` sets one, once for all. It stays when the app goes."
+        )

@@ -39,6 +39,10 @@ _KEPT = ("Retain", "RetainExceptOnCreate")
 _PAGE = 1000
 
 
+class NotAllowed(Misuse):
+    """Whoever asks AWS may not ask that."""
+
+
 class Holding(NamedTuple):
     """Something of a deployed app that keeps data: how much is in it, and whether it is kept when the app goes."""
 
@@ -80,6 +84,11 @@ class Deployed:
         if name not in self.outputs:
             raise Misuse(f"What is deployed has no {name}: deploy again, `headgate deploy --stage {self.stage.name}`.")
         return self.outputs[name]
+
+    def log_role(self) -> str:
+        """The ARN of the role that API Gateway writes logs with, in all of the account and region; empty without."""
+        with asking("apigateway:GET /account"):
+            return str(self.clients.client("apigateway").get_account().get("cloudwatchRoleArn") or "")
 
     def holdings(self) -> list[Holding]:
         """What keeps data, table by table and bucket by bucket."""
@@ -231,7 +240,7 @@ def asking(action: str) -> Iterator[None]:
         if code in _REFUSED:
             raise Misuse(f"AWS does not take these credentials ({code}): {_LOGIN}") from None
         if code.startswith("AccessDenied"):
-            raise Misuse(f"These credentials do not allow {action}.") from None
+            raise NotAllowed(f"These credentials do not allow {action}.") from None
         raise NotDone(f"AWS did not do {action}: {error.response.get('Error', {}).get('Message', code)}") from None
     except BotoCoreError as error:
         raise NotDone(f"AWS cannot be reached: {error}") from None

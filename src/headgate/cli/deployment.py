@@ -44,8 +44,11 @@ class Deployment:
         """Where the templates are written unless another folder is said."""
         return self.project / "cdk.out"
 
-    def synthesize(self, folder: Path | None = None) -> Assembly:
-        """Write the templates. What is wrong with the app is told as every command tells it, before anything else."""
+    def synthesize(self, folder: Path | None = None, *context: str) -> Assembly:
+        """Write the templates. What is wrong with the app is told as every command tells it, before anything else.
+
+        `context` is what the program is told besides, as in `log_role=true`.
+        """
         from headgate.cdk.assembly import Assembly
         from headgate.cdk.progress import Progress
 
@@ -53,6 +56,8 @@ class Deployment:
         target = folder or self.assembly_folder
         words = ["synth", "--quiet", "--output", str(target), "--context", f"app={self._target()}"]
         words += ["--context", f"stage={self._stage}", *self._program()]
+        for said in context:
+            words += ["--context", said]
         click.echo(f"Packing and synthesizing {self.place.app.name}, stage {self._stage} ...", err=True)
         progress = Progress()
         self._run(words, progress)

@@ -131,17 +131,11 @@ def _bootstrap(place: Place) -> str:
 
 
 def _log_role(place: Place) -> Finding:
-    from headgate.cli.deployed import asking
-
-    def look() -> str:
-        with asking("apigateway:GET /account"):
-            return str(place.deployed.clients.client("apigateway").get_account().get("cloudwatchRoleArn") or "")
-
-    found = _found("log role", look)
+    found = _found("log role", place.deployed.log_role)
     if found.state != "ok" or found.told:
         return found
     if place.deployed.stage.account_log_role:
         return found._replace(told="none yet; this stage sets it")
     return found._replace(
-        state="missing", told="API Gateway may not write logs: say account_log_role=True in one app.stage(...)"
+        state="missing", told="API Gateway may not write logs; once is enough: `headgate deploy --log-role`"
     )

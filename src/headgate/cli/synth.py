@@ -35,11 +35,11 @@ def synth(place: Place, output: Path | None) -> None:
     folder = made.assembly_folder if output is None else output.resolve()
     assembly = made.synthesize(folder)
     for stack in assembly.stacks:
-        print(f"{stack.name}  {len(stack.resources)} resources")
+        click.echo(f"{stack.name}  {len(stack.resources)} resources")
     for layer in assembly.layers():
         size = size_of(layer)
         unzipped, most = size.unzipped_bytes / 1e6, limits.LAMBDA_UNZIPPED.value / 1e6
-        print(f"layer  {size.zip_bytes / 1e6:.1f} MB, unpacked {unzipped:.1f} MB of at most {most:.0f} MB")
+        click.echo(f"layer  {size.zip_bytes / 1e6:.1f} MB, unpacked {unzipped:.1f} MB of at most {most:.0f} MB")
         if not has_bytecode(layer):
             click.echo(
                 "The layer has no bytecode, as that Python is not on this machine: cold starts compile.", err=True
