@@ -95,7 +95,7 @@ def spelled(value: Any) -> str:
             return f"{name}.{attribute}"
         case {"Fn::GetStackOutput": {"StackName": stack, "OutputName": name}}:
             return f"{stack}-{name}"
-        case {"Ref": name}:
+        case {"Fn::ImportValue": name} | {"Ref": name}:
             return str(name)
     raise AssertionError(value)
 

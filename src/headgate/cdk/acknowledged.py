@@ -27,7 +27,7 @@ def _flat(value: Any) -> str:
             return value.replace("${", "<").replace("}", ">")
         case {"Fn::Join": [delimiter, parts]}:
             return str(delimiter).join(map(_flat, parts))
-        case {"Fn::Sub": text}:
+        case {"Fn::Sub": text} | {"Fn::ImportValue": text}:
             return _flat(text)
         case {"Fn::GetStackOutput": _}:
             return json.dumps(value, separators=(",", ":"))

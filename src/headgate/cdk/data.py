@@ -149,8 +149,9 @@ class Streams(NamedTuple):
 class Imported:
     """What a DataStack holds, as another stack sees it: by its outputs, under names that can be told.
 
-    Not by exports: what is exported cannot be removed as long as another stack imports it, and the stack that stores is
-    deployed first.
+    What is exported cannot be removed as long as another stack imports it, and the stack that stores is deployed first;
+    so tables, buckets and secrets are taken from outputs as such. ARNs of which the CDK makes names are imported: a
+    part of an output cannot be taken.
     """
 
     def __init__(self, scope: Construct, data: DataStack) -> None:
@@ -183,13 +184,16 @@ class Imported:
         self.secrets = {name: self._secret(outputs.secret_arn(name)) for name in data.secrets}
 
     def _value(self, output: str) -> str:
+        return Fn.import_value(f"{self._stack}-{output}")
+
+    def _removable(self, output: str) -> str:
         return Fn.get_stack_output(self._stack, output)
 
     def _table(self, output: str) -> dynamodb.ITable:
-        return dynamodb.Table.from_table_name(self._place, output, self._value(output))
+        return dynamodb.Table.from_table_name(self._place, output, self._removable(output))
 
     def _bucket(self, output: str) -> s3.IBucket:
-        return s3.Bucket.from_bucket_name(self._place, output, self._value(output))
+        return s3.Bucket.from_bucket_name(self._place, output, self._removable(output))
 
     def _queue(self, arn: str, url: str = "", *, fifo: bool = False) -> sqs.IQueue:
         return sqs.Queue.from_queue_attributes(
@@ -203,7 +207,7 @@ class Imported:
         return sns.Topic.from_topic_arn(self._place, output, self._value(output))
 
     def _secret(self, output: str) -> secretsmanager.ISecret:
-        return secretsmanager.Secret.from_secret_complete_arn(self._place, output, self._value(output))
+        return secretsmanager.Secret.from_secret_complete_arn(self._place, output, self._removable(output))
 
 
 def tell(stack: Stack, stage: Stage, told: Mapping[str, str]) -> None:
