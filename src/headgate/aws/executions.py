@@ -14,7 +14,7 @@ from headgate.aws.clients import NOT_RUN, Clients, Declined
 from headgate.aws.pages import Threads
 from headgate.engine import Execution, ExecutionPage, Executions, HistoryEvent
 from headgate.errors import NotRun, Unavailable
-from headgate.gate.start import given_of
+from headgate.gate.start import given_of, is_name
 from headgate.http import RETRY_AFTER_S
 
 _AT_ONCE = 1000  # the most that Step Functions lists or tells in one answer
@@ -117,6 +117,14 @@ class StepFunctions(Executions):
 
     # ----------------------------------------------------------------------------------------- for the command line
 
+    def called(self, name: str) -> list[Execution]:
+        """The execution with that ARN; else those of that name, of any workflow."""
+        if name.startswith("arn:"):
+            found = [self.describe(name)]
+        else:
+            found = self._threads.in_parallel(lambda workflow: self._called(workflow, name), [*self._machines])
+        return [one for one in found if one is not None]
+
     def document(self, id: str) -> dict[str, Any]:
         """The definition that an execution was started with."""
         told = self._call("describe_state_machine_for_execution", executionArn=id)
@@ -128,6 +136,9 @@ class StepFunctions(Executions):
         """Whether this can be the ARN of an execution of one of the workflows, and of one that can be asked for."""
         kind, _, rest = id.partition(":execution:")
         return kind.startswith("arn:") and rest.partition(":")[0] in self._names
+
+    def _called(self, workflow: str, name: str) -> Execution | None:
+        return self.named(workflow, name) if is_name(name) else None
 
     def _known(self, id: str) -> Execution:
         found = self.describe(id)

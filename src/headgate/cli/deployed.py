@@ -20,6 +20,7 @@ from headgate.errors import Misuse, NotDone, Unavailable
 
 if TYPE_CHECKING:
     from headgate.aws.clients import Clients
+    from headgate.aws.executions import StepFunctions
     from headgate.aws.index import DynamoIndex
     from headgate.aws.keys import DynamoKeys
     from headgate.testing.credentials import Credentials
@@ -122,6 +123,20 @@ class Deployed:
             raise Misuse("No channel of the app takes API keys; declare one with auth=ApiKey().")
         with _told():
             yield DynamoKeys(self.output(names.KEYS_TABLE), self.clients, SystemClock())
+
+    @contextmanager
+    def executions(self) -> Iterator[StepFunctions]:
+        """The executions of the workflows."""
+        from headgate.aws.executions import Machine, StepFunctions
+        from headgate.aws.pages import Threads
+
+        machines = {it.name: Machine(self.output(names.workflow_arn(it.name)), it.express) for it in self.app.workflows}
+        threads = Threads()
+        try:
+            with _told():
+                yield StepFunctions(machines, self.clients, threads)
+        finally:
+            threads.close()
 
     def secret_arns(self) -> dict[str, str]:
         """Where each of the app's secrets lies in Secrets Manager."""

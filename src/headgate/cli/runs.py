@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from headgate.cli.place import Place, json_option, placed, visible
+from headgate.cli.place import Place, json_option, placed, stage_option, visible
 from headgate.cli.table import print_table
 from headgate.clock import isoformat
 from headgate.errors import Misuse, NotFound
 
 if TYPE_CHECKING:
+    from headgate.aws.executions import StepFunctions
     from headgate.engine import Execution
     from headgate.gate.states import StateRun
     from headgate.local.executions.reading import Reading
 
+_EVENTS = 25_000  # the most that Step Functions keeps of one execution
 _STATUSES = ("running", "succeeded", "failed", "timed_out", "aborted")
 
 
 @click.group
+@stage_option
 @placed
 def runs(place: Place) -> None:
-    """List, show, redrive and stop executions of workflows; what changes them is done by the running server.
+    """List, show, redrive and stop executions of workflows, also of a deployed app. What changes those of the local one
+    is done by the running server.
 
     \b
     Example:
@@ -39,6 +44,7 @@ def runs(place: Place) -> None:
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many.")
 @click.option("--cursor", help="Where the page before ended.")
 @json_option
+@stage_option
 @placed
 def list_(
     place: Place, workflow: str | None, status: str | None, limit: int, cursor: str | None, as_json: bool
@@ -49,10 +55,11 @@ def list_(
     Example:
       headgate runs list orders --status failed --json
     """
-    if cursor is not None and not (cursor.isascii() and cursor.isdigit()):
-        raise Misuse("--cursor is not one that a list gave.")
     with _reading(place) as reading:
-        page = reading.find(workflow, status and status.upper(), limit, cursor)
+        try:
+            page = reading.find(workflow, status and status.upper(), limit, cursor)
+        except ValueError:
+            raise Misuse("--cursor is not one that a list gave.") from None
     if as_json:
         print(json.dumps({"items": [_told(one) for one in page.executions], "cursor": page.next}, indent=2))
     elif page.executions:
@@ -62,7 +69,7 @@ def list_(
         ]
         print_table(("NAME", "WORKFLOW", "STATUS", "STARTED", "TOOK"), rows)
         if page.next:
-            click.echo(f"There are more: --cursor {page.next}", err=True)
+            click.echo(f"There are more: --cursor {shlex.quote(page.next)}", err=True)
     else:
         click.echo("There is no such execution.", err=True)
 
@@ -71,6 +78,7 @@ def list_(
 @click.argument("id")
 @click.option("--mermaid", "as_mermaid", is_flag=True, help="Print a state diagram, with what it did marked.")
 @json_option
+@stage_option
 @placed
 def show(place: Place, id: str, as_mermaid: bool, as_json: bool) -> None:
     """Show an execution, by its name or ARN: its states with times, input, output, error and retries.
@@ -83,7 +91,7 @@ def show(place: Place, id: str, as_mermaid: bool, as_json: bool) -> None:
 
     with _reading(place) as reading:
         found = _found(reading, id)
-        states = state_runs(reading.history(found.id))
+        states = state_runs(reading.history(found.id, limit=_EVENTS))
         document = reading.document(found.id)
     if as_mermaid:
         from headgate.describe.mermaid import mermaid
@@ -97,6 +105,7 @@ def show(place: Place, id: str, as_mermaid: bool, as_json: bool) -> None:
 
 @runs.command
 @click.argument("id")
+@stage_option
 @placed
 def redrive(place: Place, id: str) -> None:
     """Let an execution that ended badly go on from the states it failed in.
@@ -110,6 +119,7 @@ def redrive(place: Place, id: str) -> None:
 
 @runs.command
 @click.argument("id")
+@stage_option
 @placed
 def stop(place: Place, id: str) -> None:
     """Let an execution do no more.
@@ -121,9 +131,15 @@ def stop(place: Place, id: str) -> None:
     _ask(place, "stop", id)
 
 
-def _ask(place: Place, verb: str, id: str) -> None:
+def _ask(place: Place, verb: Literal["redrive", "stop"], id: str) -> None:
     from headgate.cli.changes import ask_server
 
+    if place.stage is not None:
+        with place.deployed.executions() as executions:
+            known = _found(executions, id)
+            changed = executions.redrive(known.id) if verb == "redrive" else executions.stop(known.id)
+        click.echo(f"{changed.name} is {changed.status}.", err=True)
+        return
     with _reading(place) as reading:
         found = _found(reading, id)
     now = ask_server(place, verb, found.id)
@@ -133,7 +149,11 @@ def _ask(place: Place, verb: str, id: str) -> None:
 
 
 @contextmanager
-def _reading(place: Place) -> Iterator[Reading]:
+def _reading(place: Place) -> Iterator[Reading | StepFunctions]:
+    if place.stage is not None:
+        with place.deployed.executions() as executions:
+            yield executions
+        return
     from headgate.local.executions.reading import reading
     from headgate.local.executions.schema import FILE_NAME
 
@@ -141,8 +161,8 @@ def _reading(place: Place) -> Iterator[Reading]:
         yield opened
 
 
-def _found(reading: Reading, id: str) -> Execution:
-    named = reading.named(id)
+def _found(reading: Reading | StepFunctions, id: str) -> Execution:
+    named = reading.called(id)
     if not named:
         raise NotFound(f"There is no execution {visible(id)}; `headgate runs list` shows them.")
     if len(named) > 1:
@@ -154,7 +174,7 @@ def _told(execution: Execution) -> dict[str, Any]:
     said = execution._asdict()
     started_ms, stopped_ms = said.pop("started_ms"), said.pop("stopped_ms")
     for name in ("input", "output"):
-        said[name] = None if said[name] is None else json.loads(said[name])
+        said[name] = json.loads(said[name]) if said[name] else None
     return {**said, "started_at": isoformat(started_ms), "stopped_at": stopped_ms and isoformat(stopped_ms)}
 
 

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from headgate.cli.place import Place, json_option, placed, visible
+from headgate.cli.place import Place, json_option, placed, stage_option, visible
 from headgate.cli.table import print_table
 from headgate.clock import SystemClock, isoformat
 from headgate.errors import NotFound
@@ -81,19 +81,26 @@ def list_(place: Place, count: int, as_json: bool) -> None:
 
 @schedule.command
 @click.argument("name")
+@stage_option
 @placed
 def run(place: Place, name: str) -> None:
-    """Start what the schedule NAME starts, now, beside its times. Prints the execution's name.
+    """Start what the schedule NAME starts, now, beside its times; also of a deployed app. Prints the execution's name.
 
     \b
     Example:
       headgate schedule run nightly
     """
     from headgate.cli.changes import ask_server
+    from headgate.http import new_id
 
     if name not in {declared.name for declared in place.app.schedules}:
         known = ", ".join(declared.name for declared in place.app.schedules) or "none"
         raise NotFound(f"There is no schedule {visible(name)}; the app has {known}.")
+    if place.stage is not None:
+        declared = next(one for one in place.app.schedules if one.name == name)
+        with place.deployed.executions() as executions:
+            print(executions.start(declared.workflow, f"{name[:40]}-{new_id()}", json.dumps(declared.input)).name)
+        return
     execution = ask_server(place, "fire", name)
     if execution is None:
         raise NotFound(f"The server that runs does not know {visible(name)} yet; restart it.")

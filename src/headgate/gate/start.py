@@ -91,7 +91,7 @@ def is_redriven(message: Message) -> bool:
 
 def given_of(name: str, input: str) -> Any:
     """The input of an execution, as JSON. Raises NotRun for a name or an input that Step Functions would not take."""
-    if not _TAKEN.fullmatch(name):
+    if not is_name(name):
         raise NotRun("InvalidName", f"Invalid Name: '{name}'")
     try:
         if len(input.encode()) > limits.WORKFLOW_DATA.value:
@@ -99,6 +99,11 @@ def given_of(name: str, input: str) -> Any:
         return json.loads(input, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise NotRun("InvalidExecutionInput", f"Invalid State Machine Execution Input: '{error}'") from None
+
+
+def is_name(name: str) -> bool:
+    """Whether Step Functions takes it for the name of an execution."""
+    return _TAKEN.fullmatch(name) is not None
 
 
 def is_same(one: Any, other: Any) -> bool:

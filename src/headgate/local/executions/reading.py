@@ -23,11 +23,13 @@ class Reading:
 
     def find(self, workflow: str | None, status: str | None, limit: int, after: str | None) -> ExecutionPage:
         """See `Executions.find`."""
+        if after is not None and not (after.isascii() and after.isdigit()):
+            raise ValueError("no cursor of ours")
         found = store.runs(self._connection, workflow, status, limit + 1, None if after is None else int(after))
         more = str(found[limit - 1].seq) if len(found) > limit else None
         return ExecutionPage([told(run) for run in found[:limit]], more)
 
-    def named(self, name: str) -> list[Execution]:
+    def called(self, name: str) -> list[Execution]:
         """The execution with that ARN; else those of that name, of any workflow."""
         one = store.find(self._connection, name)
         if one is not None:
@@ -35,10 +37,10 @@ class Reading:
         rows = self._connection.execute("SELECT arn FROM execution WHERE name = ? ORDER BY seq", (name,)).fetchall()
         return [told(run) for (arn,) in rows if (run := store.find(self._connection, arn)) is not None]
 
-    def history(self, id: str) -> list[HistoryEvent]:
-        """All of it, oldest first."""
+    def history(self, id: str, after: int = 0, limit: int = -1) -> list[HistoryEvent]:
+        """See `Executions.history`; all of it, if no limit is said."""
         run = store.find(self._connection, id)
-        lines = [] if run is None else store.events(self._connection, run.seq, 0, -1)
+        lines = [] if run is None else store.events(self._connection, run.seq, after, limit)
         return [HistoryEvent(*line) for line in lines]
 
     def document(self, id: str) -> dict[str, Any]:
