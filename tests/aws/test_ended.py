@@ -302,3 +302,16 @@ def test_the_rule_lets_ends_of_the_machine_through_and_nothing_else() -> None:
     pattern = ended_pattern("arn:machine")
     assert pattern["detail"]["stateMachineArn"] == ["arn:machine"]
     assert "RUNNING" not in pattern["detail"]["status"]
+
+
+def test_an_end_is_written_without_the_body_being_read(shop: Of) -> None:
+    orders = shop("orders")
+    orders.post({"id": "1", "text": "x" * 50_000})
+    asked = orders.faults
+    asked._through = orders.rooms.clients
+    orders.rooms.clients = asked
+    change = orders.change("1", "SUCCEEDED")
+    asked.asked.clear()
+    assert orders.ended().hear(change, LAMBDA_S) == {"written": True}
+    assert {step.partition(" ")[0] for step in asked.asked} == {"dynamodb"}
+    assert len(orders.row("1").body) > 50_000

@@ -44,7 +44,6 @@ DUTIES = {
         "dynamodb:Query": f"{TABLES}JobsTableName/index/headgate.execution",
         "dynamodb:GetItem": f"{TABLES}JobsTableName",
         "dynamodb:UpdateItem": f"{TABLES}JobsTableName",
-        "s3:GetObject": BODIES,
     },
     "hits.sweep": {
         "dynamodb:Query": f"{TABLES}HitsTableName/index/headgate.due",

@@ -49,7 +49,7 @@ _TOLD = {
     "buried": ("table", "bodies", "stream"),
     "sweep": ("table", "bodies", "queue", "archive"),
     "consumer": ("table", "bodies"),
-    "ended": ("table", "bodies"),
+    "ended": ("table",),
 }
 _TOLD_OF_STREAM = ("stream",)
 _STARTING = ("ingest", "sweep")

@@ -166,13 +166,9 @@ def sweep(channel: Channel, rooms: Rooms) -> list[Grant]:
     ]
 
 
-def ended(channel: Channel, rooms: Rooms) -> list[Grant]:
+def ended(_: Channel, rooms: Rooms) -> list[Grant]:
     """Hears of the ends of executions, and writes them on the rows of the messages that started them."""
-    return [
-        _asked(rooms.table, [EXECUTIONS]),
-        _on(rooms.table, "GetItem", "UpdateItem"),
-        *_bodies(channel, rooms, "GetObject"),
-    ]
+    return [_asked(rooms.table, [EXECUTIONS]), _on(rooms.table, "GetItem", "UpdateItem")]
 
 
 def consumer(channel: Channel, rooms: Rooms) -> list[Grant]:
