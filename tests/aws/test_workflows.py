@@ -66,7 +66,7 @@ def desk(emulator: Emulator, run_folder: Path) -> Desk:
     folder = run_folder / "aws" / "flows"
 
     def deploy() -> dict[str, Any]:
-        return asdict(project(folder, emulator, APP).type("deploy"))
+        return asdict(project(folder, emulator, APP).type("deploy", "--log-role"))
 
     done = Done(**once(run_folder / "aws", "flows-deployed", deploy))
     assert done.code == 0, done.err
