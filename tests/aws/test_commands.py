@@ -14,7 +14,7 @@ from headgate.cdk.outputs import API_URL
 from tests.aws.emulator import deployment
 from tests.aws.emulator.process import ACCOUNT, Emulator
 from tests.aws.emulator.versions import ARCHITECTURE, RUNTIME
-from tests.cli.shell import Done, run
+from tests.cli.shell import Done, run, until
 from tests.once import once
 
 pytestmark = [pytest.mark.xdist_group("commands"), pytest.mark.slow]
@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.xdist_group("commands"), pytest.mark.slow]
 APP = """\
 from pydantic import BaseModel
 
-from headgate import ApiKey, App, Jwt, Secret
+from headgate import ApiKey, App, Jwt, Permanent, Public, Queued, Secret, Stream
+from headgate import workflow as w
 
 
 class Note(BaseModel):
@@ -30,9 +31,39 @@ class Note(BaseModel):
     topic: str = ""
 
 
+class Job(BaseModel):
+    id: str
+    amount: int
+
+
 app = App("commands")
 app.channel("/notes", Note, key="id", indexes=["topic"], auth=ApiKey())
 app.channel("/orders", auth=Jwt(secret=Secret("ORDERS_JWT_SECRET"), issuer="desk", audience="orders"))
+
+
+@app.channel("/jobs", Job, key="id", auth=Public(), delivery=Queued(attempts=1))
+def work(job):
+    if job.amount < 0:
+        raise Permanent("negative amount")
+    if job.amount == 13:
+        raise OSError("the secret is 4711")
+
+
+@app.channel("/events", auth=Public(), delivery=Stream(shards=2, attempts=1))
+def seen(events):
+    return [Permanent("negative n") if event["n"] < 0 else None for event in events]
+
+
+@app.task
+def settle(order):
+    return {"settled": order["id"]}
+
+
+app.workflow("settles", w.task(settle))
+app.workflow("waits", w.wait(100_000))
+app.schedule("nightly", "cron(0 2 * * ? *)", "settles", input={"id": "a"})
+app.schedule("once", "at(2199-01-01T00:00:00)", "waits", timezone="Europe/Vienna")
+app.schedule("often", "rate(30 days)", "waits")
 """
 LATER = APP + 'app.channel("/later", auth=ApiKey())\n'
 
@@ -168,6 +199,152 @@ def test_messages_of_the_deployed_app_are_listed_shown_to_the_byte_and_deleted(d
     assert desk.type("messages", "delete", "orders", "m-1", "--yes", "--stage", "dev").code == 0
     gone = desk.type("messages", "show", "orders", "m-1", "--stage", "dev")
     assert (gone.code, gone.err) == (1, "There is no message m-1 in /orders.\n")
+
+
+# ------------------------------------------------------------------------------------------------------ behind the gate
+
+
+def send_job(desk: Desk, key: str, amount: object) -> None:
+    job = json.dumps({"id": key, "amount": amount})
+    sent = desk.type("send", "jobs", job, "--stage", "dev", *desk.at(desk.told("outputs")))
+    assert sent.err == "202 Accepted\n", sent.out
+
+
+def becomes(desk: Desk, key: str, status: str) -> None:
+    """Wait until a job is in a status; a person is not faster than a command, so nothing is slept in between."""
+    until(
+        lambda: desk.told("messages", "show", "jobs", key, "--stage", "dev")["status"] == status, f"{key} is {status}"
+    )
+
+
+def test_dead_letters_of_the_deployed_app_are_grouped_shown_edited_and_redriven(desk: Desk) -> None:
+    send_job(desk, "neg", -1)
+    send_job(desk, "io", 13)
+    becomes(desk, "neg", "failed")
+    becomes(desk, "io", "failed")
+
+    groups = desk.told("dead", "list", "jobs", "--stage", "dev")["groups"]
+    assert {group["kind"]: group["count"] for group in groups} == {"Permanent": 1, "OSError": 1}
+    shown = desk.type("dead", "show", "jobs", "io", "--stage", "dev")
+    assert shown.out == '{"id": "io", "amount": 13}'
+    assert "OSError: the secret is 4711" in shown.err
+
+    bad = desk.type("dead", "edit", "jobs", "neg", "--body", "-", "--stage", "dev", typed='{"id": "neg"}')
+    assert (bad.code, bad.err.splitlines()[-1]) == (2, "/amount: Field required")
+    good = '{"id": "neg", "amount": 1}'
+    edited = desk.type("dead", "edit", "jobs", "neg", "--body", "-", "--stage", "dev", typed=good)
+    assert (edited.code, edited.err) == (0, "1 edited.\n")
+    assert desk.type("dead", "redrive", "jobs", "neg", "--stage", "dev").err == "1 redriven.\n"
+    becomes(desk, "neg", "processed")
+
+    told = desk.told("messages", "show", "jobs", "neg", "--stage", "dev")
+    assert told["body"] == {"id": "neg", "amount": 1}
+    whats = [moment["what"] for moment in told["timeline"]]
+    assert whats == ["accepted", "failed", "edited", "redriven", "processed"]
+    again = desk.type("dead", "redrive", "jobs", "neg", "--stage", "dev")
+    assert (again.code, again.err) == (2, "neg is no dead letter: it is processed.\n")
+
+
+def test_a_redrive_of_the_deployed_app_is_tried_first_goes_at_a_rate_and_fails_again_for_what_is_not_mended(
+    desk: Desk,
+) -> None:
+    for key in ("r-1", "r-2", "r-3"):
+        send_job(desk, key, 13)
+        becomes(desk, key, "failed")
+    some = ("jobs", "--kind", "OSError", "--stage", "dev")
+
+    count = len(desk.told("messages", "list", "jobs", "--stage", "dev")["items"])
+    (found,) = [it for it in desk.told("dead", "list", "jobs", "--stage", "dev")["groups"] if it["kind"] == "OSError"]
+    letters = found["count"]
+    dry = desk.type("dead", "redrive", *some, "--dry-run")
+    assert dry.out == f"{letters} of {letters} dead letters would pass the gate as they are.\n"
+    assert desk.type("dead", "redrive", *some).err == "There is nobody to ask; say --yes.\n"
+    assert desk.type("dead", "redrive", *some, "--yes", "--rate", "20").err == f"{letters} redriven.\n"
+    for key in ("r-1", "r-2", "r-3"):
+        until(lambda key=key: attempts(desk, key) == ["failed", "redriven", "failed"], f"{key} failed again")  # type: ignore[misc]
+    assert len(desk.told("messages", "list", "jobs", "--stage", "dev")["items"]) == count
+
+
+def attempts(desk: Desk, key: str) -> list[str]:
+    timeline = desk.told("messages", "show", "jobs", key, "--stage", "dev")["timeline"]
+    return [moment["what"] for moment in timeline[1:]]
+
+
+def test_a_dead_letter_of_the_deployed_app_is_given_up_with_a_reason_that_stays(desk: Desk) -> None:
+    send_job(desk, "d-1", -1)
+    becomes(desk, "d-1", "failed")
+
+    done = desk.type("dead", "--stage", "dev", "discard", "jobs", "d-1", "--reason", "a test order", "--yes")
+    assert (done.code, done.err) == (0, "1 discarded.\n")
+
+    shown = desk.type("messages", "show", "jobs", "d-1", "--stage", "dev")
+    assert "status: discarded" in shown.err
+    assert shown.err.splitlines()[-1].endswith("discarded  a test order")
+
+
+def test_records_of_the_deployed_app_are_read_and_its_consumers_are_told(desk: Desk) -> None:
+    url = desk.at(desk.told("outputs"))
+    for n in (1, 2, -3):
+        sent = desk.type("send", "events", json.dumps({"n": n}), "--stage", "dev", *url)
+        assert sent.err == "202 Accepted\n", sent.out
+
+    lines = [
+        json.loads(line) for line in desk.type("stream", "read", "events", "--stage", "dev", "--json").out.splitlines()
+    ]
+    assert sorted(line["body"]["n"] for line in lines) == [-3, 1, 2]
+    assert desk.type("stream", "read", "events", "--stage", "dev", "--from", "latest").out == ""
+    last = next(line for line in lines if line["body"]["n"] == -3)
+    place = ("--shard", last["shard"], "--from", last["sequence"])
+    behind = desk.type("stream", "read", "events", "--stage", "dev", *place, "--json").out.splitlines()
+    assert all(json.loads(line)["shard"] == last["shard"] for line in behind)
+
+    (consumer,) = desk.told("stream", "status", "--stage", "dev")["consumers"]
+    assert (consumer["channel"], consumer["consumer"], consumer["shard"]) == ("events", "seen", None)
+
+    def buried() -> Any:
+        return desk.told("dead", "list", "events", "--stage", "dev")["groups"]
+
+    (group,) = until(buried, "the bad record is a dead letter")
+    assert (group["kind"], group["error"]) == ("Permanent", "negative n")
+    shown = desk.type("dead", "show", "events", group["sample"], "--scope", "seen", "--stage", "dev")
+    assert shown.out == '{"n": -3}'
+
+
+def test_a_replay_of_the_deployed_app_is_refused(desk: Desk) -> None:
+    done = desk.type("replay", "events", "seen", "--from", "start", "--stage", "dev")
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("Nothing is replayed in a deployed app, since ")
+
+
+def test_executions_of_the_deployed_app_are_listed_shown_and_stopped(desk: Desk) -> None:
+    name = desk.type("schedule", "run", "nightly", "--stage", "dev").out.strip()
+    until(lambda: desk.told("runs", "show", name, "--stage", "dev")["status"] != "RUNNING", f"{name} has ended")
+    told = desk.told("runs", "show", name, "--stage", "dev")
+    assert (told["status"], told["output"]) == ("SUCCEEDED", {"settled": "a"})
+    assert [(state["name"], state["input"], state["retries"]) for state in told["states"]] == [
+        ("settle", {"id": "a"}, 0)
+    ]
+    assert "class s1 succeeded" in desk.type("runs", "show", name, "--mermaid", "--stage", "dev").out
+    again = desk.type("runs", "redrive", name, "--stage", "dev")
+    assert (again.code, again.err) == (2, "The execution is SUCCEEDED: there is nothing to redrive.\n")
+
+    long = desk.type("schedule", "run", "often", "--stage", "dev").out.strip()
+    assert desk.type("runs", "stop", long, "--stage", "dev").err == f"{long} is ABORTED.\n"
+    items = desk.told("runs", "list", "--stage", "dev")["items"]
+    assert {(one["name"], one["workflow"], one["status"]) for one in items} == {
+        (name, "settles", "SUCCEEDED"), (long, "waits", "ABORTED"),
+    }  # fmt: skip
+    done = desk.type("runs", "list", "waits", "--cursor", "x", "--stage", "dev")
+    assert (done.code, done.err) == (2, "--cursor is not one that a list gave.\n")
+    assert desk.type("runs", "show", "absent", "--stage", "dev").code == 1
+
+
+def test_schedules_of_the_deployed_app_are_listed_with_the_times_that_are_known(desk: Desk) -> None:
+    listed = {one["name"]: one["next"] for one in desk.told("schedule", "list", "--next", "2", "--stage", "dev")}
+
+    assert [at[11:] for at in listed["nightly"]] == ["02:00:00.000Z"] * 2
+    assert (listed["once"], listed["often"]) == (["2198-12-31T23:00:00.000Z"], [])
 
 
 def test_a_stage_that_was_never_deployed_is_told(desk: Desk) -> None:

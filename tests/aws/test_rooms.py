@@ -206,6 +206,19 @@ def test_what_kinesis_never_takes_is_unavailable_and_the_others_are_stored(
     assert kinds == ["stored", "stored", "unavailable"]
 
 
+def test_a_sequence_that_is_of_another_shard_is_told_as_one(emulator: Emulator, clients: Clients) -> None:
+    meddling = Meddling(clients)
+    engine = StreamEngine(emulator, meddling)
+
+    def refuse(operation: str) -> None:
+        if operation == "get_shard_iterator":
+            raise Declined("InvalidArgumentException", {})
+
+    meddling.before = refuse
+    with pytest.raises(ValueError, match="of another shard"):
+        engine.stream.read(EVENTS, "shardId-000000000000", "1", 1)
+
+
 def test_a_call_takes_500_records_or_4_mb(emulator: Emulator, clients: Clients) -> None:
     meddling = Meddling(clients)
     engine = StreamEngine(emulator, meddling)

@@ -35,6 +35,7 @@ _MEANT = NOT_RUN | frozenset(
         "InvalidToken",
         "ConditionalCheckFailedException", "TransactionCanceledException", "TransactionConflictException",
         "PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "NotFound", "404",
+        "InvalidArgumentException",
     }
 )  # fmt: skip
 

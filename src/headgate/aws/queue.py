@@ -157,7 +157,7 @@ class DynamoQueue(Queue):
 
     def dead(self, channel: str, limit: int, after: str | None) -> Page:
         table = self._index.table(channel)
-        if table is None:
+        if table is None or DEAD_LETTERS not in {index.name for index in table.layout.indexes}:
             return Page([], None)
         partitions = [Partition(table, DEAD_LETTERS, DEAD, shard) for shard in SHARDS]
         return self._index.pages.page(partitions, None, limit, after, lambda values: _status(values) in DEAD_STATUSES)

@@ -134,7 +134,9 @@ class KinesisStream(Stream):
     def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         try:
             return self._clients.call("kinesis", operation, **parameters)
-        except Declined:
+        except Declined as declined:
+            if operation == "get_shard_iterator" and declined.code == "InvalidArgumentException":
+                raise ValueError("this sequence number is of another shard, or of none") from None
             raise Unavailable(retry_after_s=RETRY_AFTER_S) from None
 
 

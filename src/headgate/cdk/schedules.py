@@ -13,9 +13,7 @@ from constructs import Construct
 
 from headgate.cdk.functions import attach
 from headgate.cdk.policy import Grant
-from headgate.declare.schedule import At, Rate, Schedule, expression_of
-
-_UTC = ("UTC", "Etc/UTC", "Z", "Zulu")
+from headgate.declare.schedule import Schedule, is_rule
 
 
 class WorkflowSchedule(Construct):
@@ -57,13 +55,3 @@ class WorkflowSchedule(Construct):
             )
         rule.node.add_dependency(granted)
         self.name = rule.ref
-
-
-def is_rule(schedule: Schedule) -> bool:
-    """Whether a rule of EventBridge will do: it fires in UTC, and again and again."""
-    match expression_of(schedule.expression):
-        case Rate():
-            return True
-        case At():
-            return False
-    return schedule.timezone in _UTC

@@ -26,6 +26,12 @@ Answer = TypeVar("Answer")
 Ranges = Mapping[str, tuple[str | None, str]]
 """Of shards: the sequence before the first record, and that of the last."""
 
+NO_REPLAY = (
+    "Nothing is replayed in a deployed app, since Lambda keeps one place in a shard for each consumer; "
+    "`headgate stream read` prints its records."
+)
+"""Why nothing of a deployed app is read once more."""
+
 _TRIES = 100
 _PAUSE_S = 0.05
 _TIMEOUT_S = 10
@@ -203,11 +209,12 @@ class InStage(Changes):
         with self._deployed.index() as index:
             return index.delete(channel, scope, key)
 
-    def alter(self, channel: str, places: Sequence[tuple[str, str]], alteration: Alteration) -> int:  # noqa: ARG002
-        raise Misuse("This version changes dead letters of the local engine only.")
+    def alter(self, channel: str, places: Sequence[tuple[str, str]], alteration: Alteration) -> int:
+        with self._deployed.rooms() as (index, queue):
+            return sum(index.threads.in_parallel(lambda place: queue.alter(channel, *place, alteration), places))
 
     def replay(self, channel: str, consumer: str, ranges: Ranges) -> list[int]:  # noqa: ARG002
-        raise Misuse("This version replays streams of the local engine only.")
+        raise Misuse(NO_REPLAY)
 
 
 def _refused(error: HTTPError) -> None:

@@ -25,17 +25,16 @@ from headgate.cli.messages import (
     timeline_lines,
     timeline_of,
 )
-from headgate.cli.place import Place, json_option, placed, visible
+from headgate.cli.place import Place, json_option, placed, stage_option, visible
 from headgate.cli.table import print_table
 from headgate.clock import SystemClock, isoformat
-from headgate.engine import DEAD, Alteration, Discarded, Redriven
+from headgate.engine import DEAD, Alteration, Discarded, Queue, Redriven
 from headgate.errors import Misuse, NotFound, Refusal
 from headgate.gate.redrive import edited, end_of, grouped, why_not
 from headgate.message import Message, Moment
 
 if TYPE_CHECKING:
     from headgate.declare.channel import Channel
-    from headgate.local.queue import LocalQueue
 
 _AT_ONCE = 100
 _SHOWN_REASONS = 10
@@ -70,9 +69,11 @@ def filtered(command: Callable[..., object]) -> Callable[..., object]:
 
 
 @click.group
+@stage_option
 @placed
 def dead(place: Place) -> None:
-    """Messages that failed for good, or were let in unread and found bad. Also beside a running server.
+    """Messages that failed for good, or were let in unread and found bad. Also beside a running server, and of a
+    deployed app.
 
     \b
     Example:
@@ -84,6 +85,7 @@ def dead(place: Place) -> None:
 @dead.command(name="list")
 @click.argument("channel", required=False)
 @json_option
+@stage_option
 @placed
 def list_(place: Place, channel: str | None, as_json: bool) -> None:
     """Say what went wrong how often: dead letters of CHANNEL, or of all, by kind of error and field.
@@ -135,6 +137,7 @@ def list_(place: Place, channel: str | None, as_json: bool) -> None:
 @click.argument("key")
 @scope_option
 @json_option
+@stage_option
 @placed
 def show(place: Place, channel: str, key: str, scope: str | None, as_json: bool) -> None:
     """Show one: about it and every attempt, with tracebacks, on stderr; its body on stdout, to the byte.
@@ -163,6 +166,7 @@ def show(place: Place, channel: str, key: str, scope: str | None, as_json: bool)
 @click.option("--dry-run", is_flag=True, help="Change nothing; say how many would pass, and why others would not.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="At most so many a second.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@stage_option
 @placed
 def redrive(
     place: Place, channel: str, key: str | None, scope: str | None, every: bool, kind: str | None, field: str | None,
@@ -191,6 +195,7 @@ def redrive(
 @click.argument("key")
 @scope_option
 @click.option("--body", "file", type=click.File("rb"), help="Take the new body from a file, or from - for stdin.")
+@stage_option
 @placed
 def edit(place: Place, channel: str, key: str, scope: str | None, file: IO[bytes] | None) -> int:
     """Give one another body, in $EDITOR. What it came with is kept, and `dead redrive` works the new one off.
@@ -223,6 +228,7 @@ def edit(place: Place, channel: str, key: str, scope: str | None, file: IO[bytes
 @filtered
 @click.option("--reason", required=True, help="Why; it stays with the message.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@stage_option
 @placed
 def discard(
     place: Place, channel: str, key: str | None, scope: str | None, every: bool, kind: str | None, field: str | None,
@@ -244,7 +250,7 @@ def discard(
 # -------------------------------------------------------------------------------------------------- which are meant
 
 
-def _all_dead(queue: LocalQueue, channel: Channel) -> Iterator[Message]:
+def _all_dead(queue: Queue, channel: Channel) -> Iterator[Message]:
     after = None
     while True:
         page = queue.dead(channel.name, limits.PAGE.value, after)

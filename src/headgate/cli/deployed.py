@@ -14,6 +14,7 @@ from headgate.clock import SystemClock
 from headgate.declare.app import App
 from headgate.declare.auth import ApiKey, Iam
 from headgate.declare.channel import Channel
+from headgate.declare.schedule import Schedule, is_rule
 from headgate.declare.settings import Secret
 from headgate.declare.stage import Stage
 from headgate.errors import Misuse, NotDone, Unavailable
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from headgate.aws.executions import StepFunctions
     from headgate.aws.index import DynamoIndex
     from headgate.aws.keys import DynamoKeys
+    from headgate.aws.queue import DynamoQueue
+    from headgate.aws.readers import Reader
+    from headgate.aws.stream import KinesisStream
     from headgate.testing.credentials import Credentials
 
 _LOGIN = "log in (`aws sso login`), or set AWS_PROFILE or AWS_ACCESS_KEY_ID."
@@ -38,6 +42,7 @@ _KINDS = {
 }
 _KEPT = ("Retain", "RetainExceptOnCreate")
 _PAGE = 1000
+_ALARMS_AT_ONCE = 100
 
 
 class NotAllowed(Misuse):
@@ -76,7 +81,7 @@ class Deployed:
     def outputs(self) -> dict[str, str]:
         """What the stacks tell. Raises Misuse where the app is not deployed."""
         if not self.stacks:
-            raise Misuse(f"{self.name} is not deployed here: `headgate deploy --stage {self.stage.name}`.")
+            raise self._not_deployed()
         told = (output for stack in self.stacks for output in stack.get("Outputs", []))
         return {output["OutputKey"]: output["OutputValue"] for output in told}
 
@@ -94,6 +99,20 @@ class Deployed:
     def holdings(self) -> list[Holding]:
         """What keeps data, table by table and bucket by bucket."""
         return [holding for stack in self.stacks for holding in self._holdings_of(stack["StackName"])]
+
+    def alarms(self) -> list[dict[str, Any]]:
+        """The app's alarms, as CloudWatch describes them. Raises Misuse where the app is not deployed."""
+        if not self.stacks:
+            raise self._not_deployed()
+        resources = (it for stack in self.stacks for it in self._resources(stack["StackName"]))
+        alarms = [it["PhysicalResourceId"] for it in resources if it["ResourceType"] == "AWS::CloudWatch::Alarm"]
+        with asking("cloudwatch:DescribeAlarms"):
+            client = self.clients.client("cloudwatch")
+            pages = [
+                client.describe_alarms(AlarmNames=alarms[at : at + _ALARMS_AT_ONCE])["MetricAlarms"]
+                for at in range(0, len(alarms), _ALARMS_AT_ONCE)
+            ]
+        return [alarm for page in pages for alarm in page]
 
     def url(self, channel: Channel) -> str:
         """Where the channel is posted to."""
@@ -113,6 +132,43 @@ class Deployed:
                 yield index
         finally:
             index.close()
+
+    @contextmanager
+    def rooms(self) -> Iterator[tuple[DynamoIndex, DynamoQueue]]:
+        """The messages, and what is done to their rows."""
+        from headgate.aws.queue import DynamoQueue
+
+        with self.index() as index:
+            yield index, DynamoQueue(index, self.clients, SystemClock())
+
+    @contextmanager
+    def stream(self) -> Iterator[KinesisStream]:
+        """The records of the channels that have streams."""
+        from headgate.aws.stream import KinesisStream, log_of
+
+        logs = {
+            it.name: log_of(it.stream, self.output(names.stream_name(it.name))) for it in self.app.channels if it.stream
+        }
+        with _told():
+            yield KinesisStream(logs, self.clients, SystemClock())
+
+    def readers(self, channel: Channel) -> list[Reader]:
+        """The consumers of a channel's stream."""
+        from headgate.aws.readers import readers_of
+
+        with _told():
+            return readers_of(self.clients, self.output(names.stream_arn(channel.name)), SystemClock())
+
+    def is_enabled(self, schedule: Schedule) -> bool:
+        """Whether AWS starts by the clock what the schedule says."""
+        name = self.output(names.schedule_name(schedule.name))
+        if is_rule(schedule):
+            with asking("events:DescribeRule"):
+                told = self.clients.client("events").describe_rule(Name=name)
+        else:
+            with asking("scheduler:GetSchedule"):
+                told = self.clients.client("scheduler").get_schedule(Name=name)
+        return bool(told["State"] == "ENABLED")
 
     @contextmanager
     def keys(self) -> Iterator[DynamoKeys]:
@@ -179,6 +235,9 @@ class Deployed:
             "service": Iam.service,
         }
 
+    def _not_deployed(self) -> Misuse:
+        return Misuse(f"{self.name} is not deployed here: `headgate deploy --stage {self.stage.name}`.")
+
     def _stack(self, name: str) -> dict[str, Any] | None:
         with asking("cloudformation:DescribeStacks"):
             client = self.clients.client("cloudformation")
@@ -190,13 +249,15 @@ class Deployed:
                 raise
         return None if stack["StackStatus"] in ("DELETE_COMPLETE", "REVIEW_IN_PROGRESS") else stack
 
+    def _resources(self, stack: str) -> list[dict[str, Any]]:
+        with asking("cloudformation:ListStackResources"):
+            pages = self.clients.client("cloudformation").get_paginator("list_stack_resources")
+            return [it for page in pages.paginate(StackName=stack) for it in page["StackResourceSummaries"]]
+
     def _holdings_of(self, stack: str) -> Iterator[Holding]:
-        client = self.clients.client("cloudformation")
-        with asking("cloudformation:GetTemplate and ListStackResources"):
-            template = client.get_template(StackName=stack)["TemplateBody"]
-            pages = client.get_paginator("list_stack_resources").paginate(StackName=stack)
-            resources = [it for page in pages for it in page["StackResourceSummaries"]]
-        for it in resources:
+        with asking("cloudformation:GetTemplate"):
+            template = self.clients.client("cloudformation").get_template(StackName=stack)["TemplateBody"]
+        for it in self._resources(stack):
             if it["ResourceType"] in _KINDS and "PhysicalResourceId" in it:
                 kind, name = _KINDS[it["ResourceType"]], it["PhysicalResourceId"]
                 declared = template["Resources"].get(it["LogicalResourceId"], {})

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from headgate.cli.deployed import Deployed
     from headgate.declare.app import App
     from headgate.declare.channel import Channel
+    from headgate.engine import Queue, Stream
     from headgate.local.index import LocalIndex
-    from headgate.local.queue import LocalQueue
     from headgate.local.state import StateFolder
     from headgate.local.stream import LocalStream
     from headgate.testing.credentials import Credentials
@@ -136,8 +136,12 @@ class Place:
             index.close()
 
     @contextmanager
-    def rooms(self) -> Iterator[tuple[LocalIndex, LocalQueue]]:
-        """The store and its queues, for reading; also beside a running server."""
+    def rooms(self) -> Iterator[tuple[LocalIndex | DynamoIndex, Queue]]:
+        """The messages and their queues, for reading, as `index` has them."""
+        if self.stage is not None:
+            with self.deployed.rooms() as rooms:
+                yield rooms
+            return
         from headgate.clock import SystemClock
         from headgate.local.queue import LocalQueue
 
@@ -145,8 +149,14 @@ class Place:
             yield index, LocalQueue(None, index, index.journal, SystemClock())
 
     @contextmanager
-    def stream(self) -> Iterator[LocalStream]:
-        """The streams, for reading; also beside a running server."""
+    def stream(self) -> Iterator[Stream]:
+        """The streams, for reading: of the deployed app where a stage was said, else of the local one."""
+        with self.local_stream() if self.stage is None else self.deployed.stream() as stream:
+            yield stream
+
+    @contextmanager
+    def local_stream(self) -> Iterator[LocalStream]:
+        """The streams of the store, for reading; also beside a running server."""
         from headgate.clock import SystemClock
         from headgate.local.stream import LocalStream, logs_of
 

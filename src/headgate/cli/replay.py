@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headgate.cli.changes import change
-from headgate.cli.place import Place, placed, visible
+from headgate.cli.changes import NO_REPLAY, change
+from headgate.cli.place import Place, placed, stage_option, visible
 from headgate.cli.stream import after_of, streamed
 from headgate.errors import Misuse
 from headgate.local.stream import Lane
@@ -28,6 +28,7 @@ _RANGE = "start, latest, a time (2026-01-31T12:00:00Z), or a sequence number"
 @click.option("--to", "end", default="latest", show_default=True, metavar="WHERE", help="The last record is before it.")
 @click.option("--dry-run", is_flag=True, help="Only say how many records it would be.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until the consumer has read them.")
+@stage_option
 @placed
 def replay(place: Place, channel: str, consumer: str, start: str, end: str, dry_run: bool, no_wait: bool) -> int:
     """Let CONSUMER read a range of CHANNEL once more. Other consumers do not notice, and what is new goes on
@@ -37,6 +38,8 @@ def replay(place: Place, channel: str, consumer: str, start: str, end: str, dry_
     Example:
       headgate replay events totals --from 2026-01-31T12:00:00Z --dry-run
     """
+    if place.stage is not None:
+        raise Misuse(NO_REPLAY)
     found = streamed(place, channel)
     names = [handler.name for handler in found.handlers]
     if consumer not in names:
@@ -64,7 +67,7 @@ def _ranges(place: Place, channel: Channel, start: str, end: str) -> tuple[dict[
     """The range in each shard that has records in it, and how many they are together."""
     ranges: dict[str, tuple[str | None, str]] = {}
     records = 0
-    with place.stream() as stream:
+    with place.local_stream() as stream:
         for shard in stream.shards(channel.name):
             after = after_of(stream, channel.name, shard, start)
             until = after_of(stream, channel.name, shard, end)
@@ -81,7 +84,7 @@ def _wait(place: Place, channel: str, consumer: str, replays: set[int], records:
     from rich.progress import Progress
 
     with (
-        place.stream() as stream,
+        place.local_stream() as stream,
         Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar,
     ):
         task = bar.add_task("", total=records)

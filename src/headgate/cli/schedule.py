@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,8 +13,12 @@ from headgate.cli.table import print_table
 from headgate.clock import SystemClock, isoformat
 from headgate.errors import NotFound
 
+if TYPE_CHECKING:
+    from headgate.declare.schedule import Schedule
+
 
 @click.group
+@stage_option
 @placed
 def schedule(place: Place) -> None:
     """Show when schedules fire, or fire one now.
@@ -26,14 +32,47 @@ def schedule(place: Place) -> None:
 @schedule.command(name="list")
 @click.option("--next", "count", type=click.IntRange(1, 100), default=3, show_default=True, help="How many fires.")
 @json_option
+@stage_option
 @placed
 def list_(place: Place, count: int, as_json: bool) -> None:
     """List the schedules, with the times they fire next, in UTC.
+
+    Of a deployed app a `rate` tells none, since AWS keeps to itself from when it counts; nor does what is disabled.
 
     \b
     Example:
       headgate schedule list --json
     """
+    fires = _fires_in_stage if place.stage is not None else _fires
+    listed = [
+        {
+            "name": declared.name,
+            "expression": declared.expression,
+            "timezone": declared.timezone,
+            "workflow": declared.workflow,
+            "next": [isoformat(at) for at in next_ms],
+        }
+        for declared, next_ms in fires(place, count)
+    ]
+    if as_json:
+        print(json.dumps(listed, indent=2))
+    elif listed:
+        rows = [
+            (
+                str(one["name"]),
+                str(one["expression"]),
+                str(one["timezone"]),
+                str(one["workflow"]),
+                ", ".join(one["next"]) or "-",
+            )
+            for one in listed
+        ]
+        print_table(("NAME", "EXPRESSION", "ZONE", "WORKFLOW", "NEXT"), rows)
+    else:
+        click.echo("The app has no schedule; declare one with app.schedule(name, expression, workflow).", err=True)
+
+
+def _fires(place: Place, count: int) -> Iterator[tuple[Schedule, list[int]]]:
     from headgate.gate.fire import upcoming
     from headgate.local.scheduler import load_due
     from headgate.local.schema import open_reading
@@ -46,37 +85,21 @@ def list_(place: Place, count: int, as_json: bool) -> None:
             known = {due.name: due for due in load_due(connection)}
         finally:
             connection.close()
-    listed = []
     for declared in place.app.schedules:
         due = known.get(declared.name)
         counts = due is not None and (due.expression, due.timezone) == (declared.expression, declared.timezone)
         anchor_ms = due.anchor_ms if due is not None and counts else now_ms
-        fires = [isoformat(at) for at in upcoming(declared, anchor_ms, now_ms, count)]
-        listed.append(
-            {
-                "name": declared.name,
-                "expression": declared.expression,
-                "timezone": declared.timezone,
-                "workflow": declared.workflow,
-                "next": fires,
-            }
-        )
-    if as_json:
-        print(json.dumps(listed, indent=2))
-    elif listed:
-        rows = [
-            (
-                str(one["name"]),
-                str(one["expression"]),
-                str(one["timezone"]),
-                str(one["workflow"]),
-                ", ".join(one["next"]),
-            )
-            for one in listed
-        ]
-        print_table(("NAME", "EXPRESSION", "ZONE", "WORKFLOW", "NEXT"), rows)
-    else:
-        click.echo("The app has no schedule; declare one with app.schedule(name, expression, workflow).", err=True)
+        yield declared, upcoming(declared, anchor_ms, now_ms, count)
+
+
+def _fires_in_stage(place: Place, count: int) -> Iterator[tuple[Schedule, list[int]]]:
+    from headgate.declare.schedule import Rate, expression_of
+    from headgate.gate.fire import upcoming
+
+    now_ms = SystemClock().now_ms()
+    for declared in place.app.schedules:
+        is_known = place.deployed.is_enabled(declared) and not isinstance(expression_of(declared.expression), Rate)
+        yield declared, upcoming(declared, now_ms, now_ms, count) if is_known else []
 
 
 @schedule.command

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from heapq import merge
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from headgate.cli.messages import in_ascii
-from headgate.cli.place import Place, json_option, placed, visible
+from headgate.cli.place import Place, json_option, placed, stage_option, visible
 from headgate.cli.table import print_table
 from headgate.clock import isoformat
 from headgate.errors import Misuse
@@ -20,15 +21,29 @@ from headgate.errors import Misuse
 if TYPE_CHECKING:
     from headgate.declare.channel import Channel
     from headgate.engine import Record, Stream
+    from headgate.local.stream import LocalStream
 
 _PAGE = 500
 _SHOWN = 80
 
 
+class Far(NamedTuple):
+    """How far a consumer is, as scripts are told it; None is what nobody knows, or what is not there."""
+
+    channel: str
+    consumer: str
+    shard: str | None = None
+    replay: int | None = None
+    checkpoint: str | None = None
+    behind: int | None = None
+    lag_ms: int | None = None
+
+
 @click.group
+@stage_option
 @placed
 def stream(place: Place) -> None:
-    """Read the records of a stream; also beside a running server.
+    """Read the records of a stream; also beside a running server, and of a deployed app.
 
     \b
     Example:
@@ -49,6 +64,7 @@ def stream(place: Place) -> None:
 @click.option("--shard", metavar="SHARD", help="Only this shard.")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many.")
 @json_option
+@stage_option
 @placed
 def read(place: Place, channel: str, start: str, shard: str | None, limit: int, as_json: bool) -> None:
     """Print records, each shard's in its order, all by the time they were received.
@@ -70,48 +86,49 @@ def read(place: Place, channel: str, start: str, shard: str | None, limit: int, 
 @stream.command
 @click.argument("channel", required=False)
 @json_option
+@stage_option
 @placed
 def status(place: Place, channel: str | None, as_json: bool) -> None:
     """Say how far the consumers of CHANNEL are, or those of all: how many records wait for each, and for how long.
+
+    Of a deployed app AWS tells the time alone, for all shards together.
 
     \b
     Example:
       headgate stream status events
     """
     channels = [streamed(place, channel)] if channel else [one for one in place.app.channels if one.stream]
-    with place.stream() as log:
-        found = [
-            (one.name, handler.name, progress)
-            for one in channels
-            for handler in one.handlers
-            for progress in log.progress(one.name, handler.name)
-        ]
+    with place.local_stream() if place.stage is None else nullcontext() as log:
+        found = [far for one in channels for far in (_far_in_stage(place, one) if log is None else _far(log, one))]
     if as_json:
-        told = [
-            {
-                "channel": name,
-                "consumer": consumer,
-                "shard": progress.lane.shard,
-                "replay": progress.lane.replay,
-                "checkpoint": progress.after,
-                "behind": progress.behind,
-                "lag_ms": progress.lag_ms,
-            }
-            for name, consumer, progress in found
-        ]
-        print(json.dumps({"consumers": told}))
+        print(json.dumps({"consumers": [far._asdict() for far in found]}))
         return
     if not found:
         click.echo("There is no consumer.", err=True)
         return
     rows = [
         (
-            name, consumer, progress.lane.shard, "-" if progress.lane.replay is None else str(progress.lane.replay),
-            progress.after or "-", str(progress.behind), f"{progress.lag_ms / 1000:.1f}",
+            far.channel, far.consumer, _shown(far.shard), _shown(far.replay), _shown(far.checkpoint),
+            _shown(far.behind), "-" if far.lag_ms is None else f"{far.lag_ms / 1000:.1f}",
         )
-        for name, consumer, progress in found
+        for far in found
     ]  # fmt: skip
     print_table(("CHANNEL", "CONSUMER", "SHARD", "REPLAY", "CHECKPOINT", "BEHIND", "LAG (S)"), rows)
+
+
+def _far(stream: LocalStream, channel: Channel) -> Iterator[Far]:
+    for handler in channel.handlers:
+        for (shard, replay, _), after, behind, lag_ms in stream.progress(channel.name, handler.name):
+            yield Far(channel.name, handler.name, shard, replay, after, behind, lag_ms)
+
+
+def _far_in_stage(place: Place, channel: Channel) -> Iterator[Far]:
+    for consumer, lag_ms in place.deployed.readers(channel):
+        yield Far(channel.name, consumer, lag_ms=lag_ms)
+
+
+def _shown(fact: object) -> str:
+    return "-" if fact is None else str(fact)
 
 
 def streamed(place: Place, name: str) -> Channel:
@@ -128,9 +145,16 @@ def _records(stream: Stream, channel: Channel, shards: list[str], start: str) ->
 
 
 def _shard(stream: Stream, channel: str, shard: str, after: str | None) -> Iterator[Record]:
-    while page := stream.read(channel, shard, after, _PAGE):
+    while page := _page(stream, channel, shard, after):
         yield from page
         after = page[-1].place.sequence
+
+
+def _page(stream: Stream, channel: str, shard: str, after: str | None) -> list[Record]:
+    try:
+        return stream.read(channel, shard, after, _PAGE)
+    except ValueError:
+        raise Misuse(f"{after} is not a sequence number of {shard}; say which --shard it is of.") from None
 
 
 def after_of(stream: Stream, channel: str, shard: str, start: str) -> str | None:

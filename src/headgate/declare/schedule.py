@@ -19,6 +19,7 @@ _RATE = re.compile(r"rate\(([1-9][0-9]{0,8}) (minute|hour|day)(s?)\)")
 _AT = re.compile(r"at\(([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})\)")
 _UNITS_S = {"minute": 60, "hour": 3_600, "day": 86_400}
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+_UTC = ("UTC", "Etc/UTC", "Z", "Zulu")
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
 
@@ -218,3 +219,13 @@ def _near(day: int) -> str:
 def _exists(days: set[int], months: set[int]) -> bool:
     longest = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
     return any(min(days) <= longest.get(month, 31) for month in months)
+
+
+def is_rule(schedule: Schedule) -> bool:
+    """Whether a rule of EventBridge will do: it fires in UTC, and again and again."""
+    match expression_of(schedule.expression):
+        case Rate():
+            return True
+        case At():
+            return False
+    return schedule.timezone in _UTC
