@@ -75,7 +75,7 @@ def desk(emulator: Emulator, run_folder: Path) -> Desk:
 
 def posted(desk: Desk, channel: str, body: dict[str, Any]) -> int:
     outputs = desk.told("outputs")
-    url = f"{desk._emulator.plain_url(outputs[API_URL]).rstrip('/')}/{channel}"
+    url = f"{desk.emulator.plain_url(outputs[API_URL]).rstrip('/')}/{channel}"
     request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urlopen(request) as reply:
         return int(reply.status)
