@@ -15,7 +15,8 @@ import pytest
 
 from headgate.aws.stream import data_of
 from headgate.engine import Redriven
-from headgate.errors import Misuse
+from headgate.errors import Misuse, Unavailable
+from headgate.gate.finish import LEASE_MS
 from headgate.message import Message, Moment
 from headgate.testing.contract.index import message
 from tests.aws.behind import LAMBDA_S, Site, event, failed
@@ -61,6 +62,10 @@ events = app.channel(
 events(count)
 events(other)
 app.channel("/slow", name="slow", key="id", auth=Public(), delivery=Stream(attempts=3, backoff=slow), batch=1)(count)
+app.channel(
+    "/once", name="once", key="id", auth=Public(), delivery=Stream(dedupe=True), read=True,
+    accepted=lambda receipt: {"shard": receipt.shard, "sequence": receipt.sequence},
+)(other)
 app.channel("/lists", name="lists", key="id", auth=Public(), delivery=quick, batch=4)(take)
 """
 
@@ -256,9 +261,9 @@ def test_a_consumer_that_is_not_declared_is_a_mistake_of_the_deployment(open_sit
 # ------------------------------------------------------------------------------------------------- ingest and buried
 
 
-def posted(body: bytes) -> dict[str, Any]:
+def posted(body: bytes, path: str = "/events") -> dict[str, Any]:
     return {
-        "resource": "/events", "path": "/events", "httpMethod": "POST", "headers": {"Content-Type": "application/json"},
+        "resource": path, "path": path, "httpMethod": "POST", "headers": {"Content-Type": "application/json"},
         "requestContext": {"requestId": "r-1"}, "body": body.decode(),
     }  # fmt: skip
 
@@ -274,6 +279,50 @@ def test_a_sender_is_told_where_its_record_is_and_a_repetition_is_another(open_s
         {"shard": shard, "sequence": record.place.sequence} for record in found
     ]
     assert [record.message.body for record in found] == [b'{"id":"1"}'] * 2
+
+
+def test_where_the_stream_dedupes_a_repetition_is_told_the_same_and_another_body_is_a_conflict(
+    open_site: Open, app: Any
+) -> None:
+    site = open_site("once", "other")
+    serving = site.serving()
+    bodies = (b'{"id":"1"}', b'{"id": "1"}', b'{"id":"1","n":2}')
+    first, again, conflict = (serving.answer(posted(body, "/once"), LAMBDA_S) for body in bodies)
+    assert [answer["statusCode"] for answer in (first, again, conflict)] == [202, 202, 409]
+    assert first["body"] == again["body"]
+    (shard,) = site.rooms.once.shards("once")
+    (record,) = site.rooms.once.read("once", shard, None, 10)
+    assert json.loads(first["body"]) == {"shard": shard, "sequence": record.place.sequence}
+    assert (site.row("1").status, site.row("1").body) == ("processed", b'{"id":"1"}')
+
+
+@pytest.mark.parametrize(("operation", "records"), [("put_records", 1), ("update_item", 2)])
+def test_a_sweep_appends_what_was_claimed_before_a_crash_and_leaves_redriven_dead_letters_alone(
+    open_site: Open, app: Any, operation: str, records: int
+) -> None:
+    site = open_site("once", "other")
+    site.rooms.keep_letter(sent(site, "dead")._replace(scope="other", status="failed"))
+    assert site.rooms.queue.alter("once", "other", "dead", Redriven(Moment(1, "redriven")))
+    begun = len(site.faults.asked)
+
+    def fail(at: int) -> None:
+        if site.faults.asked[at].endswith(operation):
+            raise Unavailable
+
+    site.faults.before = fail
+    assert [outcome.kind for outcome in site.rooms.once.append_once([sent(site, "1")])] == ["unavailable"]
+    site.faults.mend()
+    assert site.faults.asked[begun] == "dynamodb put_item"
+    assert site.sweep() == 0  # somebody may be at it
+    site.clock.advance(LEASE_MS / 1000)
+    assert site.sweep() == 1
+    assert site.sweep() == 0
+    (shard,) = site.rooms.once.shards("once")
+    found = site.rooms.once.read("once", shard, None, 10)
+    assert [record.message.key for record in found] == ["1"] * records
+    (told,) = site.rooms.once.append_once([sent(site, "1")])
+    assert (told.kind, told.place) == ("replayed", found[-1].place)
+    assert [site.row("1").status, site.row("dead", "other").status] == ["processed", "accepted"]
 
 
 def test_records_at_which_a_function_died_are_dead_letters_of_its_consumer(open_site: Open, app: Any) -> None:

@@ -5,24 +5,38 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from headgate import App, Public, Stream
 from headgate.aws.archive import S3Archive
 from headgate.aws.clients import Clients, Declined
+from headgate.aws.index import DynamoIndex
+from headgate.aws.layout import layout_of
+from headgate.aws.once import OnceStream
 from headgate.aws.pages import Threads
 from headgate.aws.stream import KinesisStream, Log, pushed
 from headgate.aws.topics import SnsTopics
 from headgate.clock import ManualClock, SystemClock
 from headgate.engine import Archive, ArchiveObject, Notice
 from headgate.errors import Unavailable
+from headgate.message import Message
 from headgate.testing.contract import CHANNELS
 from headgate.testing.contract.archive import ArchiveCases
-from headgate.testing.contract.stream import RETENTION_MS, SHARDS, StreamCases, sent
+from headgate.testing.contract.stream import (
+    RETENTION_MS,
+    SHARDS,
+    DedupedStreamCases,
+    StreamCases,
+    everything,
+    once,
+    sent,
+)
 from headgate.testing.contract.topics import NOTICE, TOPIC, TopicsCases
 from tests.aws.emulator.process import Emulator
-from tests.aws.tables import make_bucket, make_queue, make_stream
+from tests.aws.tables import make_bucket, make_queue, make_stream, make_table
 
 pytestmark = pytest.mark.xdist_group("emulator")
 
@@ -35,7 +49,7 @@ def clients(emulator: Emulator) -> Iterator[Clients]:
         for name, value in emulator.env.items():
             patch.setenv(name, value)
         made = Clients(SystemClock())
-        for service in ("s3", "kinesis", "sns"):
+        for service in ("s3", "kinesis", "sns", "dynamodb"):
             made.client(service)
         yield made
 
@@ -169,6 +183,95 @@ class TestStream(StreamCases):
     @pytest.fixture
     def engine(self, emulator: Emulator, clients: Clients) -> StreamEngine:
         return StreamEngine(emulator, clients)
+
+
+class Died(BaseException):
+    """The process is no more."""
+
+
+class OnceEngine:
+    """A stream and a table of its own."""
+
+    def __init__(self, emulator: Emulator, clients: Clients) -> None:
+        self.clock = ManualClock()
+        self.meddling = Meddling(clients)
+        app = App("contract")
+        channel = app.channel(f"/{EVENTS}", name=EVENTS, key="id", auth=Public(), delivery=Stream(dedupe=True))
+        table = make_table(emulator.client("dynamodb"), layout_of(channel))
+        self.index = DynamoIndex([table], make_bucket(emulator.client("s3")), self.meddling, self.clock)
+        logs = {EVENTS: Log(make_stream(emulator.client("kinesis"), SHARDS), RETENTION_MS)}
+        self.stream = OnceStream(logs, self.index, self.meddling, self.clock)
+
+    def crash(self, message: Message, step: int) -> bool:
+        """The writes are those of the row, the record, and the row again."""
+        begun = len(self.meddling.asked)
+
+        def die(_: str) -> None:
+            if len(self.meddling.asked) - begun > step:
+                raise Died
+
+        self.meddling.before = die
+        with suppress(Died):
+            self.stream.append_once([message])
+        self.meddling.before = lambda _: None
+        return step <= len(self.meddling.asked) - begun
+
+
+@pytest.fixture
+def once_engine(emulator: Emulator, clients: Clients) -> Iterator[OnceEngine]:
+    engine = OnceEngine(emulator, clients)
+    yield engine
+    engine.index.close()
+
+
+class TestDedupedStream(DedupedStreamCases):
+    @pytest.fixture
+    def engine(self, once_engine: OnceEngine) -> OnceEngine:
+        return once_engine
+
+
+def test_a_message_that_is_taken_once_costs_three_writes_and_its_repetition_one(once_engine: OnceEngine) -> None:
+    for _ in range(2):
+        once_engine.stream.append_once([once(once_engine, "1")])
+    assert once_engine.meddling.asked == ["put_item", "put_records", "update_item", "put_item"]
+
+
+def test_of_two_who_append_one_message_at_once_both_tell_the_place_that_the_row_has(once_engine: OnceEngine) -> None:
+    others: list[Any] = []
+
+    def overtake(operation: str) -> None:
+        if operation == "update_item":
+            once_engine.meddling.before = lambda _: None
+            others.extend(once_engine.stream.append_once([once(once_engine, "1")]))
+
+    once_engine.meddling.before = overtake
+    (mine,) = once_engine.stream.append_once([once(once_engine, "1")])
+    assert [mine.kind, others[0].kind] == ["stored", "replayed"]
+    assert mine.place == others[0].place
+    assert len(everything(once_engine.stream)) == 2
+
+
+@pytest.mark.parametrize("failing", ["put_records", "update_item"])
+def test_what_an_outage_left_unfinished_is_unavailable_and_finished_by_its_repetition(
+    once_engine: OnceEngine, failing: str
+) -> None:
+    def outage(operation: str) -> None:
+        if operation == failing:
+            raise Unavailable
+
+    once_engine.meddling.before = outage
+    large = b'["%s"]' % (b"x" * 40_000)
+    (first,) = once_engine.stream.append_once([once(once_engine, "1", large)])
+    row = once_engine.index.get(EVENTS, "", "1")
+    assert (first.kind, row and row.status) == ("unavailable", "accepted")
+    once_engine.meddling.before = lambda _: None
+    (second,) = once_engine.stream.append_once([once(once_engine, "1", large)])
+    row = once_engine.index.get(EVENTS, "", "1")
+    assert (second.kind, row and row.status) == ("replayed", "processed")
+    assert second.message is not None
+    assert second.message.status == "processed"
+    newest = everything(once_engine.stream)[-1]
+    assert (newest.place, newest.message.body) == (second.place, large)
 
 
 def test_records_that_kinesis_did_not_take_are_sent_again(emulator: Emulator, clients: Clients) -> None:

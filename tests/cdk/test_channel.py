@@ -86,6 +86,17 @@ DUTIES = {
         "s3:PutObject": {KEPT_ARCHIVE},
     },
     "clicks.ingest": on(f"{DATA}ClicksStreamArn", "kinesis:PutRecords"),
+    "visits.ingest": {
+        **on(f"{DATA}VisitsStreamArn", "kinesis:PutRecords"),
+        **on(f"{TABLES}VisitsTableName", "dynamodb:PutItem", "dynamodb:UpdateItem"),
+        **on(f"{BODIES}visits/kept/*", "s3:PutObject"),
+    },
+    "visits.sweep": {
+        **on(f"{DATA}VisitsStreamArn", "kinesis:PutRecords"),
+        **on(f"{TABLES}VisitsTableName/index/headgate.due", "dynamodb:Query"),
+        **on(f"{TABLES}VisitsTableName", "dynamodb:GetItem", "dynamodb:UpdateItem"),
+        **on(f"{BODIES}visits/kept/*", "s3:GetObject"),
+    },
     "clicks.count.consumer": {
         **on(f"{DATA}ClicksStreamArn", *RECORDS, *(f"kinesis:{action}" for action in STREAM_FEED)),
         **on(f"{DATA}ClicksCountDeadLettersArn", "sqs:SendMessage"),
@@ -134,6 +145,14 @@ def test_each_channel_has_the_functions_that_its_delivery_needs(works: Synthesiz
     assert of("drop") == {"forwarder", "worker", "buried", "sweep"}
     assert of("kept") == {"ingest", "sweep"}
     assert of("clicks") == {"ingest", "count.consumer", "count.buried", "forward.consumer", "forward.buried"}
+    assert of("visits") == {"ingest", "query", "sweep", "greet.consumer", "greet.buried"}
+
+
+def test_where_a_stream_dedupes_the_gate_and_the_sweep_know_table_and_stream(works: Synthesized) -> None:
+    for duty in ("visits.ingest", "visits.sweep"):
+        told = functions(works.service)[duty]["Environment"]["Variables"]
+        assert spelled(told["HEADGATE_TABLE"]) == f"{DATA}VisitsTableName"
+        assert f"{DATA}VisitsStreamArn" in json.dumps(told["HEADGATE_STREAM"])
 
 
 def test_a_forwarder_is_called_for_what_is_new_and_for_what_was_put_back(works: Synthesized) -> None:
@@ -202,4 +221,4 @@ def test_what_looks_for_what_was_left_behind_is_called_every_minute(works: Synth
     rules = [
         it for it in works.service.properties("AWS::Events::Rule") if it.get("ScheduleExpression") == "rate(1 minute)"
     ]
-    assert len(sweeps) == len(rules) == 7
+    assert len(sweeps) == len(rules) == 9

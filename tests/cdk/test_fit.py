@@ -57,7 +57,7 @@ def old(app: App) -> None:
 
 
 def deduped(app: App) -> None:
-    app.channel("/clicks", key="id", auth=Public(), delivery=Stream(dedupe=True))
+    app.channel("/clicks", key="id", scope="principal", auth=ApiKey(), delivery=Stream(dedupe=True))
 
 
 def twin_consumers(app: App) -> None:
@@ -99,7 +99,7 @@ rows = with_state(
         (origins, "channel /orders: API Gateway can name one origin"),
         (bounded, "channel /orders: nothing counts what waits in SQS at the gate"),
         (old, "channel /clicks: Lambda knows no longer Stream `most_age=` than 7 days"),
-        (deduped, "channel /clicks: Stream `dedupe=` is not deployed by this version"),
+        (deduped, 'channel /clicks: Stream `dedupe=` is not deployed with `scope="principal"`'),
         (twin_consumers, "an output of the stacks is called ClicksCountAllDeadLettersArn already"),
         (someone_elses, "workflow settle: state 'one': say Bucket as ${archive:NAME}"),
         (rows, "workflow settle: state 'one': arn:aws:states:::dynamodb:getItem is not deployed by this version"),

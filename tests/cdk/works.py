@@ -59,6 +59,14 @@ def forward(click: Any) -> None:
     """Another one."""
 
 
+visits = app.channel("/visits", Order, key="id", auth=Public(), read=True, delivery=Stream(dedupe=True))
+
+
+@visits
+def greet(visit: Any) -> None:
+    """A consumer of what is appended once."""
+
+
 @app.task
 def collect(given: Any) -> Any:
     """A task of the usual size."""

@@ -7,11 +7,12 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from headgate.aws.pages import Threads
-from headgate.engine import Archive, Index, Keys, Lease, NotYet, Queue, Settlement, Stream
+from headgate.engine import Archive, DedupedStream, Index, Keys, Lease, NotYet, Queue, Settlement, Stream
 from headgate.errors import Unavailable
 from headgate.gate.effects import (
     Admit,
     Append,
+    AppendOnce,
     Backlog,
     Begin,
     Call,
@@ -87,11 +88,13 @@ class Driver:
         *,
         finishing: Finishing | None = None,
         stream: Stream | None = None,
+        once: DedupedStream | None = None,
     ) -> None:
         self._index = index
         self._keys = keys
         self._finishing = finishing
         self._stream = stream
+        self._once = once
 
     def run(self, steps: Generator[Effect, Any, Result], brought: Brought) -> Result:
         """What the steps come to. Raises what they raise."""
@@ -123,6 +126,8 @@ class Driver:
                 return self._index.commit(messages, whole=whole)
             case Append(messages) if self._stream is not None:
                 return self._stream.append(messages)
+            case AppendOnce(messages) if self._once is not None:
+                return self._once.append_once(messages)
             case Begin(messages, lease_ms) if self._finishing is not None:
                 return self._finishing.begin_all(messages, lease_ms)
             case Keep(objects) if self._finishing is not None:

@@ -9,9 +9,9 @@ from headgate.aws.bodies import Bodies
 from headgate.aws.clients import Clients, Declined
 from headgate.aws.layout import DIGEST, EXPIRES_MS, NEWEST, RECEIVED_AT, SCOPE, SHARD, SHARDS, key_text, value_of
 from headgate.aws.pages import TRIES, Pages, Partition, Table, Threads, pause
-from headgate.aws.rows import Mark, Row, Values, is_expired, key_of, message_of, row_of
+from headgate.aws.rows import Mark, Row, Values, is_expired, key_of, message_of, record_at, row_of
 from headgate.clock import Clock
-from headgate.engine import Index, Outcome, OutcomeKind, Page
+from headgate.engine import Index, Outcome, OutcomeKind, Page, Place
 from headgate.errors import Unavailable
 from headgate.message import Message
 
@@ -24,11 +24,12 @@ _NEVER = f"({_IF_FREE}) AND attribute_exists(#key) AND attribute_not_exists(#key
 
 
 class Decision(NamedTuple):
-    """What became of a row, and the message that holds its key, with that one's digest."""
+    """What became of a row, and the message that holds its key, with that one's digest and the place of its record."""
 
     kind: OutcomeKind
     holder: Message
     digest: bytes
+    place: Place | None = None
 
 
 class DynamoIndex(Index):
@@ -226,7 +227,8 @@ class DynamoIndex(Index):
         if held[RECEIVED_AT]["S"] == row.place:
             return Decision("stored", row.message, row.digest)  # by a try whose answer was lost
         message = message_of(self._tables[row.message.channel].layout, held)
-        return Decision("replayed" if held[DIGEST]["B"] == row.digest else "conflict", message, held[DIGEST]["B"])
+        kind: OutcomeKind = "replayed" if held[DIGEST]["B"] == row.digest else "conflict"
+        return Decision(kind, message, held[DIGEST]["B"], record_at(held))
 
     def _put_body(self, row: Row) -> None:
         if row.body_at is not None:
@@ -261,9 +263,11 @@ def _all_of(table: Table) -> list[Partition]:
 
 def _outcome(row: Row, firsts: Mapping[Mark, Row], decided: Mapping[Mark, Decision]) -> Outcome:
     """What became of a row; of several with one mark in a call, the first was decided."""
-    kind, holder, digest = decided[row.mark]
+    kind, holder, digest, place = decided[row.mark]
     if kind in ("unavailable", "in_progress"):
         return Outcome(kind)
     if firsts[row.mark] is not row:
         kind = "conflict" if row.digest != digest else "untouched" if kind == "untouched" else "replayed"
-    return Outcome(kind, holder if kind in ("replayed", "conflict") else None)
+    if kind not in ("replayed", "conflict"):
+        return Outcome(kind)
+    return Outcome(kind, holder, place if kind == "replayed" else None)

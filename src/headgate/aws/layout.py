@@ -10,6 +10,7 @@
     lease           of a message in work: the token of whoever is at it; else what was done to the row last
     dead            of a dead letter: its shard
     execution_arn   of the execution that the message started last
+    record_at       of a message in a stream: the shard and the sequence of its record; absent until both are known
     unread          there where nobody has looked at the body yet, or it was found to be bad
 
 A key or an index that is empty, or begins with a NUL, is stored behind a NUL: DynamoDB takes no empty keys.
@@ -50,6 +51,7 @@ UNREAD = "unread"
 SWEPT_AT = "swept_at"
 DEAD = "dead"
 EXECUTION_ARN = "execution_arn"
+RECORD_AT = "record_at"
 
 SHARDS = "0123456789abcdef"
 """The values of `shard`."""
@@ -105,8 +107,8 @@ API_KEYS = Attribute("id")
 
 
 def layout_of(channel: Channel) -> Layout:
-    """The layout of a checked channel's table. The rows of a Stream channel are its dead letters alone; each is in the
-    scope of the consumer that gave the record up."""
+    """The layout of a checked channel's table. The rows of a Stream channel are its dead letters, each in the scope of
+    the consumer that gave the record up; and, in no scope, those by which it dedupes."""
     received = Attribute(RECEIVED_AT)
     keys = {channel.key_name, *(field.name for field in channel.indexes)}
     found = (SecondaryIndex(_index_name(field.name), Attribute(field.name), received) for field in channel.indexes)

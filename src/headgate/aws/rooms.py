@@ -13,6 +13,7 @@ from headgate.aws.driver import Finishing
 from headgate.aws.index import DynamoIndex
 from headgate.aws.keys import Secrets
 from headgate.aws.layout import layout_of
+from headgate.aws.once import OnceStream
 from headgate.aws.pages import Table
 from headgate.aws.postbox import Postbox
 from headgate.aws.queue import DynamoQueue
@@ -81,6 +82,14 @@ class Rooms:
             raise Misuse(f"channel {self.channel.name} has no stream")
         log = log_of(self.channel.stream, self.settings.stream)
         return KinesisStream({self.channel.name: log}, self.clients, self.clock)
+
+    @cached_property
+    def once(self) -> OnceStream:
+        """Its records, each of which has a row."""
+        if self.channel.stream is None or not self.channel.stream.dedupe:
+            raise Misuse(f"channel {self.channel.name} has no stream that dedupes")
+        log = log_of(self.channel.stream, self.settings.stream)
+        return OnceStream({self.channel.name: log}, self.index, self.clients, self.clock)
 
     @cached_property
     def postbox(self) -> Postbox:

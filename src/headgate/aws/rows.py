@@ -27,6 +27,7 @@ from headgate.aws.layout import (
     ORIGINAL,
     PRINCIPAL,
     RECEIVED_AT,
+    RECORD_AT,
     REQUEST_ID,
     SHARD,
     STATUS,
@@ -40,7 +41,7 @@ from headgate.aws.layout import (
 )
 from headgate.clock import isoformat
 from headgate.engine import DEAD as DEAD_STATUSES
-from headgate.engine import OPEN
+from headgate.engine import OPEN, Place
 from headgate.errors import Malformed
 from headgate.message import Message, Moment, at_path, digest, load, scalar_text
 
@@ -148,6 +149,16 @@ def message_of(layout: Layout, values: Values, body: bytes = b"", original: byte
 def is_expired(values: Values, now_ms: int) -> bool:
     """Whether a row is there for DynamoDB alone, which removes it some time later."""
     return EXPIRES_MS in values and int(values[EXPIRES_MS]["N"]) <= now_ms
+
+
+def text_of(place: Place) -> str:
+    """Where a record is, as its row tells it."""
+    return f"{place.shard} {place.sequence}"
+
+
+def record_at(values: Values) -> Place | None:
+    """Where the record of a row is, as far as that is known."""
+    return Place(*values[RECORD_AT]["S"].split(" ")) if RECORD_AT in values else None
 
 
 def is_unread(message: Message) -> bool:

@@ -52,13 +52,19 @@ class Serving:
             self._current_gate()
 
     def _made_driver(self, app: App, settings: Settings) -> Driver:
-        if self._channel.stream is not None and settings.stream:
+        if self._channel.rowless and self._channel.stream is not None:
             from headgate.aws.stream import KinesisStream, log_of
 
             log = log_of(self._channel.stream, settings.stream)
             return Driver(stream=KinesisStream({self._channel.name: log}, self._clients, self._clock))
         table = Table(settings.table, layout_of(self._channel))
         index = DynamoIndex([table], settings.bodies, self._clients, self._clock)
+        if self._channel.stream is not None and settings.stream:
+            from headgate.aws.once import OnceStream
+            from headgate.aws.stream import log_of
+
+            logs = {self._channel.name: log_of(self._channel.stream, settings.stream)}
+            return Driver(index, once=OnceStream(logs, index, self._clients, self._clock))
         if not self._channel.finishes:
             return Driver(index)
         from headgate.aws.archive import S3Archive

@@ -9,7 +9,7 @@ from headgate.aws.duties import working
 from headgate.aws.envelope import Where
 from headgate.aws.postbox import Letter
 from headgate.aws.rooms import Rooms
-from headgate.engine import Outcome
+from headgate.engine import OPEN, Outcome
 from headgate.gate.finish import LEASE_MS, finish
 
 _MOST = 500
@@ -24,7 +24,13 @@ class Sweep:
     def sweep(self, remaining_s: float) -> dict[str, Any]:
         """How many messages go on."""
         self._rooms.clients.within(remaining_s)
-        found = self._finish() if self._rooms.channel.finishes else self._put_back()
+        match self._rooms.channel:
+            case channel if channel.finishes:
+                found = self._finish()
+            case channel if channel.stream is not None:
+                found = self._place()
+            case _:
+                found = self._put_back()
         self._rooms.metrics.write()
         return {"swept": found}
 
@@ -49,6 +55,14 @@ class Sweep:
                 letters.append(Letter(Where(scope, key), order, f"{scope}\n{key}\n{self._rooms.clock.now_ms()}"))
         self._rooms.postbox.post(letters)
         return len(letters)
+
+    def _place(self) -> int:
+        """Rows in a scope are dead letters that were put back, and their consumer's affair."""
+        name = self._rooms.channel.name
+        mine = [where for where in self._rooms.queue.overdue(name, LEASE_MS, _MOST) if not where[0]]
+        rows = [self._rooms.index.get(name, *where) for where in mine]
+        open_ = [row for row in rows if row is not None and row.status in OPEN]
+        return sum(place is not None for place in self._rooms.once.place(open_))
 
     def _finish(self) -> int:
         channel, index = self._rooms.channel, self._rooms.index

@@ -42,16 +42,16 @@ _BURIED_TIME_S = BURIED_S // 6
 
 # What each duty is told of the rooms that it has to do with.
 _TOLD = {
-    "ingest": ("table", "bodies", "archive"),
+    "ingest": ("table", "bodies", "archive", "stream"),
     "query": ("table", "bodies"),
     "forwarder": ("queue",),
     "worker": ("table", "bodies", "queue", "archive"),
     "buried": ("table", "bodies", "stream"),
-    "sweep": ("table", "bodies", "queue", "archive"),
+    "sweep": ("table", "bodies", "queue", "archive", "stream"),
     "consumer": ("table", "bodies"),
     "ended": ("table",),
 }
-_TOLD_OF_STREAM = ("stream",)
+_TOLD_ROWLESS = ("stream",)
 _STARTING = ("ingest", "sweep")
 
 
@@ -95,6 +95,8 @@ class ChannelFunctions:
             case Queued() as queued:
                 return {"": self._add_queued(queued)}
             case Stream() as stream:
+                if stream.dedupe:
+                    self._add_sweep("Appends what was stored at {} and has no record")
                 return {handler.name: self._add_consumer(stream, handler) for handler in self.channel.handlers}
             case _ if self.channel.finishes:
                 self._add_sweep("Finishes what was stored at {} and not gone on with")
@@ -230,7 +232,7 @@ class ChannelFunctions:
         needs: Needs | None = None,
     ) -> lambda_.Function:
         read = [*(secrets or ()), *(() if needs is None else (secret.name for secret in needs.secrets))]
-        settings = _with_rooms(self.told.settings([self.channel], read), duty, rooms)
+        settings = _with_rooms(self.told.settings([self.channel], read), self.channel, duty, rooms)
         return self.functions.add(
             f"{outputs.pascal(self.channel.name)}{name or duty.capitalize()}",
             handler=f"{HANDLERS}.{duty}.handler",
@@ -268,8 +270,8 @@ def tell_ends(ended: lambda_.Function, machine: str) -> None:
     )
 
 
-def _with_rooms(settings: Settings, duty: str, rooms: policy.Rooms) -> Settings:
-    told = _TOLD_OF_STREAM if duty == "ingest" and rooms.stream is not None else _TOLD[duty]
+def _with_rooms(settings: Settings, channel: Channel, duty: str, rooms: policy.Rooms) -> Settings:
+    told = _TOLD_ROWLESS if duty == "ingest" and channel.rowless else _TOLD[duty]
     known = {
         "table": rooms.table.table_name,
         "bodies": rooms.bodies.bucket_name,

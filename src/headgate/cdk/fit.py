@@ -59,8 +59,9 @@ def _channel_sentences(channel: Channel) -> Iterator[str]:
                 yield "API Gateway cannot read the field of `order_by=` in what is let in unread; validate at the gate."
             if channel.cors is not None and len(channel.cors.origins) > 1:
                 yield "API Gateway can name one origin of Cors in the reply to what it lets in unread; say one, or `*`."
-        case Stream(dedupe=True):
-            yield "Stream `dedupe=` is not deployed by this version; let consumers pass over ids that they know."
+        case Stream(dedupe=True) if channel.per_principal:
+            # The scopes of a stream's table are its consumers, and one may be called as a principal is.
+            yield 'Stream `dedupe=` is not deployed with `scope="principal"`; put the sender into the key, or leave it.'
         case Stream(most_age=timedelta() as age) if age > _MOST_AGE:
             yield "Lambda knows no longer Stream `most_age=` than 7 days; say less, or leave it out."
 

@@ -79,8 +79,11 @@ _KINESIS_FEED = tuple(
 
 def ingest(channel: Channel, rooms: Rooms) -> list[Grant]:
     """Stores messages. A put on a condition tells what was there already, alone and in a transaction."""
-    if rooms.stream is not None:
-        return [Grant(("kinesis:PutRecords",), (rooms.stream.stream_arn,))]
+    appends = Grant(("kinesis:PutRecords",), _streams(rooms.stream))
+    if channel.rowless:
+        return [appends]
+    if channel.stream is not None:
+        return [_on(rooms.table, "PutItem", "UpdateItem"), *_bodies(channel, rooms, "PutObject"), appends]
     if not channel.finishes:
         return [_on(rooms.table, "PutItem"), *_bodies(channel, rooms, "PutObject")]
     return [
@@ -155,6 +158,7 @@ def sweep(channel: Channel, rooms: Rooms) -> list[Grant]:
             _asked(rooms.table, [DUE]),
             _on(rooms.table, "GetItem", "UpdateItem"),
             *_bodies(channel, rooms, "GetObject"),
+            *([Grant(("kinesis:PutRecords",), _streams(rooms.stream))] if rooms.stream is not None else []),
             *_archive(rooms),
             *_starts(rooms),
         ]

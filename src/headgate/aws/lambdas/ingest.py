@@ -1,6 +1,7 @@
 """Takes in what is posted to one channel.
 
-It calls dynamodb:PutItem, s3:PutObject for large bodies, and secretsmanager:GetSecretValue for a Signed channel.
+It calls dynamodb:PutItem, s3:PutObject for large bodies, and secretsmanager:GetSecretValue for a Signed channel. For a
+Stream it calls kinesis:PutRecords instead; for one that dedupes as well, and dynamodb:UpdateItem.
 """
 
 from __future__ import annotations
