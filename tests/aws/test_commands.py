@@ -59,6 +59,7 @@ def seen(events):
     return [Permanent("negative n") if event["n"] < 0 else None for event in events]
 
 
+app.topic("people")
 app.workflow("waits", w.wait(100_000))
 app.schedule("nightly", "cron(0 2 * * ? *)", "waits")
 app.schedule("once", "at(2199-01-01T00:00:00)", "waits", timezone="Europe/Vienna")
@@ -302,11 +303,28 @@ def test_records_of_the_deployed_app_are_read_and_its_consumers_are_told(desk: D
     assert shown.out == '{"n": -3}'
 
 
+def test_how_far_a_consumer_of_the_deployed_app_is_behind_is_what_cloudwatch_knows(desk: Desk) -> None:
+    pages = desk.emulator.client("lambda").get_paginator("list_functions").paginate()
+    (name,) = [it["FunctionName"] for page in pages for it in page["Functions"] if "SeenConsumer" in it["FunctionName"]]
+    told = {"MetricName": "IteratorAge", "Dimensions": [{"Name": "FunctionName", "Value": name}], "Value": 4200}
+    desk.emulator.client("cloudwatch").put_metric_data(Namespace="AWS/Lambda", MetricData=[told])
+
+    status = desk.type("stream", "status", "events", "--stage", "dev").out.splitlines()
+    assert status[1].split() == ["events", "seen", "-", "-", "-", "-", "4.2"]
+
+
 def test_a_replay_of_the_deployed_app_is_refused(desk: Desk) -> None:
     done = desk.type("replay", "events", "seen", "--from", "start", "--stage", "dev")
 
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("Nothing is replayed in a deployed app, since ")
+
+
+def test_alarms_of_the_deployed_app_are_listed_with_the_state_that_cloudwatch_has(desk: Desk) -> None:
+    found = {alarm["name"]: alarm["state"] for alarm in desk.told("alarms", "--stage", "dev")["alarms"]}
+
+    assert found.keys() >= {"jobs-dead-letters", "events-seen-lag"}
+    assert set(found.values()) <= {"OK", "ALARM", "INSUFFICIENT_DATA"}
 
 
 def test_schedules_of_the_deployed_app_are_listed_with_the_times_that_are_known(desk: Desk) -> None:
