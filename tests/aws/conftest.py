@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from tests.aws.emulator.process import Emulator
     from tests.aws.site import Site
 
+_SHIPPED = {"conformance": "app.py", "jobs": "jobs.py"}
+"""Apps of headgate.testing, by what they are called here."""
+
 _KEY = pytest.StashKey["Emulator"]()
 
 
@@ -57,7 +60,7 @@ def bootstrapped(emulator: Emulator, run_folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def deployed(emulator: Emulator, bootstrapped: None, run_folder: Path) -> Callable[[str], Deployed]:
-    """Deploys an example, `intake` or `conformance` with the CDK CLI: whoever asks first does it, others find it."""
+    """Deploys an example, `intake`, `conformance` or `jobs` by the CDK CLI: who asks first does it, others find it."""
     from tests.aws.emulator import deployment
     from tests.aws.emulator.deployment import Deployed
 
@@ -88,9 +91,9 @@ def site(deployed: Callable[[str], Deployed], run_folder: Path) -> Site:
 def _project(name: str, folder: Path) -> Path:
     from tests.aws.emulator.deployment import project_of
 
-    if name == "conformance":
+    if name in _SHIPPED:
         folder.mkdir()
-        source = ROOT / "src" / "headgate" / "testing" / "app.py"
+        source = ROOT / "src" / "headgate" / "testing" / _SHIPPED[name]
         (folder / "app.py").write_text(source.read_text())
         return folder
     home = ROOT / "tests" / "aws" if name == "intake" else ROOT / "examples"

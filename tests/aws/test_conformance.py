@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from headgate.testing.scenarios import HttpScenarios, Site
+from headgate.testing.work_scenarios import WorkScenarios
 from tests.aws.emulator.deployment import Deployed
 from tests.aws.emulator.process import REGION
 from tests.aws.site import add_api_key
@@ -58,3 +59,10 @@ class TestDeployed(HttpScenarios):
     @pytest.fixture
     def site(self, conformance: Site) -> Site:
         return conformance
+
+
+@pytest.mark.xdist_group("jobs")
+class TestDeployedWork(WorkScenarios):
+    @pytest.fixture
+    def site(self, deployed: Callable[[str], Deployed]) -> Site:
+        return Site(deployed("jobs").url, {}, {"alice": ""})

@@ -28,7 +28,7 @@ from tests.aws.emulator.specimen import TTL_ATTRIBUTE, template
 pytestmark = pytest.mark.xdist_group("departures")
 
 _STACK = "specimen"
-_OUTPUTS = ("Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm")
+_OUTPUTS = ("Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm", "Batches")
 _PATIENCE_S = 5.0
 
 
@@ -46,6 +46,7 @@ class Specimen:
     dead: str
     log: str
     alarm: str
+    batches: str
 
     def send(
         self,
@@ -217,6 +218,13 @@ def failed_records(specimen: Specimen) -> None:
     assert given_up["startSequenceNumber"] == told[1]["SequenceNumber"]
 
 
+def permitted_batch(specimen: Specimen) -> None:
+    asked = json.dumps({"queue": specimen.letters}).encode()
+    told = specimen.emulator.client("lambda").invoke(FunctionName=specimen.batches, Payload=asked)
+    assert json.loads(told["Payload"].read()) == 1
+    specimen.emulator.client("sqs").purge_queue(QueueUrl=specimen.letters)
+
+
 def barred_queue(specimen: Specimen) -> None:
     queue = specimen.emulator.client("sqs")
     queue.send_message(QueueUrl=specimen.barred, MessageBody="x")
@@ -257,6 +265,7 @@ PROBES: dict[str, Callable[[Specimen], None]] = {
     "a signature of IAM covers every header x-amz-*": signed_headers,
     "the header WWW-Authenticate of a function's reply is renamed": renamed_header,
     "a method that sends to SQS knows its request": letters_as_sent,
+    "a batch of SQS is permitted as a message is": permitted_batch,
     "records of a stream that are reported as failed come again": failed_records,
     "a queue and a stream are read with the role of the function": barred_queue,
     "alarms look at their own metric": alarm_of_its_own,

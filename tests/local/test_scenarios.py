@@ -15,7 +15,9 @@ from headgate.local.engine import LocalEngine
 from headgate.local.keys import new_iam_key
 from headgate.local.state import StateFolder
 from headgate.testing import app as conformance
+from headgate.testing import jobs
 from headgate.testing.scenarios import ServerScenarios, Site
+from headgate.testing.work_scenarios import WorkScenarios
 from tests.serving import serving
 
 
@@ -60,3 +62,15 @@ class TestLocalServer(ServerScenarios):
     @pytest.fixture
     def site(self, served_site: Site) -> Site:
         return served_site
+
+
+@pytest.fixture(scope="module")
+def served_jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with serving(Path(jobs.__file__), tmp_path_factory.mktemp("jobs") / "state") as served:
+        yield Site(served.url, {}, {"alice": ""})
+
+
+class TestLocalWork(WorkScenarios):
+    @pytest.fixture
+    def site(self, served_jobs: Site) -> Site:
+        return served_jobs

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 _LOADED = pytest.StashKey["dict[str, App]"]()
 
-pytest.register_assert_rewrite("headgate.testing.contract", "headgate.testing.scenarios")
+pytest.register_assert_rewrite(
+    "headgate.testing.contract", "headgate.testing.scenarios", "headgate.testing.work_scenarios"
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

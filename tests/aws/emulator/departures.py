@@ -141,6 +141,13 @@ DEPARTURES = (
         patch="arrivals",
     ),
     Departure(
+        "a batch of SQS is permitted as a message is",
+        "SendMessageBatch wants a permission that AWS does not know",
+        "sqs:SendMessage permits it",
+        f"{_DOCS}/service-authorization/latest/reference/list_amazonsqs.html",
+        patch="batching",
+    ),
+    Departure(
         "records of a stream that are reported as failed come again",
         "they are dropped, and so is the limit of retries, the bisecting and the destination for failures",
         "the batch starts anew from the lowest of them, until the retries are used up",

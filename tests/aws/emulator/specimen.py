@@ -8,7 +8,7 @@ from tests.aws.emulator.feeds import FEEDS
 from tests.aws.emulator.process import ACCOUNT, REGION
 from tests.aws.emulator.versions import RUNTIME
 
-_TOLD = ("Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm")
+_TOLD = ("Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm", "Batches")
 TTL_ATTRIBUTE = "expires_at"
 
 _ECHO = """
@@ -32,6 +32,14 @@ def handler(event, context):
     return {"principalId": "someone", "policyDocument": policy, "context": {"reason": "because"}}
 """
 
+_BATCHES = """
+import boto3
+
+def handler(event, context):
+    entry = {"Id": "0", "MessageBody": "x"}
+    told = boto3.client("sqs").send_message_batch(QueueUrl=event["queue"], Entries=[entry])
+    return len(told["Successful"])
+"""
 _PICKY = """
 import base64
 
@@ -76,6 +84,8 @@ def template() -> dict[str, Any]:
         "SendingRole": _role("apigateway.amazonaws.com", "sqs:SendMessage"),
         "PickyRole": _role("lambda.amazonaws.com", "sqs:SendMessage", *FEEDS["kinesis"]),
         "Picky": _function("PickyRole", _PICKY),
+        "BatchesRole": _role("lambda.amazonaws.com", "sqs:SendMessage"),
+        "Batches": _function("BatchesRole", _BATCHES),
         "PickyFeed": _of(
             "AWS::Lambda::EventSourceMapping",
             FunctionName={"Ref": "Picky"},

@@ -1,0 +1,156 @@
+"""What a sender can rely on once a message is taken, asked over HTTP of any address that serves headgate.testing.jobs.
+
+    class TestMyJobs(WorkScenarios):
+        @pytest.fixture
+        def site(self) -> Site:
+            return Site("https://intake.example", {}, {"alice": ""})
+
+What follows behind the gate is looked for until it is there, for a minute at most.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from headgate.testing.jobs import ATTEMPTS, HIDDEN
+from headgate.testing.scenarios import Site, is_problem, is_replay, new_key, pointers
+
+_PATIENCE_S = 60
+_LOOK_AGAIN_S = 0.1
+_OPEN = ("accepted", "processing")
+
+
+def job(**fields: object) -> dict[str, object]:
+    """A message for a channel with a handler."""
+    return {"id": new_key(), **fields}
+
+
+def settled(site: Site, channel: str, key: object) -> dict[str, Any]:
+    """What is told of a message when it is worked off, as soon as it is."""
+    until_s = time.monotonic() + _PATIENCE_S
+    while True:
+        answer = site.read(channel, f"/{key}")
+        if answer.status == 200 and answer.json()["status"] not in _OPEN:
+            told: dict[str, Any] = answer.json()
+            return told
+        assert time.monotonic() < until_s, f"{channel} {key} is not worked off: {answer}"
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def moments(site: Site, channel: str, key: object) -> list[str]:
+    """What happened to a message, in its order."""
+    answer = site.read(channel, f"/{key}/timeline")
+    assert answer.status == 200, answer
+    assert HIDDEN.encode() not in answer.body
+    items: list[dict[str, Any]] = answer.json()["items"]
+    return [item["what"] for item in items]
+
+
+class WorkScenarios:
+    """Adopt by subclassing and giving the fixture `site`."""
+
+    @pytest.fixture
+    def site(self) -> Site:
+        raise NotImplementedError("give a fixture `site` in the class that adopts these scenarios")
+
+    @pytest.mark.parametrize("channel", ["jobs", "unread"])
+    def test_what_is_accepted_is_worked_off(self, site: Site, channel: str) -> None:
+        sent = job(company="C-1")
+        made = site.post(channel, sent)
+        assert made.status == 202
+        assert made.json().keys() == {"id"}
+        told = settled(site, channel, sent["id"])
+        assert (told["status"], told["body"], told["error"]) == ("processed", sent, None)
+        assert moments(site, channel, sent["id"])[0] == "accepted"
+        assert moments(site, channel, sent["id"])[-1] == "processed"
+
+    @pytest.mark.parametrize("channel", ["jobs", "unread"])
+    def test_what_fails_for_a_time_is_tried_again(self, site: Site, channel: str) -> None:
+        sent = job(fails=ATTEMPTS - 1)
+        site.post(channel, sent)
+        assert settled(site, channel, sent["id"])["status"] == "processed"
+        assert moments(site, channel, sent["id"]).count("retried") == ATTEMPTS - 1
+
+    @pytest.mark.parametrize("channel", ["jobs", "unread"])
+    def test_what_fails_for_good_is_a_dead_letter_after_exactly_its_attempts(self, site: Site, channel: str) -> None:
+        sent = job(fails=ATTEMPTS)
+        site.post(channel, sent)
+        told = settled(site, channel, sent["id"])
+        assert (told["status"], told["body"]) == ("failed", sent)
+        assert told["error"]
+        happened = moments(site, channel, sent["id"])
+        assert happened.count("retried") == ATTEMPTS - 1
+        assert happened[-1] == "failed"
+
+    @pytest.mark.parametrize("channel", ["jobs", "unread"])
+    def test_what_can_never_work_is_not_tried_again(self, site: Site, channel: str) -> None:
+        sent = job(hopeless=True)
+        site.post(channel, sent)
+        assert settled(site, channel, sent["id"])["status"] == "failed"
+        assert "retried" not in moments(site, channel, sent["id"])
+
+    def test_a_job_that_is_sent_again_is_worked_off_once(self, site: Site) -> None:
+        sent = job()
+        first = site.post("jobs", sent)
+        settled(site, "jobs", sent["id"])
+        again = site.post("jobs", sent)
+        assert (again.status, again.body, is_replay(again)) == (202, first.body, True)
+        is_problem(site.post("jobs", {**sent, "company": "another"}), 409, "conflict")
+        assert moments(site, "jobs", sent["id"]).count("processed") == 1
+        assert pointers(site.post("jobs", {"fails": -1})) == {"/id", "/fails"}
+
+    def test_what_was_let_in_unread_and_is_bad_is_rejected_and_never_has_the_key(self, site: Site) -> None:
+        sent = job()
+        made = site.post("unread", {**sent, "fails": -1})
+        assert made.status == 202
+        told = settled(site, "unread", made.json()["id"])
+        assert (told["status"], told["body"]) == ("rejected", {**sent, "fails": -1})
+        assert "/fails" in told["error"]
+        is_problem(site.read("unread", f"/{sent['id']}"), 404)
+        site.post("unread", sent)
+        assert settled(site, "unread", sent["id"])["body"] == sent
+
+    def test_of_two_bodies_let_in_unread_under_one_key_the_first_stands(self, site: Site) -> None:
+        sent = job()
+        site.post("unread", sent)
+        settled(site, "unread", sent["id"])
+        other = site.post("unread", {**sent, "company": "another"}).json()["id"]
+        assert settled(site, "unread", other)["status"] == "rejected"
+        twin = site.post("unread", sent)
+        assert twin.status == 202
+        assert settled(site, "unread", sent["id"])["body"] == sent
+
+    @pytest.mark.parametrize("body", [b"", b'{"id": ', b"\xff\xfe&+%", '"é &+% \U0001f6b0"'.encode()])
+    def test_bytes_that_are_no_message_are_taken_as_they_are_and_rejected(self, site: Site, body: bytes) -> None:
+        made = site.post("unread", body)
+        assert made.status == 202
+        assert settled(site, "unread", made.json()["id"])["status"] == "rejected"
+
+    def test_a_large_body_goes_through_the_queue_whole(self, site: Site) -> None:
+        sent = job(company="é &+% \U0001f6b0", more="x&+%" * 50_000)
+        site.post("unread", sent)
+        assert settled(site, "unread", sent["id"])["body"] == sent
+
+    def test_jobs_are_found_by_their_fields_in_pages_of_ten(self, site: Site) -> None:
+        company = new_key()
+        sent = [job(company=company) for _ in range(12)]
+        for one in sent:
+            site.post("unread", one)
+            settled(site, "unread", one["id"])
+        page = site.read("unread", f"?company={company}").json()
+        rest = site.read("unread", f"?company={company}&cursor={page['cursor']}").json()
+        assert (len(page["items"]), rest["cursor"]) == (10, None)
+        assert [item["key"] for item in page["items"] + rest["items"]] == [one["id"] for one in sent[::-1]]
+
+    def test_an_event_is_appended_each_time_that_it_is_sent_and_in_order(self, site: Site) -> None:
+        sent = job()
+        answers = [site.post("events", sent) for _ in range(3)]
+        assert [(answer.status, is_replay(answer)) for answer in answers] == [(202, False)] * 3
+        assert len({answer.json()["shard"] for answer in answers}) == 1
+        sequences = [int(answer.json()["sequence"]) for answer in answers]
+        assert sequences == sorted(set(sequences))
+        assert len({answer.json()["id"] for answer in answers}) == 3
+        assert pointers(site.post("events", {"fails": -1})) == {"/id", "/fails"}
