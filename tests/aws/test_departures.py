@@ -23,12 +23,12 @@ from headgate.testing.credentials import aws_signature
 from tests.aws.emulator import process
 from tests.aws.emulator.departures import DEPARTURES
 from tests.aws.emulator.process import Emulator
-from tests.aws.emulator.specimen import TTL_ATTRIBUTE, template
+from tests.aws.emulator.specimen import TTL_ATTRIBUTE, share_template, template
 
 pytestmark = pytest.mark.xdist_group("departures")
 
 _STACK = "specimen"
-_OUTPUTS = ("Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm", "Batches")
+_OUTPUTS = ("Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm", "Batches", "Picky")
 _PATIENCE_S = 5.0
 
 
@@ -47,6 +47,12 @@ class Specimen:
     log: str
     alarm: str
     batches: str
+    picky: str
+
+    def has_metric(self, namespace: str, name: str, **dimensions: str) -> bool:
+        """Whether there is one with these dimensions, and no others."""
+        metrics = self.emulator.client("cloudwatch").list_metrics(Namespace=namespace, MetricName=name)["Metrics"]
+        return any({it["Name"]: it["Value"] for it in metric["Dimensions"]} == dimensions for metric in metrics)
 
     def send(
         self,
@@ -240,13 +246,46 @@ def alarm_of_its_own(specimen: Specimen) -> None:
     other = {"MetricName": "bad", "Value": 5, "Dimensions": [{"Name": "of", "Value": "another"}]}
     metrics.put_metric_data(Namespace="specimen", MetricData=[other])
 
-    def state() -> str:
-        return str(metrics.describe_alarms(AlarmNames=[specimen.alarm])["MetricAlarms"][0]["StateValue"])
+    comes_to(specimen, specimen.alarm, "OK")
 
+
+def counted_answers(specimen: Specimen) -> None:
+    specimen.send("/echo?raise=1")
+    assert specimen.has_metric("AWS/ApiGateway", "5XXError", ApiName="specimen")
+
+
+def told_age(specimen: Specimen) -> None:
+    record = {"Data": b"good", "PartitionKey": "one"}
+    specimen.emulator.client("kinesis").put_records(StreamName=specimen.log, Records=[record])
     until_s = time.monotonic() + _PATIENCE_S
-    while state() == "INSUFFICIENT_DATA" and time.monotonic() < until_s:
+    while not specimen.has_metric("AWS/Lambda", "IteratorAge", FunctionName=specimen.picky):
+        assert time.monotonic() < until_s
         time.sleep(0.1)
-    assert state() == "OK"
+
+
+def alarm_of_math(specimen: Specimen) -> None:
+    stacks, metrics = specimen.emulator.client("cloudformation"), specimen.emulator.client("cloudwatch")
+    stacks.create_stack(StackName="share", TemplateBody=json.dumps(share_template()))
+    until_s = time.monotonic() + _PATIENCE_S
+    while (status := stacks.describe_stacks(StackName="share")["Stacks"][0]["StackStatus"]) == "CREATE_IN_PROGRESS":
+        assert time.monotonic() < until_s
+        time.sleep(0.1)
+    assert status == "CREATE_COMPLETE"
+    comes_to(specimen, "share", "OK")
+    for name, values in {"bad": [1], "looked": [1, 1, 1]}.items():
+        data = [{"MetricName": name, "Value": value} for value in values]
+        metrics.put_metric_data(Namespace="share", MetricData=data)
+    comes_to(specimen, "share", "ALARM")
+    comes_to(specimen, "share", "OK")
+
+
+def comes_to(specimen: Specimen, alarm: str, wanted: str) -> None:
+    """An alarm has a state, or soon will have."""
+    metrics = specimen.emulator.client("cloudwatch")
+    until_s = time.monotonic() + _PATIENCE_S
+    while metrics.describe_alarms(AlarmNames=[alarm])["MetricAlarms"][0]["StateValue"] != wanted:
+        assert time.monotonic() < until_s, f"{alarm} does not come to be {wanted}"
+        time.sleep(0.1)
 
 
 PROBES: dict[str, Callable[[Specimen], None]] = {
@@ -268,7 +307,10 @@ PROBES: dict[str, Callable[[Specimen], None]] = {
     "a batch of SQS is permitted as a message is": permitted_batch,
     "records of a stream that are reported as failed come again": failed_records,
     "a queue and a stream are read with the role of the function": barred_queue,
+    "logs, queues and the API are metrics": counted_answers,
+    "Lambda tells how old the records of a stream are": told_age,
     "alarms look at their own metric": alarm_of_its_own,
+    "alarms of metric math": alarm_of_math,
 }
 TOO_SLOW = "what has expired may be there for days"  # the stock emulator takes a minute to show it
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from headgate.aws.envelope import Where
-from headgate.engine import Redriven
+from headgate.engine import Discarded, Redriven
 from headgate.message import Moment
 from headgate.testing.contract.index import kinds
 from tests.aws.behind import LAMBDA_S, Site, arrival, event, failed
@@ -471,6 +471,26 @@ def test_what_sqs_gave_up_is_a_dead_letter_and_can_be_redriven(open_site: Open, 
     assert (found.status, found.attempts, found.timeline[-1].kind) == ("failed", 0, "Buried")
     assert site.bury(Where("", "1").written(), Where("", "gone").written()) == []
     assert site.rooms.queue.alter("plain", "", "1", Redriven(Moment(1, "redriven")))
+
+
+def test_dead_letters_are_told_at_once_and_each_minute_until_they_are_gone(
+    open_site: Open, app: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told() -> list[int]:
+        lines = map(json.loads, capsys.readouterr().out.splitlines())
+        return [line["dead_letters"] for line in lines if "dead_letters" in line]
+
+    site = open_site("plain")
+    site.accept("1", "2")
+    app.to_do |= {"1": "permanent", "2": "permanent"}
+    site.worker().work_off(event(Where("", "1").written(), Where("", "2").written()), LAMBDA_S)
+    assert told() == [2]
+    site.sweep()
+    assert told() == [2]
+    for key in ("1", "2"):
+        assert site.rooms.queue.alter("plain", "", key, Discarded(Moment(2, "discarded"), None))
+    site.sweep()
+    assert told() == []
 
 
 def test_what_is_in_work_or_waits_is_left_to_the_sweep(open_site: Open, app: Any) -> None:

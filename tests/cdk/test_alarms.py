@@ -29,14 +29,14 @@ def test_topics_that_hear_of_alarms_are_told_when_one_goes_off_and_when_it_is_ov
         assert made["TreatMissingData"] == "notBreaching"
 
 
-def test_dead_letters_are_what_the_functions_count_as_failed(works: Synthesized) -> None:
+def test_dead_letters_are_those_that_there_are_within_the_last_minutes(works: Synthesized) -> None:
     made = alarm(works, "/orders has dead letters.")
-    assert (made["Namespace"], made["MetricName"], made["Threshold"]) == ("headgate", "worked", 1)
+    assert (made["Namespace"], made["MetricName"], made["Threshold"]) == ("headgate", "dead_letters", 1)
+    assert (made["Statistic"], made["DatapointsToAlarm"], made["EvaluationPeriods"]) == ("Maximum", 1, 3)
     assert {it["Name"]: it["Value"] for it in made["Dimensions"]} == {
         "app": "works",
         "stage": "prod",
         "channel": "orders",
-        "outcome": "failed",
     }
 
 

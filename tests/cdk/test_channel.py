@@ -53,7 +53,7 @@ DUTIES = {
         **on(f"{BODIES}orders/kept/*", "s3:GetObject"),
     },
     "orders.sweep": {
-        **on(f"{TABLES}OrdersTableName/index/headgate.due", "dynamodb:Query"),
+        "dynamodb:Query": {f"{TABLES}OrdersTableName/index/headgate.{name}" for name in ("due", "dead")},
         **on(f"{TABLES}OrdersTableName", "dynamodb:UpdateItem"),
         **on(f"{DATA}OrdersQueueArn", "sqs:SendMessage", "sqs:GetQueueAttributes"),
         **on("*", "cloudwatch:GetMetricStatistics"),
@@ -100,7 +100,7 @@ DUTIES = {
     "clicks.count.consumer": {
         **on(f"{DATA}ClicksStreamArn", *RECORDS, *(f"kinesis:{action}" for action in STREAM_FEED)),
         **on(f"{DATA}ClicksCountDeadLettersArn", "sqs:SendMessage"),
-        **on(f"{TABLES}ClicksTableName/index/headgate.due", "dynamodb:Query"),
+        "dynamodb:Query": {f"{TABLES}ClicksTableName/index/headgate.{name}" for name in ("due", "dead")},
         **on(f"{TABLES}ClicksTableName", "dynamodb:PutItem", "dynamodb:UpdateItem"),
         **on(f"{BODIES}clicks/kept/*", "s3:PutObject", "s3:GetObject"),
     },

@@ -39,11 +39,13 @@ class Consumer:
 
     def consume(self, event: Event, remaining_s: float) -> dict[str, Any]:
         """The answer to one call: the first record of a shard that is not done with, from which on it is called again.
-        Called by a schedule, it works off dead letters of its own that were redriven."""
+        Called by a schedule, it works off dead letters of its own that were redriven, and tells how many there are."""
         self._rooms.clients.within(remaining_s)
         self._until_s = self._rooms.clock.elapsed_s() + remaining_s
         if "Records" not in event:
             self._redrive()
+            name = self._rooms.channel.name
+            self._rooms.metrics.tell_dead(name, self._rooms.queue.dead_letters(name))
             return failures([])
         shards: dict[str, list[Record]] = defaultdict(list)
         for told in event["Records"]:

@@ -57,6 +57,8 @@ from headgate.errors import Unavailable
 from headgate.http import RETRY_AFTER_S
 from headgate.message import STARTED, Message, Moment
 
+COUNTED = 100
+"""How many dead letters of a shard are counted: whoever asks each minute has to know whether there are any."""
 _UNREAD = ".unread"
 _EXPIRY = (EXPIRES_AT, EXPIRES_MS)
 
@@ -239,6 +241,29 @@ class DynamoQueue(Queue):
         if not done:
             return None
         return str(values[ORDER]["S"]) if ORDER in values else ""
+
+    def dead_letters(self, channel: str) -> int:
+        """How many dead letters there are, as far as they are counted: up to COUNTED in each shard. May lag behind by a
+        second."""
+        table = self._index.table(channel)
+        if table is None:
+            return 0
+
+        def count(shard: str) -> int:
+            answer = self._clients.call(
+                "dynamodb",
+                "query",
+                TableName=table.name,
+                IndexName=DEAD_LETTERS,
+                KeyConditionExpression="#dead = :shard",
+                ExpressionAttributeNames={"#dead": DEAD},
+                ExpressionAttributeValues={":shard": {"S": shard}},
+                Select="COUNT",
+                Limit=COUNTED,
+            )
+            return int(answer["Count"])
+
+        return sum(self._index.threads.in_parallel(count, SHARDS))
 
     # ------------------------------------------------------------------------------------------- for ends of executions
 

@@ -29,8 +29,9 @@ class Sweep:
                 found = self._finish()
             case channel if channel.stream is not None:
                 found = self._place()
-            case _:
+            case channel:
                 found = self._put_back()
+                self._rooms.metrics.tell_dead(channel.name, self._rooms.queue.dead_letters(channel.name))
         self._rooms.metrics.write()
         return {"swept": found}
 

@@ -15,9 +15,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 from headgate.clock import Clock, isoformat
+from headgate.engine import DEAD
 from headgate.gate.observe import Observer
 
 NAMESPACE = "headgate"
+DEAD_LETTERS = "dead_letters"
+"""The metric of a channel's dead letters: not a count of what happened, but of what there is. None means that there is
+none."""
 
 _NAMED = re.compile(r"\s*\b(\w+)=%[sd]")
 
@@ -77,18 +81,27 @@ class Metrics:
         new = counts - Counter(self._written)
         self._written = counts
         for (name, dimensions), count in new.items():
-            print(self._line(name, dict(dimensions), count), file=self._stream or sys.stdout, flush=True)
+            self._print(name, dict(dimensions), count)
+            if name == "worked" and dict(dimensions)["outcome"] in DEAD:
+                self.tell_dead(dict(dimensions)["channel"], count)  # there are so many at least
 
-    def _line(self, name: str, dimensions: dict[str, str], count: int) -> str:
+    def tell_dead(self, channel: str, letters: int) -> None:
+        """Write how many dead letters a channel has, if any."""
+        if letters:
+            self._print(DEAD_LETTERS, {"channel": channel}, letters)
+
+    def _print(self, name: str, dimensions: dict[str, str], count: int) -> None:
         of_channel = [*self._facts, "channel"]
+        further = [each for each in dimensions if each != "channel"]
         metrics = {
             "Namespace": NAMESPACE,
             # Once for the channel as a whole, once by what exactly it was.
-            "Dimensions": [of_channel, [*of_channel, *(each for each in dimensions if each != "channel")]],
+            "Dimensions": [of_channel, *([[*of_channel, *further]] if further else [])],
             "Metrics": [{"Name": name, "Unit": "Count"}],
         }
         about: dict[str, Any] = {"_aws": {"Timestamp": self._clock.now_ms(), "CloudWatchMetrics": [metrics]}}
-        return json.dumps({**about, **self._facts, **dimensions, name: count})
+        line = json.dumps({**about, **self._facts, **dimensions, name: count})
+        print(line, file=self._stream or sys.stdout, flush=True)
 
 
 def _counts(observer: Observer) -> Iterator[tuple[tuple[str, tuple[tuple[str, str], ...]], int]]:

@@ -15,13 +15,15 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from headgate.aws.telemetry import NAMESPACE
+from headgate.aws.telemetry import DEAD_LETTERS, NAMESPACE
 from headgate.declare.app import App
 from headgate.declare.stage import Stage
 from headgate.describe.alarms import Alarm, alarms
 
 # What an attempt that failed is in the log of a function; of what was refused or broke, other things are told.
 _FAILED_ATTEMPT = '{ ($.message = "retried channel=*") || ($.message = "failed channel=*") }'
+
+_DEAD_MINUTES = 3
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class Alarms(Construct):
                 # Lambda tells in milliseconds how old a record is.
                 threshold=alarm.threshold * (1000 if alarm.metric == "lag_s" else 1),
                 comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-                evaluation_periods=1,
+                # Dead letters are counted once a minute, and no minute is sure to have just one of these counts.
+                evaluation_periods=_DEAD_MINUTES if alarm.metric == "dead_letters" else 1,
+                datapoints_to_alarm=1,
                 treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
             )
             made.add_alarm_action(*told)
@@ -64,7 +68,7 @@ class Alarms(Construct):
         period = Duration.seconds(alarm.period_s)
         match alarm.metric:
             case "dead_letters":
-                return self._worked(alarm, outcome="failed")
+                return self._of_channel(alarm, DEAD_LETTERS, "Maximum")
             case "oldest_s":
                 queue = self._watched.queues[alarm.channel]
                 return queue.metric_approximate_age_of_oldest_message(period=period, statistic="Maximum")
@@ -84,13 +88,16 @@ class Alarms(Construct):
                 )
 
     def _worked(self, alarm: Alarm, **dimensions: str) -> cloudwatch.Metric:
+        return self._of_channel(alarm, "worked", "Sum", **dimensions)
+
+    def _of_channel(self, alarm: Alarm, name: str, statistic: str, **dimensions: str) -> cloudwatch.Metric:
         """What the functions behind the gate count, beside their log."""
         return cloudwatch.Metric(
             namespace=NAMESPACE,
-            metric_name="worked",
+            metric_name=name,
             dimensions_map={**self._facts, "channel": alarm.channel, **dimensions},
             period=Duration.seconds(alarm.period_s),
-            statistic="Sum",
+            statistic=statistic,
         )
 
     def _errors(self, alarm: Alarm) -> cloudwatch.Metric:

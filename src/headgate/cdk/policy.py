@@ -13,7 +13,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 
 from headgate.aws.index import INLINE_BYTES
-from headgate.aws.layout import DUE, EXECUTIONS, body_prefix, layout_of
+from headgate.aws.layout import DEAD_LETTERS, DUE, EXECUTIONS, body_prefix, layout_of
 from headgate.cdk.bodies import keep_days
 from headgate.declare.channel import Channel
 
@@ -163,7 +163,7 @@ def sweep(channel: Channel, rooms: Rooms) -> list[Grant]:
             *_starts(rooms),
         ]
     return [
-        _asked(rooms.table, [DUE]),
+        _asked(rooms.table, [DUE, DEAD_LETTERS]),
         _on(rooms.table, "UpdateItem"),
         Grant(("sqs:SendMessage", "sqs:GetQueueAttributes"), _queues(rooms.queue)),
         Grant(("cloudwatch:GetMetricStatistics",), ("*",), _METRICS),
@@ -181,7 +181,7 @@ def consumer(channel: Channel, rooms: Rooms) -> list[Grant]:
     return [
         Grant(_KINESIS_FEED, _streams(rooms.stream)),
         Grant(("sqs:SendMessage",), _queues(rooms.dead)),
-        _asked(rooms.table, [DUE]),
+        _asked(rooms.table, [DUE, DEAD_LETTERS]),
         _on(rooms.table, "PutItem", "UpdateItem"),
         *_bodies(channel, rooms, "PutObject", "GetObject"),
     ]

@@ -162,19 +162,34 @@ DEPARTURES = (
         patch="feeding",
     ),
     Departure(
-        "alarms look at their own metric",
-        "dimensions count for nothing, logs are no metrics, and an alarm is never over when nothing more comes",
-        "a metric is one with all its dimensions; logs in the embedded format and metric filters count; missing data "
-        "is treated as the alarm says",
-        f"{_DOCS}/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html",
+        "logs, queues and the API are metrics",
+        "what a function logs in the embedded format, what metric filters find, the age of the oldest message and the "
+        "5XX of a method are counted nowhere",
+        "each is a metric, with its dimensions",
+        f"{_DOCS}/AmazonCloudWatch/latest/monitoring/aws-services-cloudwatch-metrics.html",
         patch="measuring",
     ),
     Departure(
+        "alarms look at their own metric",
+        "dimensions count for nothing, and an alarm is never over when nothing more comes",
+        "a metric is one with all its dimensions; missing data is treated as the alarm says, once the evaluation range "
+        "has too few values",
+        f"{_DOCS}/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html",
+        patch="alarming",
+    ),
+    Departure(
         "alarms of metric math",
-        "a template with one is refused; the strict one takes it, and evaluates nothing",
-        "the expression is evaluated",
+        "a template with one is refused",
+        "the expression is evaluated, period by period",
         f"{_DOCS}/AmazonCloudWatch/latest/monitoring/using-metric-math.html",
-        covered="the template's own assertions",
+        patch="alarming",
+    ),
+    Departure(
+        "Lambda tells how old the records of a stream are",
+        "IteratorAge is a metric of nothing",
+        "the age of the last record of each batch, when it is handed over",
+        f"{_DOCS}/lambda/latest/dg/monitoring-metrics-types.html",
+        patch="feeding",
     ),
     Departure(
         "property values are checked",

@@ -160,7 +160,7 @@ def start(folder: Path, owner: int, mode: str = "strict") -> Emulator:
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         "SFN_WAIT_SCALE": "0.02",
-        "ALARM_PERIOD_SCALE": "0.1",
+        "ALARM_PERIOD_SCALE": "0.02",
         "LAMBDA_WARM_TTL_SECONDS": "30",
         "S3_DATA_DIR": str(folder / "s3"),
         "EMULATOR_MODE": mode,

@@ -8,7 +8,7 @@ from tests.aws.emulator.feeds import FEEDS
 from tests.aws.emulator.process import ACCOUNT, REGION
 from tests.aws.emulator.versions import RUNTIME
 
-_TOLD = ("Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm", "Batches")
+_TOLD = ("Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm", "Batches", "Picky")
 TTL_ATTRIBUTE = "expires_at"
 
 _ECHO = """
@@ -144,6 +144,30 @@ def template() -> dict[str, Any]:
             **{name: {"Value": {"Ref": name}} for name in _TOLD},
         },
     }
+
+
+def share_template() -> dict[str, Any]:
+    """An alarm of metric math: of the share of what is bad in what was looked at, at most a minute ago."""
+    of = {"Period": 60, "Stat": "Sum"}
+    metrics = [
+        {"Id": "share", "Expression": "IF(looked > 0, bad / looked, 0)"},
+        *(
+            {
+                "Id": name,
+                "MetricStat": {"Metric": {"Namespace": "share", "MetricName": name}, **of},
+                "ReturnData": False,
+            }
+            for name in ("bad", "looked")
+        ),
+    ]
+    return {
+        "Resources": {
+            "Share": _of(
+                "AWS::CloudWatch::Alarm", AlarmName="share", Metrics=metrics, EvaluationPeriods=1, Threshold=0.3,
+                ComparisonOperator="GreaterThanOrEqualToThreshold", TreatMissingData="notBreaching",
+            )
+        }
+    }  # fmt: skip
 
 
 def _of(kind: str, **properties: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Hands the records of one channel's stream to one of its handlers. Called by the stream, and by a schedule for dead
 letters that were redriven.
 
-It calls dynamodb:PutItem and s3:PutObject for dead letters; for those redriven dynamodb:Query on the index of what is
-due, dynamodb:UpdateItem, and s3:GetObject for large bodies.
+It calls dynamodb:PutItem and s3:PutObject for dead letters, and dynamodb:Query on their index; for those redriven
+dynamodb:Query on the index of what is due, dynamodb:UpdateItem, and s3:GetObject for large bodies.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from ministack.core import iam_evaluator
 from ministack.core.responses import request_scope
-from ministack.services import dynamodb, kinesis, lambda_svc, sqs
+from ministack.services import cloudwatch, dynamodb, kinesis, lambda_svc, sqs
 
 from tests.aws.emulator.feeds import FEEDS
 
@@ -193,6 +193,7 @@ def _hand_over(mapping: Any, function: Any, shard: _Shard, reader: _Reader, serv
             part = reader.parts[0]
             records = shard.read(part.start, part.end)
             wanted = lambda_svc._apply_filter_criteria(records, mapping)
+            _tell_age(function, records[-1], service)
             result = lambda_svc._execute_function(function, {"Records": wanted}) if wanted else {}
             failed = _first_failed(mapping, records, result, service)
             if failed is None:
@@ -210,6 +211,16 @@ def _hand_over(mapping: Any, function: Any, shard: _Shard, reader: _Reader, serv
     finally:
         reader.is_busy = False
         lambda_svc._esm_wake.set()
+
+
+def _tell_age(function: Any, last: Mapping[str, Any], service: str) -> None:
+    """https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html: the age of the last record when it is
+    handed over."""
+    told = last["kinesis"] if service == "kinesis" else last["dynamodb"]
+    arrived_s = told["approximateArrivalTimestamp" if service == "kinesis" else "ApproximateCreationDateTime"]
+    dimensions = {"FunctionName": function["config"]["FunctionName"]}
+    age_ms = 1000 * (time.time() - float(arrived_s))
+    cloudwatch.record_metric("AWS/Lambda", "IteratorAge", age_ms, "Milliseconds", dimensions)
 
 
 def _first_failed(mapping: Any, records: Sequence[Any], result: Mapping[str, Any], service: str) -> int | None:

@@ -1,71 +1,58 @@
-"""Metrics that come out of logs, and alarms that look at their own metric and are over when nothing more comes.
+"""Metrics that come out of logs, and those that API Gateway, SQS and Lambda keep of themselves.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntaxForMetricFilters.html
-https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
-
-Periods pass ALARM_PERIOD_SCALE times as fast, so that nobody waits for minutes. Alarms of metric math are there, but
-nobody evaluates them.
+https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from ministack.core.responses import request_scope
-from ministack.services import cloudwatch, cloudwatch_logs
-from ministack.services.cloudformation import provisioners
+from ministack.services import apigateway_v1 as gateway
+from ministack.services import cloudwatch, cloudwatch_logs, sqs
 
 log = logging.getLogger("measuring")
 
 _EACH_S = 0.5
-_SCALE = float(os.environ.get("ALARM_PERIOD_SCALE", "1"))
-_MATH = "metric math"
+_SERVER_FAULT = 500
 _TERM = re.compile(r'\$\.(\w+)\s*=\s*"([^"]*)"')
-_REACHED = {
-    "GreaterThanOrEqualToThreshold": lambda value, limit: value >= limit,
-    "GreaterThanThreshold": lambda value, limit: value > limit,
-    "LessThanOrEqualToThreshold": lambda value, limit: value <= limit,
-    "LessThanThreshold": lambda value, limit: value < limit,
-}
+
+_request: ContextVar[dict[str, Any]] = ContextVar("the request, as far as it is known")
 
 
 def install() -> None:
-    """Read logs as they come, and evaluate alarms all the time."""
-    fan_out, record = cloudwatch_logs._fanout_to_subscription_filters, provisioners._cw_metric_alarm_record
+    """Read logs as they come, count what the API answers, and look at queues all the time."""
+    fan_out = cloudwatch_logs._fanout_to_subscription_filters
+    handle, execute = gateway._handle_execute_in_scope, gateway._execute_in_scope
 
     def told(group: str, stream: str, events: Sequence[Mapping[str, Any]]) -> Any:
         for event in events:
             _measure(group, event["message"])
         return fan_out(group, stream, events)
 
-    def recorded(name: str, props: dict[str, Any]) -> Any:
-        if props.get("Metrics"):
-            props = {**props, "Metrics": None, "Namespace": _MATH, "MetricName": name}
-        return record(name, props)
+    async def executed(request: dict[str, Any], *rest: Any) -> Any:
+        _request.set(request)
+        return await execute(request, *rest)
+
+    async def handled(api_id: str, stage: str, method: str, *rest: Any) -> Any:
+        answer = await handle(api_id, stage, method, *rest)
+        _count(_request.get({}), api_id, stage, method, answer[0])
+        return answer
 
     cloudwatch_logs._fanout_to_subscription_filters = told
-    provisioners._cw_metric_alarm_record = recorded
-    cloudwatch._evaluate_alarm = _evaluate
-    threading.Thread(target=_watch, daemon=True).start()
-
-
-def _watch() -> None:
-    while True:
-        time.sleep(_EACH_S)
-        for (account, region, _), alarm in list(cloudwatch._alarms.all_items()):
-            try:
-                with request_scope(account, region):
-                    _evaluate(alarm)
-            except Exception:
-                log.exception("an alarm was not evaluated")
+    gateway._execute_in_scope = executed
+    gateway._handle_execute_in_scope = handled
+    threading.Thread(target=_watch_queues, daemon=True).start()
 
 
 def _measure(group: str, line: str) -> None:
@@ -100,31 +87,29 @@ def _matches(pattern: str, found: Mapping[str, Any]) -> bool:
     )
 
 
-def _evaluate(alarm: dict[str, Any]) -> None:
-    if alarm["Namespace"] == _MATH:
+def _count(request: Mapping[str, Any], api_id: str, stage: str, method: str, status: int) -> None:
+    """Of each request 1 or 0, so that the average is a rate; by method where the stage has detailed metrics."""
+    path = request.get("resource_path")
+    if not path:
         return
-    within_s = int(alarm["Period"]) * int(alarm.get("EvaluationPeriods") or 1) * _SCALE
-    points = [point for point in _points(alarm) if point["Timestamp"] > time.time() - within_s]
-    before = alarm["StateValue"]
-    if points:
-        name = alarm.get("ExtendedStatistic") or alarm.get("Statistic") or "Average"
-        value = cloudwatch._stat_value(cloudwatch._calc_stats(points), name, points)
-        now = "ALARM" if _REACHED[alarm["ComparisonOperator"]](value, float(alarm["Threshold"])) else "OK"
-    else:
-        value = None
-        now = {"notBreaching": "OK", "breaching": "ALARM", "ignore": before}.get(
-            alarm.get("TreatMissingData") or "", "INSUFFICIENT_DATA"
-        )
-    if now != before:
-        reason = f"The value is {value}."
-        alarm.update(StateValue=now, StateReason=reason, StateUpdatedTimestamp=int(time.time()))
-        cloudwatch._record_history(alarm["AlarmName"], before, now, reason)
-        cloudwatch._dispatch_alarm_actions(alarm, before, now, reason)
-        cloudwatch._evaluate_parent_alarms(alarm)
+    api = {"ApiName": gateway._rest_apis[api_id]["name"]}
+    settings = ((request.get("stage") or {}).get("methodSettings") or {}).get(f"{path.lstrip('/')}/{method}") or {}
+    by_method = {**api, "Stage": stage, "Resource": path, "Method": method}
+    for dimensions in [api, *([by_method] if settings.get("metricsEnabled") else [])]:
+        cloudwatch.record_metric("AWS/ApiGateway", "5XXError", float(status >= _SERVER_FAULT), "Count", dimensions)
 
 
-def _points(alarm: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    wanted = {each["Name"]: each["Value"] for each in alarm.get("Dimensions") or []}
-    for (namespace, name, _), points in list(cloudwatch._metrics.items()):
-        if (namespace, name) == (alarm["Namespace"], alarm["MetricName"]):
-            yield from (point for point in list(points) if dict(point.get("Dimensions") or {}) == wanted)
+def _watch_queues() -> None:
+    while True:
+        time.sleep(_EACH_S)
+        for (account, region, _), queue in list(sqs._queues.all_items()):
+            try:
+                oldest_s = min((message["sent_at"] for message in list(queue["messages"])), default=None)
+                if oldest_s is not None:
+                    with request_scope(account, region):
+                        cloudwatch.record_metric(
+                            "AWS/SQS", "ApproximateAgeOfOldestMessage", time.time() - oldest_s, "Seconds",
+                            {"QueueName": queue["attributes"]["QueueArn"].rpartition(":")[2]},
+                        )  # fmt: skip
+            except Exception:
+                log.exception("a queue was not looked at")
