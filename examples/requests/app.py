@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from headgate import App, Archive, Cors, Iam, Made, Problem, Receipt, Reply, Start
+from headgate import App, Archive, Cors, Iam, Made, Problem, Receipt, Reply, Start, stage
 from headgate import workflow as w
 
 
@@ -45,33 +45,43 @@ app.channel(
         name="execution-{id}",
         input={"request_id": "{id}", "payload": "{body}"},
     ),
+    attributes={
+        "timestamp": "{received_at}",
+        "s3_key": "{object}",
+        "step_function_execution_arn": "{execution}",
+    },
     accepted=processed,
     problem=told,
 )
-for name in ("dev", "prod"):
-    app.stage(
-        name,
-        region="us-west-2",
-        data_stack=f"TapStack{name}-data",
-        service_stack=f"TapStack{name}",
-        tags={
-            "Environment": "Production",
-            "Project": "TAP",
-            "Repository": os.environ.get("REPOSITORY", "unknown"),
-            "Author": os.environ.get("COMMIT_AUTHOR", "unknown"),
-        },
-        names={
-            "archive:requests": f"tap-{name}-bucket",
-            "table:requests": f"tap-{name}-requests",
-            "ingest:requests": f"tap-{name}-processor",
-            "workflow:statemachine": f"tap-{name}-statemachine",
-            "api": f"tap-{name}-api",
-        },
-        outputs={
-            "ApiEndpoint": "ApiUrl",
-            "BucketName": "RequestsArchiveName",
-            "TableName": "RequestsTableName",
-            "StateMachineArn": "StatemachineWorkflowArn",
-            "LambdaFunctionName": "RequestsIngestName",
-        },
-    )
+suffix = stage()
+app.stage(
+    suffix,
+    account=os.environ.get("CDK_DEFAULT_ACCOUNT"),
+    region="us-west-2",
+    stack=f"TapStack{suffix}",
+    tags={
+        "Environment": "Production",
+        "Project": "TAP",
+        "Repository": os.environ.get("REPOSITORY", "unknown"),
+        "Author": os.environ.get("COMMIT_AUTHOR", "unknown"),
+    },
+    names={
+        "archive:requests": f"tap-{suffix}-bucket",
+        "table:requests": f"tap-{suffix}-requests",
+        "ingest:requests": f"tap-{suffix}-processor",
+        "workflow:statemachine": f"tap-{suffix}-statemachine",
+        "api": f"tap-{suffix}-api",
+    },
+    variables={
+        "BUCKET_NAME": "archive:requests",
+        "TABLE_NAME": "table:requests",
+        "STATE_MACHINE_ARN": "workflow:statemachine",
+    },
+    outputs={
+        "ApiEndpoint": "ApiUrl",
+        "BucketName": "RequestsArchiveName",
+        "TableName": "RequestsTableName",
+        "StateMachineArn": "StatemachineWorkflowArn",
+        "LambdaFunctionName": "RequestsIngestName",
+    },
+)

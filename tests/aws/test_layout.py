@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
-from headgate import App, Header, Public, Queued, Stream
+from headgate import App, Archive, Header, Public, Queued, Stream
 from headgate.aws import layout
 from headgate.aws.layout import Attribute, layout_of
+from headgate.aws.rows import row_of
 from headgate.aws.settings import Settings
+from headgate.clock import isoformat
 from headgate.declare.stores import OWN_NAMES
 from headgate.errors import Misuse
+from headgate.testing.contract.index import message
 
 
 def laid_out(**options: Any) -> layout.Layout:
@@ -57,6 +60,23 @@ def test_every_index_has_a_name_that_dynamodb_takes() -> None:
     names = [index.name for index in laid_out(indexes=["n", "it", "é", "a b", "-", "x" * 300]).indexes]
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]{3,255}", name) for name in names)
     assert len(set(names)) == len(names) == 8
+
+
+def test_attributes_tell_fields_and_facts_under_names_of_their_own() -> None:
+    told = laid_out(
+        key="id",
+        archive=Archive("{id}.json"),
+        attributes={"customer": "meta.id", "timestamp": "{received_at}", "s3_key": "{object}", "who": "{principal}"},
+    )
+    moment = isoformat(1_767_225_600_000)
+    made = message("a/1", '{"meta":{"id":7}}', channel="orders")._replace(received_ms=1_767_225_600_000, principal="")
+    values = row_of(made, told, 10_000, 0).values
+    assert {name: values.get(name) for name in ("customer", "timestamp", "s3_key", "who")} == {
+        "customer": {"S": "7"},
+        "timestamp": {"S": moment},
+        "s3_key": {"S": "a%2F1.json"},
+        "who": None,
+    }
 
 
 def test_no_declared_field_can_take_the_name_of_what_is_ours() -> None:

@@ -31,6 +31,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"name": "prod", "log_days": 10}, "CloudWatch does not know that number of days; the nearest is 7."),
     ({"name": "prod", "data_stack": "a_b"}, "`data_stack=` is 'a_b'; a stack is called by"),
     ({"name": "prod", "data_stack": "A", "service_stack": "A"}, "`data_stack=` and `service_stack=` are the same"),
+    ({"name": "prod", "stack": "A", "data_stack": "B"}, "`stack=` holds all of it; leave `data_stack=`"),
+    ({"name": "prod", "variables": {"a-b": "table:orders"}}, "`variables=`: 'a-b' cannot be yours"),
+    ({"name": "prod", "variables": {"AWS_REGION": "table:orders"}}, "`variables=`: 'AWS_REGION' cannot be yours"),
+    ({"name": "prod", "variables": {"A": "topic:alerts"}}, "'topic:alerts' is nothing that can be told"),
     ({"name": "prod", "runtime": "python3.9"}, "`runtime=` is 'python3.9'; say one of python3.11"),
     ({"name": "prod", "packaging": "tar"}, '`packaging=` is \'tar\'; say "zip" or "image".'),
 ]

@@ -20,7 +20,8 @@ def test_every_line_of_an_examples_readme_prints_what_the_page_says(example: str
     shutil.copytree(
         ROOT / "examples" / example, folder / "examples" / example, ignore=shutil.ignore_patterns(".*", "__pycache__")
     )
-    lines = [block for block in blocks(ROOT / "examples" / example / "README.md") if block.language == "console"]
+    page = ROOT / "examples" / example / "README.md"
+    lines = [block for block in blocks(page) if block.language == "console" and block.is_run]
     with terminal(folder) as shell:
         for block in lines:
             shell.run(block)

@@ -23,7 +23,7 @@ import re
 from typing import Literal, NamedTuple
 
 from headgate.declare.channel import Channel
-from headgate.declare.stores import Field
+from headgate.declare.stores import Archive, Shown
 
 Kind = Literal["S", "N"]
 
@@ -86,20 +86,26 @@ class SecondaryIndex(NamedTuple):
 class Layout(NamedTuple):
     """The table of one channel. TTL is on EXPIRES_AT; everything else is settled by whoever makes it.
 
-    Of the indexes those that begin with `headgate.` are ours, the rest are the declared ones. `attributes` are the
-    fields of the body that are shown beside it; those that are part of a key are attributes already.
+    Of the indexes those that begin with `headgate.` are ours, the rest are the declared ones. `attributes` are
+    what is shown beside the body; fields that are part of a key are attributes already. `archive` names the objects
+    that one of them may tell.
     """
 
     channel: str
     partition: Attribute
     sort: Attribute | None
     indexes: tuple[SecondaryIndex, ...]
-    attributes: tuple[Field, ...] = ()
+    attributes: tuple[Shown, ...] = ()
+    archive: Archive | None = None
 
     def index_of(self, field: str) -> SecondaryIndex | None:
         """The index that finds messages by a declared field; None where none does."""
         declared = (index for index in self.indexes if not index.name.startswith("headgate."))
         return next((index for index in declared if index.partition.name == field), None)
+
+    def telling(self, fact: str) -> list[str]:
+        """The attributes that tell a fact."""
+        return [it.name for it in self.attributes if it.fact == fact]
 
 
 API_KEYS = Attribute("id")
@@ -123,7 +129,8 @@ def layout_of(channel: Channel) -> Layout:
             *([SecondaryIndex(EXECUTIONS, Attribute(EXECUTION_ARN), received)] if channel.start else []),
             *found,
         ),
-        tuple(field for field in channel.attributes if field.name not in keys),
+        tuple(it for it in channel.attributes if it.name not in keys),
+        channel.archive,
     )
 
 

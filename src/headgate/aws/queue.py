@@ -125,6 +125,9 @@ class DynamoQueue(Queue):
         _put(change, ERROR, settlement.error)
         if started := [moment.detail for moment in settlement.moments if moment.what == STARTED]:
             _put(change, EXECUTION_ARN, started[-1])
+        table = self._index.table(lease.message.channel)
+        if table is not None:
+            _show(change, table.layout, settlement.moments)
         if settlement.uncounted:
             change.adds[ATTEMPTS] = -1
         if final:
@@ -418,7 +421,8 @@ def _where(layout: Layout, values: Values) -> tuple[str, str]:
 
 def _taken_from_bodies(layout: Layout) -> Iterable[str]:
     declared = (index.partition.name for index in layout.indexes if layout.index_of(index.partition.name))
-    return {*declared, *(each.name for each in layout.attributes)} - {layout.partition.name}
+    shown = (it.name for it in layout.attributes if it.field is not None or it.fact == "object")
+    return {*declared, *shown} - {layout.partition.name}
 
 
 def _mark(what: str) -> dict[str, str]:
@@ -432,6 +436,14 @@ def _token(lease: Lease) -> str:
 def _tell(change: Change, timeline: tuple[Moment, ...]) -> None:
     if timeline:
         change.sets[TIMELINE] = {"S": timeline_text(timeline)}
+
+
+def _show(change: Change, layout: Layout, moments: Iterable[Moment]) -> None:
+    """Tell beside the body what has been done now: under which name its object was kept, what was started."""
+    told = {"archived": "object", STARTED: "execution"}
+    for moment in moments:
+        for name in layout.telling(told.get(moment.what, "")):
+            _put(change, name, moment.detail)
 
 
 def _put(change: Change, name: str, text: str | None) -> None:

@@ -40,6 +40,7 @@ from headgate.aws.layout import (
     value_of,
 )
 from headgate.clock import isoformat
+from headgate.declare.stores import Named
 from headgate.engine import DEAD as DEAD_STATUSES
 from headgate.engine import OPEN, Place
 from headgate.errors import Malformed
@@ -87,6 +88,7 @@ def row_of(message: Message, layout: Layout, inline_bytes: int, now_ms: int) -> 
     body_at = address(message) if len(message.body) > inline_bytes else None
     values: dict[str, Any] = {
         **({} if bad and not _is_json(message.body) else shown(layout, message)),
+        **_facts(layout, message),
         **key,
         RECEIVED_AT: {"S": place},
         SHARD: {"S": unique[-1]},
@@ -190,7 +192,8 @@ def bytes_of(attribute: Mapping[str, Any]) -> bytes:
 
 
 def shown(layout: Layout, message: Message) -> dict[str, Any]:
-    """The attributes that are taken from the body: the declared indexes, and what is shown beside it."""
+    """The attributes that are taken from the body: the declared indexes, and what is shown beside it. Of an object
+    its name is told beforehand, as the row is there first; one that got another name is told once more."""
     found = {name: {"S": key_text(value)} for name, value in message.fields if layout.index_of(name)}
     return {**_attributes(layout, message), **found}
 
@@ -220,12 +223,24 @@ def _is_json(body: bytes) -> bool:
 
 
 def _attributes(layout: Layout, message: Message) -> dict[str, Any]:
-    if not layout.attributes:
+    fields = [(it.name, it.field) for it in layout.attributes if it.field is not None]
+    objects = layout.telling("object") if layout.archive is not None and not is_unread(message) else []
+    if not fields and not objects:
         return {}
     tree = load(message.body).tree
-    found = ((field.name, scalar_text(at_path(tree, field.path))) for field in layout.attributes)
+    found = [(name, scalar_text(at_path(tree, field.path))) for name, field in fields]
+    if objects and layout.archive is not None:
+        called = layout.archive.name(Named(message.key, message.principal, tree))
+        found += [(name, called) for name in objects]
     most = limits.INDEX_VALUE.value
     return {name: {"S": text} for name, text in found if text is not None and len(text.encode()) <= most}
+
+
+def _facts(layout: Layout, message: Message) -> dict[str, Any]:
+    """What is known of a message when it comes, and never changes."""
+    known = {"received_at": isoformat(message.received_ms), "principal": message.principal}
+    told = ((name, text) for fact, text in known.items() for name in layout.telling(fact))
+    return {name: {"S": text} for name, text in told if text}
 
 
 def _received_ms(place: str) -> int:

@@ -25,7 +25,7 @@ from headgate.aws.duties import (
 from headgate.aws.ended import ended_pattern
 from headgate.aws.settings import Settings
 from headgate.cdk import outputs, policy
-from headgate.cdk.data import Imported
+from headgate.cdk.data import Stored
 from headgate.cdk.environment import Surroundings, secrets_of_auth
 from headgate.cdk.functions import Functions
 from headgate.declare.auth import Signed
@@ -61,7 +61,7 @@ class ChannelFunctions:
 
     channel: Channel
     functions: Functions
-    data: Imported
+    data: Stored
     told: Surroundings
     stage: Stage
     starts: policy.Starts | None = None
@@ -237,7 +237,10 @@ class ChannelFunctions:
             f"{outputs.pascal(self.channel.name)}{name or duty.capitalize()}",
             handler=f"{HANDLERS}.{duty}.handler",
             description=description,
-            environment=self.told.variables(replace(settings, consumer=consumer), needs),
+            environment={
+                **self._further(settings),
+                **self.told.variables(replace(settings, consumer=consumer), needs),
+            },
             grants=[
                 *granted(self.channel, rooms),
                 *policy.read_secrets([self.data.secrets[one] for one in read]),
@@ -246,6 +249,18 @@ class ChannelFunctions:
             timeout_s=timeout_s,
             called=self.stage.names.get(f"{duty}:{self.channel.name}") if not consumer else None,
         )
+
+    def _further(self, settings: Settings) -> dict[str, str]:
+        """What the stage tells beside, of what the function works with."""
+        name = self.channel.name
+        known = {
+            f"table:{name}": settings.table,
+            f"queue:{name}": settings.queue,
+            f"stream:{name}": settings.stream,
+            f"archive:{name}": settings.archive,
+            **{f"workflow:{workflow}": arn for workflow, arn in settings.workflows.items()},
+        }
+        return {variable: known[what] for variable, what in self.stage.variables.items() if known.get(what)}
 
 
 def _call_each_minute(function: lambda_.Function) -> None:

@@ -1,9 +1,10 @@
-"""The stack of everything that is stored: tables, queues, streams, buckets, API keys, secrets; and topics, whose
-subscribers have confirmed."""
+"""Everything that is stored: tables, queues, streams, buckets, API keys, secrets; and topics, whose subscribers have
+confirmed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from aws_cdk import CfnOutput, Fn, Stack
@@ -29,31 +30,65 @@ from headgate.cdk.stream import MessageStream
 from headgate.cdk.topics import NoticesKey, NoticeTopic
 from headgate.declare.app import App
 from headgate.declare.auth import ApiKey
+from headgate.declare.channel import Channel
 from headgate.declare.stage import Stage
 
 
-class DataStack(Stack):
-    """What must outlive a mistake in what serves it.
+class Queues(NamedTuple):
+    """A channel's queue, and the one behind it."""
+
+    queue: sqs.IQueue
+    dead: sqs.IQueue
+
+
+class Streams(NamedTuple):
+    """A channel's stream, and the queues behind its consumers, by their names."""
+
+    stream: kinesis.IStream
+    dead: Mapping[str, sqs.IQueue]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What is stored, as whatever serves sees it, by the names of what is declared. `table_streams` are ARNs, of the
+    tables that feed a queue."""
+
+    tables: Mapping[str, dynamodb.ITable]
+    bodies: s3.IBucket
+    table_streams: Mapping[str, str] = field(default_factory=dict)
+    queues: Mapping[str, Queues] = field(default_factory=dict)
+    streams: Mapping[str, Streams] = field(default_factory=dict)
+    archives: Mapping[str, s3.IBucket] = field(default_factory=dict)
+    topics: Mapping[str, sns.ITopic] = field(default_factory=dict)
+    notices: kms.IKey | None = None
+    keys: dynamodb.ITable | None = None
+    secrets: Mapping[str, secretsmanager.ISecret] = field(default_factory=dict)
+
+
+class Storage:
+    """Adds to a stack whatever an app stores.
 
     `tables`, `queues`, `streams`, `archives`, `topics` and `secrets` by the names of what is declared; `keys` is None
     where no channel takes API keys, `notices` where there are no topics.
     """
 
-    def __init__(self, scope: Construct, id: str, *, app: App, stage: Stage, **options: object) -> None:
-        super().__init__(scope, id, **options)  # type: ignore[arg-type] # Stack's own options
-        check_fit(app, stage)
-        self.app, self.stage = app, stage
+    def __init__(self, stack: Stack, *, app: App, stage: Stage) -> None:
+        self._stack, self.app, self.stage = stack, app, stage
         retains, names = stage.retains, stage.names
         self.tables = {
             it.name: IndexTable(
-                self, f"{outputs.pascal(it.name)}Index", channel=it, retains=retains, name=names.get(f"table:{it.name}")
+                stack,
+                f"{outputs.pascal(it.name)}Index",
+                channel=it,
+                retains=retains,
+                name=names.get(f"table:{it.name}"),
             )
             for it in app.channels
         }
-        self.bodies = BodiesBucket(self, "Bodies", channels=app.channels, retains=retains)
+        self.bodies = BodiesBucket(stack, "Bodies", channels=app.channels, retains=retains)
         self.queues = {
             it.name: MessageQueue(
-                self,
+                stack,
                 f"{outputs.pascal(it.name)}Queue",
                 channel=it,
                 delivery=it.queue,
@@ -65,7 +100,7 @@ class DataStack(Stack):
         }
         self.streams = {
             it.name: MessageStream(
-                self,
+                stack,
                 f"{outputs.pascal(it.name)}Stream",
                 channel=it,
                 delivery=it.stream,
@@ -76,24 +111,23 @@ class DataStack(Stack):
             if it.stream is not None
         }
         self.archives = {
-            it: ArchiveBucket(self, f"{outputs.pascal(it)}Archive", retains=retains, name=names.get(f"archive:{it}"))
+            it: ArchiveBucket(stack, f"{outputs.pascal(it)}Archive", retains=retains, name=names.get(f"archive:{it}"))
             for it in outputs.archives(app)
         }
-        self.notices = NoticesKey(self, "Notices", retains=retains) if app.topics else None
+        self.notices = NoticesKey(stack, "Notices", retains=retains) if app.topics else None
         self.topics = self._topics(env_of(app)) if app.topics else {}
         asks_for_keys = any(isinstance(channel.auth, ApiKey) for channel in app.channels)
-        self.keys = KeysTable(self, "Keys", retains=retains) if asks_for_keys else None
-        secrets = Construct(self, "Secrets")
+        self.keys = KeysTable(stack, "Keys", retains=retains) if asks_for_keys else None
+        secrets = Construct(stack, "Secrets")
         self.secrets = {
             name: NamedSecret(secrets, outputs.pascal(name), name=name, retains=retains) for name in secrets_of(app)
         }
-        tell(self, stage, dict(self._told()))
 
     def _topics(self, settings: Mapping[str, str]) -> dict[str, NoticeTopic]:
         assert self.notices is not None  # noqa: S101 - there are topics
         return {
             it.name: NoticeTopic(
-                self,
+                self._stack,
                 f"{outputs.pascal(it.name)}Topic",
                 topic=it,
                 key=self.notices.key,
@@ -102,6 +136,26 @@ class DataStack(Stack):
             )
             for it in self.app.topics
         }
+
+    def told(self) -> dict[str, str]:
+        """The outputs of whatever is stored."""
+        return dict(self._told())
+
+    @property
+    def stored(self) -> Stored:
+        """As it is seen in the same stack."""
+        return Stored(
+            tables={name: it.table for name, it in self.tables.items()},
+            bodies=self.bodies.bucket,
+            table_streams={name: self.tables[name].table.table_stream_arn or "" for name in self.queues},
+            queues={name: Queues(it.queue, it.dead) for name, it in self.queues.items()},
+            streams={name: Streams(it.stream, it.dead) for name, it in self.streams.items()},
+            archives={name: it.bucket for name, it in self.archives.items()},
+            topics={name: it.topic for name, it in self.topics.items()},
+            notices=None if self.notices is None else self.notices.key,
+            keys=None if self.keys is None else self.keys.table,
+            secrets={name: it.secret for name, it in self.secrets.items()},
+        )
 
     def _told(self) -> Iterator[tuple[str, str]]:
         for channel, index in self.tables.items():
@@ -132,18 +186,14 @@ class DataStack(Stack):
             yield outputs.secret_arn(name), secret.secret.secret_arn
 
 
-class Queues(NamedTuple):
-    """A channel's queue, and the one behind it."""
+class DataStack(Stack):
+    """What must outlive a mistake in what serves it."""
 
-    queue: sqs.IQueue
-    dead: sqs.IQueue
-
-
-class Streams(NamedTuple):
-    """A channel's stream, and the queues behind its consumers, by their names."""
-
-    stream: kinesis.IStream
-    dead: Mapping[str, sqs.IQueue]
+    def __init__(self, scope: Construct, id: str, *, app: App, stage: Stage, **options: object) -> None:
+        super().__init__(scope, id, **options)  # type: ignore[arg-type] # Stack's own options
+        check_fit(app, stage)
+        self.storage = Storage(self, app=app, stage=stage)
+        tell(self, stage, self.storage.told())
 
 
 class Imported:
@@ -157,31 +207,36 @@ class Imported:
     def __init__(self, scope: Construct, data: DataStack) -> None:
         self._place = Construct(scope, "Data")
         self._stack = data.stack_name
-        self.bodies = self._bucket(outputs.BODIES_BUCKET)
-        self.tables = {channel: self._table(outputs.channel_table(channel)) for channel in data.tables}
-        self.table_streams = {name: self._value(outputs.table_stream(name)) for name in data.queues}
-        self.queues = {
-            it.name: Queues(
-                self._queue(outputs.queue_arn(it.name), outputs.queue_url(it.name), fifo=working(it, it.queue).fifo),
-                self._queue(outputs.dead_letters(it.name), fifo=working(it, it.queue).fifo),
-            )
-            for it in data.app.channels
-            if it.queue is not None
-        }
-        self.streams = {
-            name: Streams(
-                kinesis.Stream.from_stream_arn(
-                    self._place, outputs.stream_arn(name), self._value(outputs.stream_arn(name))
-                ),
-                {consumer: self._queue(outputs.dead_letters(name, consumer)) for consumer in stream.dead},
-            )
-            for name, stream in data.streams.items()
-        }
-        self.archives = {name: self._bucket(outputs.archive_name(name)) for name in data.archives}
-        self.notices = None if data.notices is None else self._key(outputs.NOTICES_KEY)
-        self.topics = {name: self._topic(outputs.topic_arn(name)) for name in data.topics}
-        self.keys = None if data.keys is None else self._table(outputs.KEYS_TABLE)
-        self.secrets = {name: self._secret(outputs.secret_arn(name)) for name in data.secrets}
+        self._storage = data.storage
+
+    @property
+    def stored(self) -> Stored:
+        """All of it, to be taken once."""
+        storage = self._storage
+        return Stored(
+            bodies=self._bucket(outputs.BODIES_BUCKET),
+            tables={channel: self._table(outputs.channel_table(channel)) for channel in storage.tables},
+            table_streams={name: self._value(outputs.table_stream(name)) for name in storage.queues},
+            queues={it.name: self._queues(it) for it in storage.app.channels if it.queue is not None},
+            streams={name: self._streams(name, it) for name, it in storage.streams.items()},
+            archives={name: self._bucket(outputs.archive_name(name)) for name in storage.archives},
+            notices=None if storage.notices is None else self._key(outputs.NOTICES_KEY),
+            topics={name: self._topic(outputs.topic_arn(name)) for name in storage.topics},
+            keys=None if storage.keys is None else self._table(outputs.KEYS_TABLE),
+            secrets={name: self._secret(outputs.secret_arn(name)) for name in storage.secrets},
+        )
+
+    def _queues(self, channel: Channel) -> Queues:
+        name, fifo = channel.name, channel.queue is not None and working(channel, channel.queue).fifo
+        return Queues(
+            self._queue(outputs.queue_arn(name), outputs.queue_url(name), fifo=fifo),
+            self._queue(outputs.dead_letters(name), fifo=fifo),
+        )
+
+    def _streams(self, name: str, stream: MessageStream) -> Streams:
+        arn = outputs.stream_arn(name)
+        found = kinesis.Stream.from_stream_arn(self._place, arn, self._value(arn))
+        return Streams(found, {it: self._queue(outputs.dead_letters(name, it)) for it in stream.dead})
 
     def _value(self, output: str) -> str:
         return Fn.import_value(f"{self._stack}-{output}")

@@ -7,6 +7,8 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -27,6 +29,7 @@ from headgate.declare.stage import Stage
 from headgate.declare.task import Task, Workflow
 
 _TASK_HANDLER = "headgate.aws.lambdas.task.handler"
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,11 @@ class StateMachine(Construct):
         id: str,
         *,
         workflow: Workflow,
-        tasks: Mapping[str, lambda_.IFunction],
-        topics: Mapping[str, sns.ITopic],
-        notices: kms.IKey | None,
-        archives: Mapping[str, s3.IBucket],
         stage: Stage,
+        tasks: Mapping[str, lambda_.IFunction] = _NONE,
+        topics: Mapping[str, sns.ITopic] = _NONE,
+        notices: kms.IKey | None = None,
+        archives: Mapping[str, s3.IBucket] = _NONE,
         ended: Sequence[lambda_.IFunction] = (),
     ) -> None:
         super().__init__(scope, id)

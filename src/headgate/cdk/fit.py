@@ -134,6 +134,14 @@ def _stage_faults(app: App, stage: Stage) -> Iterator[DeclarationFault]:
         if what not in known:
             sentence = f"stage {stage.name}: `names=` has {what!r}; the app has {', '.join(sorted(known))}."
             yield DeclarationFault(stage.where, sentence)
+    taken = {name for it in app.channels for name in it.needs.env} | {it.name for _, it in app.settings()}
+    for variable, what in stage.variables.items():
+        if what not in known:
+            sentence = f"stage {stage.name}: `variables=` has {what!r}; the app has {', '.join(sorted(known))}."
+            yield DeclarationFault(stage.where, sentence)
+        elif variable in taken:
+            sentence = f"stage {stage.name}: `variables=`: the app has a variable {variable} of its own."
+            yield DeclarationFault(stage.where, sentence)
     told = {outputs.API_URL, outputs.API_ID, outputs.KEYS_TABLE, outputs.BODIES_BUCKET, outputs.NOTICES_KEY}
     told = told.union(*(names for _, _, names in _told(app)))
     for output, meant in stage.outputs.items():

@@ -19,12 +19,12 @@ NOTICES_KEY = "NoticesKeyArn"
 
 def data_stack(app: App, stage: Stage) -> str:
     """The name of the stack of everything that is stored."""
-    return stage.data_stack or f"{app.name}-{stage.name}-data"
+    return stage.stack or stage.data_stack or f"{app.name}-{stage.name}-data"
 
 
 def service_stack(app: App, stage: Stage) -> str:
-    """The name of the stack of everything that serves."""
-    return stage.service_stack or f"{app.name}-{stage.name}-service"
+    """The name of the stack of everything that serves; the same where there is one stack."""
+    return stage.stack or stage.service_stack or f"{app.name}-{stage.name}-service"
 
 
 def channel_url(name: str) -> str:

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple, get_args
 
 import aws_cdk as cdk
 from cdk_nag import AwsSolutionsChecks
+from constructs import Construct
 
 from headgate import limits
 from headgate.cdk import outputs, packaging
 from headgate.cdk.data import DataStack
 from headgate.cdk.functions import Image, Package, Zips
-from headgate.cdk.service import ServiceStack
+from headgate.cdk.service import AppStack, ServiceStack
 from headgate.declare.app import App
 from headgate.declare.load import app_folder, app_reference, load_app
 from headgate.declare.stage import STAGE_VARIABLE, Architecture, Packaging, Stage, packaging_sentences, stage
@@ -38,10 +39,14 @@ _FLAGS = ("log_role", "nag")
 
 
 class Stacks(NamedTuple):
-    """The stacks of one app in one stage."""
+    """The stacks of one app in one stage; the same one twice where there is one for all."""
 
-    data: DataStack
-    service: ServiceStack
+    data: DataStack | AppStack
+    service: ServiceStack | AppStack
+
+    def each(self) -> list[cdk.Stack]:
+        """Each of them once."""
+        return [self.data] if self.data is self.service else [self.data, self.service]
 
 
 def synthesize() -> None:
@@ -55,8 +60,22 @@ def synthesize() -> None:
     root.synth()
 
 
-def add_app(root: cdk.App, wishes: Wishes) -> Stacks:
-    """Load an app and add its stacks to a CDK app."""
+class Prepared(NamedTuple):
+    """An app that is about to be made into stacks of one stage. `reference` is where a function finds it."""
+
+    app: App
+    stage: Stage
+    package: Package
+    reference: str
+
+    @property
+    def where(self) -> cdk.Environment:
+        """The account and the region."""
+        return cdk.Environment(account=self.stage.account, region=self.stage.region)
+
+
+def prepare(root: cdk.App, wishes: Wishes) -> Prepared:
+    """Load an app, and pack what is uploaded for it. Raises Misuse and DeclarationError."""
     if wishes.stage is not None:
         os.environ[STAGE_VARIABLE] = wishes.stage  # for headgate.stage() in the app
     app = load_app(wishes.app)
@@ -65,37 +84,51 @@ def add_app(root: cdk.App, wishes: Wishes) -> Stacks:
         place = replace(place, account_log_role=True)
     if wishes.nag:
         cdk.Validations.of(root).add_plugins(AwsSolutionsChecks(root))
-    return add_stacks(root, app, place, _package(app, place, wishes), app_reference(wishes.app))
+    return Prepared(app, place, _package(app, place, wishes), app_reference(wishes.app))
 
 
-def add_stacks(root: cdk.App, app: App, place: Stage, package: Package, reference: str) -> Stacks:
+def add_app(root: cdk.App, wishes: Wishes) -> Stacks:
+    """Load an app and add its stacks to a CDK app."""
+    return add_stacks(root, *prepare(root, wishes))
+
+
+def add_stacks(root: Construct, app: App, place: Stage, package: Package, reference: str) -> Stacks:
     """The stacks of an app in one stage."""
-    where = cdk.Environment(account=place.account, region=place.region)
+    stacks = _stacks(root, Prepared(app, place, package, reference))
+    for stack in stacks.each():
+        tag(stack, app, place)
+        _refuse_too_many(stack)
+    return stacks
+
+
+def tag(stack: cdk.Stack, app: App, place: Stage) -> None:
+    """Put the tags of a stage on everything in a stack."""
+    for name, value in {"headgate:app": app.name, "headgate:stage": place.name, **place.tags}.items():
+        cdk.Tags.of(stack).add(name, value)
+
+
+def _stacks(root: Construct, it: Prepared) -> Stacks:
+    serving: dict[str, Any] = {
+        "app": it.app,
+        "stage": it.stage,
+        "package": it.package,
+        "reference": it.reference,
+        "env": it.where,
+    }
+    name, place = it.app.name, it.stage
+    if place.stack is not None:
+        whole = AppStack(root, place.stack, **serving, description=f"{name}, stage {place.name}")
+        return Stacks(whole, whole)
     data = DataStack(
         root,
-        outputs.data_stack(app, place),
-        app=app,
+        outputs.data_stack(it.app, place),
+        app=it.app,
         stage=place,
-        env=where,
-        description=f"What {app.name} stores, stage {place.name}",
+        env=it.where,
+        description=f"What {name} stores, stage {place.name}",
     )
-    service = ServiceStack(
-        root,
-        outputs.service_stack(app, place),
-        app=app,
-        stage=place,
-        data=data,
-        package=package,
-        reference=reference,
-        env=where,
-        description=f"What serves {app.name}, stage {place.name}",
-    )
-    for stack in (data, service):
-        for name, value in {"headgate:app": app.name, "headgate:stage": place.name, **place.tags}.items():
-            cdk.Tags.of(stack).add(name, value)
-    for stack in (data, service):
-        _refuse_too_many(stack)
-    return Stacks(data, service)
+    called, description = outputs.service_stack(it.app, place), f"What serves {name}, stage {place.name}"
+    return Stacks(data, ServiceStack(root, called, data=data, **serving, description=description))
 
 
 def _refuse_too_many(stack: cdk.Stack) -> None:

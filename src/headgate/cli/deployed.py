@@ -75,7 +75,7 @@ class Deployed:
     def stacks(self) -> list[dict[str, Any]]:
         """Those of the app's stacks that are there, as CloudFormation describes them."""
         wanted = (names.data_stack(self.app, self.stage), names.service_stack(self.app, self.stage))
-        return [stack for name in wanted if (stack := self._stack(name)) is not None]
+        return [stack for name in dict.fromkeys(wanted) if (stack := self._stack(name)) is not None]
 
     @cached_property
     def outputs(self) -> dict[str, str]:

@@ -21,7 +21,7 @@ from headgate.declare.model import adapter_of, adapter_of_many, few_values, inde
 from headgate.declare.settings import Env, Secret
 from headgate.declare.shape import FLAG, NUMBER, TEXT, TEXTS, WHOLE, given, misfits
 from headgate.declare.source import caller
-from headgate.declare.stores import OWN_NAMES, Archive, Field, Header, Made, is_header_name
+from headgate.declare.stores import FACTS, OWN_NAMES, Archive, Field, Header, Made, Shown, is_header_name
 from headgate.declare.task import Start, Workflow
 from headgate.errors import DeclarationFault
 from headgate.http import Problem, Receipt, Reply
@@ -94,7 +94,9 @@ class Channel:
     - `delivery`: `Direct()`, `Queued(...)` with a handler behind it, or `Stream(...)` with consumers; `Direct()`
     - `indexes`: fields to find messages by, as in `["customer", "meta.company_id"]`; none
     - `attributes`: fields that a table on AWS shows as attributes beside the body, as text, for who reads it without
-      headgate; what is no text, number, true or false, or longer than 1,024 bytes, stands in the body alone; none
+      headgate; what is no text, number, true or false, or longer than 1,024 bytes, stands in the body alone. As
+      `{"customer": "meta.id", "s3_key": "{object}"}` they have names of their own, and can tell `{received_at}`,
+      `{principal}`, the `{object}` in the archive, and the `{execution}` that was started last; none
     - `workflow`: a workflow's name or a `Start`: each message starts an execution before its sender is answered, whose
       end is the end of the message; none
     - `archive`: `Archive("{customer}/{id}.json")`, where its bytes rest as an object each; none
@@ -133,7 +135,7 @@ class Channel:
         auth: Auth | None = None,
         delivery: Delivery | None = None,
         indexes: tuple[str, ...] | list[str] = (),
-        attributes: tuple[str, ...] | list[str] = (),
+        attributes: tuple[str, ...] | list[str] | Mapping[str, str] = (),
         archive: Archive | None = None,
         workflow: str | Workflow | Start | None = None,
         keep: timedelta | None = None,
@@ -166,7 +168,7 @@ class Channel:
         self.delivery = delivery if delivery is not None else Direct()
         self.indexes = tuple(Field(dotted) for dotted in indexes) if TEXTS.fits(indexes) else ()
         self._indexes = indexes
-        self.attributes = tuple(Field(dotted) for dotted in attributes) if TEXTS.fits(attributes) else ()
+        self.attributes = _shown(attributes)
         self._attributes = attributes
         self.archive = archive
         self.start = workflow if isinstance(workflow, Start | None) else Start(workflow)
@@ -463,7 +465,7 @@ class Channel:
                 yield f"`indexes=` {index.dotted!r}: {index.name} is the name of a query parameter of every list."
         if len(names) > limits.INDEXES.value:
             yield f"`indexes=` has {len(names)} fields; {limits.INDEXES.value} are the most."
-        yield from misfits("", {"attributes": self._attributes}, {"attributes": TEXTS})
+        yield from self._attribute_sentences()
         yield from self._name_sentences()
 
     def _name_sentences(self) -> Iterator[str]:
@@ -471,14 +473,33 @@ class Channel:
         named: dict[str, str] = {self.key_name: self.key.dotted if isinstance(self.key, Field) else ""}
         if isinstance(self.key, Field) and self.key.name in OWN_NAMES:
             yield f"`key={self.key.dotted!r}`: {_taken(self.key.name)}"
-        options = [("indexes", field) for field in self.indexes] + [("attributes", field) for field in self.attributes]
-        for option, field in options:
-            if field.name in OWN_NAMES:
-                yield f"`{option}=` {field.dotted!r}: {_taken(field.name)}"
-            elif named.setdefault(field.name, field.dotted) != field.dotted and option == "attributes":
-                yield f"`attributes=` {field.dotted!r}: another field of the table is called {field.name} too."
-            elif field.name == self.key_name and named[field.name] != field.dotted:
-                yield f"`indexes=` {field.dotted!r}: the key is called {field.name} too; they could not be told apart."
+        options = [("indexes", field.name, field.dotted) for field in self.indexes]
+        for option, name, of in options + [("attributes", it.name, it.of) for it in self.attributes]:
+            if name in OWN_NAMES:
+                yield f"`{option}=` {of!r}: {_taken(name)}"
+            elif named.setdefault(name, of) != of and option == "attributes":
+                yield f"`attributes=` {of!r}: another field of the table is called {name} too."
+            elif name == self.key_name and named[name] != of:
+                yield f"`indexes=` {of!r}: the key is called {name} too; they could not be told apart."
+
+    def _attribute_sentences(self) -> Iterator[str]:
+        if not isinstance(self._attributes, Mapping):
+            yield from misfits("", {"attributes": self._attributes}, {"attributes": TEXTS})
+        elif len(self.attributes) < len(self._attributes):
+            yield '`attributes=` must be names and what they tell, as in {"s3_key": "{object}"}.'
+        for it in self.attributes:
+            if not it.name:
+                yield "`attributes=`: an attribute needs a name."
+            match it.fact:
+                case None:
+                    pass
+                case "object" if self.archive is None:
+                    yield f"`attributes=` {it.name!r}: there is no object without `archive=`."
+                case "execution" if self.start is None:
+                    yield f"`attributes=` {it.name!r}: there is no execution without `workflow=`."
+                case fact if fact not in FACTS:
+                    known = ", ".join(f"{{{one}}}" for one in FACTS)
+                    yield f"`attributes=` {it.name!r}: there is no {it.of}; say a field of the body, or {known}."
 
     def _auth_sentences(self) -> Iterator[str]:
         match self._auth:
@@ -522,6 +543,16 @@ def _in_tuple(value: Any) -> Any:
 
 def _name_of(path: str) -> str:
     return path.strip("/").replace("/", "-") or "root" if isinstance(path, str) else ""
+
+
+def _shown(attributes: object) -> tuple[Shown, ...]:
+    """What of `attributes=` is as it should be; the rest is told when the channel is checked."""
+    if isinstance(attributes, Mapping):
+        pairs = attributes.items()
+        return tuple(Shown(name, of) for name, of in pairs if isinstance(name, str) and isinstance(of, str))
+    if not TEXTS.fits(attributes):
+        return ()
+    return tuple(Shown(Field(dotted).name, dotted) for dotted in cast("tuple[str, ...]", attributes))
 
 
 def _taken(name: str) -> str:

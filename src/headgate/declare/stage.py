@@ -14,6 +14,8 @@ from headgate.errors import DeclarationFault
 
 NAMED = ("api", "table", "queue", "stream", "ingest", "worker", "archive", "topic", "task", "workflow")
 """What `names=` of a stage can name."""
+TOLD = ("table", "queue", "stream", "archive", "workflow")
+"""What `variables=` of a stage can tell."""
 
 STAGE_VARIABLE = "HEADGATE_STAGE"
 DEFAULT_STAGE = "dev"
@@ -31,6 +33,7 @@ _STACK = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d+")
 _ACCOUNT = re.compile(r"\d{12}")
 _OUTPUT = re.compile(r"[A-Za-z0-9]{1,128}")
+_VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TAG = re.compile(r"[\w .:/=+@-]*")
 _MAYBE_TEXT = Shape("text", lambda value: value is None or isinstance(value, str))
 _MAYBE_WORDS = Shape('a mapping of texts, as in {"team": "orders"}', lambda value: _is_mapping_of_texts(value))
@@ -46,9 +49,11 @@ _SHAPES = {
     "account_log_role": FLAG,
     "data_stack": _MAYBE_TEXT,
     "service_stack": _MAYBE_TEXT,
+    "stack": _MAYBE_TEXT,
     "runtime": _MAYBE_TEXT,
     "packaging": _MAYBE_TEXT,
     "names": _MAYBE_WORDS,
+    "variables": _MAYBE_WORDS,
     "outputs": _MAYBE_WORDS,
     "exports": TEXT,
 }
@@ -77,10 +82,14 @@ class Stage:
     - `account_log_role`: True if this stage's stack sets the role that API Gateway writes logs with. It is one for
       the account and region, whoever else uses it; False
     - `data_stack`, `service_stack`: what the stacks are called; `{app}-{stage}-data`, `{app}-{stage}-service`
+    - `stack`: what the one stack is called that holds all of it, in place of these two; none
     - `runtime`, `packaging`: other ones than the app's; the app's
     - `names`: what resources are called, as in `{"queue:orders": "shop-orders"}`; what CloudFormation comes up
       with, so that stages can lie next to each other. There are `api`, and with a name behind a colon `table`,
       `queue`, `stream`, `ingest`, `worker`, `archive`, `topic`, `task` and `workflow`
+    - `variables`: further variables in the environment of the functions that work with it, as in
+      `{"TABLE_NAME": "table:orders"}`; a `queue` is told by its URL, a `workflow` by its ARN, what else there is
+      (`table`, `stream`, `archive`) by its name; none
     - `outputs`: further outputs of the stacks, each the same as one of theirs, as in `{"Endpoint": "ApiUrl"}`; none
     - `exports`: what these are exported as, with `{output}` for the name; `{stack}-{output}`, with `{stack}` for the
       name of the stack
@@ -97,9 +106,11 @@ class Stage:
     account_log_role: bool = False
     data_stack: str | None = None
     service_stack: str | None = None
+    stack: str | None = None
     runtime: str | None = None
     packaging: Packaging | None = None
     names: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     exports: str = "{stack}-{output}"
     where: str = field(default="", compare=False, kw_only=True)
@@ -138,12 +149,14 @@ class Stage:
             elif name.lower().startswith(("aws:", "headgate:")):
                 yield f"`tags=`: {name!r} begins with a word that is taken."
         yield from self._size_sentences()
-        for name in ("data_stack", "service_stack"):
+        for name in ("data_stack", "service_stack", "stack"):
             called = getattr(self, name)
             if called is not None and not _STACK.fullmatch(called):
                 yield f"`{name}=` is {called!r}; a stack is called by 1 to 128 letters, digits and hyphens."
         if self.data_stack is not None and self.data_stack == self.service_stack:
-            yield "`data_stack=` and `service_stack=` are the same; what is stored must outlive what serves."
+            yield "`data_stack=` and `service_stack=` are the same; say `stack=` where one is to hold all of it."
+        if self.stack is not None and (self.data_stack or self.service_stack):
+            yield "`stack=` holds all of it; leave `data_stack=` and `service_stack=` out."
         yield from packaging_sentences(self.runtime, self.packaging)
         yield from self._name_sentences()
 
@@ -152,6 +165,12 @@ class Stage:
             kind, colon, name = what.partition(":")
             if kind not in NAMED or bool(name) != bool(colon) or bool(colon) == (kind == "api"):
                 yield f"`names=`: {what!r} is nothing that can be named; say one such as queue:orders, or api."
+        for variable, what in self.variables.items():
+            kind, _, name = what.partition(":")
+            if not _VARIABLE.fullmatch(variable) or variable.startswith(("HEADGATE_", "AWS_", "LAMBDA_")):
+                yield f"`variables=`: {variable!r} cannot be yours: letters, digits and _, and no word that is taken."
+            if kind not in TOLD or not name:
+                yield f"`variables=`: {what!r} is nothing that can be told; say one such as table:orders."
         for output in self.outputs:
             if not _OUTPUT.fullmatch(output):
                 yield f"`outputs=`: {output!r} is no name of an output: 1 to 128 letters and digits."

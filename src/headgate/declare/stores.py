@@ -83,6 +83,28 @@ class Field:
         return "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in self.path)
 
 
+FACTS = ("received_at", "principal", "object", "execution")
+"""What an attribute beside the body can tell that is not in it."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An attribute beside the body in a table on AWS: `of` a field of the body, or one of FACTS in braces."""
+
+    name: str
+    of: str
+
+    @cached_property
+    def fact(self) -> str | None:
+        """What it tells; None where that is a field of the body."""
+        return self.of[1:-1] if self.of.startswith("{") and self.of.endswith("}") else None
+
+    @cached_property
+    def field(self) -> Field | None:
+        """The field it tells; None where it tells a fact."""
+        return Field(self.of) if self.fact is None else None
+
+
 class Named(NamedTuple):
     """What the name of an archived object can tell of its message."""
 
