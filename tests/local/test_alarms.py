@@ -17,7 +17,7 @@ from headgate.gate.observe import Observer
 from headgate.local.alarms import LocalAlarms
 from headgate.local.engine import LocalEngine
 from headgate.local.schema import FILE_NAME
-from headgate.local.stream import Lane, logs_of
+from headgate.local.stream import Lane, Mark, logs_of
 from headgate.message import Message, Moment
 from headgate.testing.contract.queue import queued
 from tests.local.test_topics import SECRET, Receiver
@@ -159,7 +159,7 @@ def test_a_consumer_that_is_behind_is_told(site: Site) -> None:
     site.clock.advance(300)
     assert site.told() == ["ALARM: events-totals-lag"]
     assert outcome.place is not None
-    site.engine.stream.move("events", "totals", {Lane(outcome.place.shard): outcome.place.sequence})
+    site.engine.stream.move("events", "totals", {Lane(outcome.place.shard): Mark(outcome.place.sequence)})
     assert site.told() == ["OK: events-totals-lag"]
 
 

@@ -43,8 +43,7 @@ def test_a_record_that_ends_its_process_is_a_dead_letter_and_those_behind_it_go_
         lambda: {line.split()[1] for line in site.effects() if line.startswith("totals")} == {"1", "bad", "2", "3"}
     )
     attempts = [line for line in site.effects() if line.startswith("totals bad")]
-    assert attempts[-1] == f"totals bad {len(attempts)}"
-    assert len(attempts) >= 2
+    assert attempts[-1] == "totals bad 2", "as often as declared, whatever lists it was in before"
 
 
 def test_what_is_done_is_not_done_again_when_the_server_is_started_again(site: Site) -> None:

@@ -11,6 +11,7 @@ import pytest
 from headgate.clock import ManualClock
 from headgate.engine import Discarded, Edited, Lease, Redriven, Settlement
 from headgate.errors import Unavailable
+from headgate.local.journal import Care
 from headgate.local.queue import LocalQueue
 from headgate.message import Message, Moment
 from headgate.testing.contract.index import kinds
@@ -255,3 +256,89 @@ def test_whoever_works_is_told_which_channels_got_more(store: Store) -> None:
     put(store, queued("e", channel="events"))
     done(store, *claimed(store))
     assert [some for some in told if some] == [["orders"], ["events"]]
+
+
+# ------------------------------------------------------------------------------------------------ what a crash may cost
+
+
+def with_care(store: Store, care: Care, limit: int = 100) -> list[str]:
+    is_due = store.queue.idle_ms("orders", None, care) == 0
+    leases = store.queue.turn_over((), "orders", limit, LEASE_MS, care=care)[1]
+    assert is_due == bool(leases)
+    return [lease.message.key + ("!" if store.queue.was_lost(lease) else "") for lease in leases]
+
+
+def test_what_was_lost_is_claimed_no_faster_than_it_is_begun_and_others_go_on(store: Store, clock: ManualClock) -> None:
+    put(store, *(queued(str(n)) for n in range(5)))
+    claimed(store)
+    clock.advance(LEASE_MS / 1000)
+    put(store, queued("new"))
+    assert with_care(store, Care(2, most=5, is_alone=True)) == ["0!", "1!", "new"]
+    assert with_care(store, Care(0, most=5, is_alone=False)) == []
+    assert with_care(store, Care(1, most=5, is_alone=False), limit=1) == ["2!"]
+
+
+def test_the_last_attempt_of_what_was_lost_is_made_while_no_other_such_message_is_in_work(
+    store: Store, clock: ManualClock
+) -> None:
+    put(store, queued("0"), queued("1"))
+    for _ in range(2):
+        claimed(store)
+        clock.advance(LEASE_MS / 1000)
+    assert with_care(store, Care(4, most=3, is_alone=False)) == []
+    assert with_care(store, Care(4, most=3, is_alone=True)) == ["0!"]
+    assert with_care(store, Care(4, most=3, is_alone=True)) == ["1!"]
+
+
+def test_what_failed_and_what_is_new_is_not_lost(store: Store) -> None:
+    put(store, queued("0"))
+    (lease,) = claimed(store)
+    store.queue.settle(lease, Settlement("accepted", (Moment(0, "retried", 1),)))
+    put(store, queued("1"))
+    assert with_care(store, Care(0, most=3, is_alone=False)) == ["0", "1"]
+
+
+HOUR_S = 3_600
+
+
+@pytest.mark.parametrize("jump_s", [HOUR_S, -HOUR_S, 24 * HOUR_S, -24 * HOUR_S])
+def test_a_wall_clock_that_jumps_makes_no_storm_and_leaves_no_lease_stuck(
+    store: Store, clock: ManualClock, jump_s: float
+) -> None:
+    put(store, *(queued(str(n)) for n in range(50)))
+    leases = claimed(store, 30)
+    for lease in leases[:20]:
+        store.queue.settle(lease, Settlement("accepted", (Moment(0, "retried", 1),), delay_ms=60_000))
+
+    clock.jump(jump_s)
+
+    assert len(claimed(store)) == 20, "what was never claimed, and nothing before its time"
+    assert claimed(store) == []
+    clock.advance(60)
+    late = claimed(store)
+    assert len(late) == 50, "those that failed when they are due, and those whose leases have run out"
+    done(store, *late)
+    clock.advance(2 * LEASE_MS / 1000)
+    done(store, *claimed(store))
+    assert (claimed(store), store.queue.waiting("orders")) == ([], 0)
+
+
+@pytest.mark.parametrize("jump_s", [HOUR_S, -HOUR_S, 24 * HOUR_S, -24 * HOUR_S])
+def test_a_wall_clock_that_jumps_while_nothing_runs_makes_no_storm_and_leaves_no_lease_stuck(
+    tmp_path: Path, clock: ManualClock, jump_s: float
+) -> None:
+    folder = tmp_path / "jumping"
+    folder.mkdir()
+    with opened(folder, clock) as store:
+        put(store, *(queued(str(n)) for n in range(20)))
+        for lease in claimed(store, 10):
+            store.queue.settle(lease, Settlement("accepted", (Moment(0, "retried", 1),), delay_ms=60_000))
+        claimed(store, 5)
+    clock.jump(jump_s)
+    with opened(folder, clock) as store:
+        late = claimed(store)
+        assert len(late) == (20 if jump_s > 0 else 10), "five leases of a dead process, five that were never claimed"
+        done(store, *late)
+        clock.advance(61)
+        done(store, *claimed(store))
+        assert (claimed(store), store.queue.waiting("orders")) == ([], 0)

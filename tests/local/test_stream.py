@@ -11,7 +11,7 @@ import pytest
 
 from headgate.clock import ManualClock
 from headgate.local.index import LocalIndex
-from headgate.local.stream import Lane, LocalStream, Log, shard_of
+from headgate.local.stream import Lane, LocalStream, Log, Mark, shard_of
 from headgate.message import Message
 from headgate.testing.contract.stream import (
     EVENTS,
@@ -76,8 +76,8 @@ def test_a_consumer_goes_on_where_it_was(engine: Engine) -> None:
     places = append(engine, *(sent(engine, str(n), "one") for n in range(4)))
     shard = places[0].shard
     assert engine.stream.checkpoint(EVENTS, "totals", shard) is None
-    engine.stream.move(EVENTS, "totals", {Lane(shard): places[1].sequence})
-    engine.stream.move(EVENTS, "mail", {Lane(shard): places[3].sequence})
+    engine.stream.move(EVENTS, "totals", {Lane(shard): Mark(places[1].sequence)})
+    engine.stream.move(EVENTS, "mail", {Lane(shard): Mark(places[3].sequence)})
     after = engine.stream.checkpoint(EVENTS, "totals", shard)
     assert [record.message.key for record in engine.stream.read(EVENTS, shard, after, 9)] == ["2", "3"]
 

@@ -119,7 +119,7 @@ class Stream:
     - `shards`: how many parts the log has; messages are ordered within one
     - `partition_key`: a field of the body; messages with the same value are in one shard, in order. The message's id
     - `retention`: how long records stay, a day at least
-    - `attempts`: how often a consumer is given a record before it is a dead letter, in halves of its batch
+    - `attempts`: how often a consumer is given a record, alone, before it is a dead letter; lists that fail are halved
     - `backoff`: how long its shard waits in between
     - `most_age`: a record that is older than this when its turn comes is a dead letter; no limit
     - `dedupe`: whether the same message sent again is answered the same and appended once, as on other channels; it

@@ -1,11 +1,12 @@
 """What follows when a consumer was handed records of a shard: how far it is, what is given up, and what comes next.
 
 all handled ─────────────────────────────────▶ behind it: the checkpoint moves; twice as many come next
-some handled, then one to be tried again ────▶ behind those before it; that one comes next, alone
-none handled, of several ────────────────────▶ half of them come next, at once
-none handled, of one ── attempts left? ─ yes ▶ the same one comes next, after the backoff
-                                       ─ no ─▶ given up: it becomes a dead letter, and the checkpoint moves
+none handled, of several ────────────────────▶ half of them come next: nobody knows whose fault it was
+one to be tried again ── attempts left? ─ yes ▶ behind those before it; it comes next, alone, after the backoff
+                                        ─ no ─▶ given up: it becomes a dead letter, and the checkpoint moves
 one that cannot ever work ───────────────────▶ given up on the spot
+
+An attempt at a record is one at it alone, or one that it got a verdict of its own for.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from headgate.engine import Record, lengthened
 from headgate.events import Worked
 from headgate.gate.handle import Report
 from headgate.gate.observe import Observer
+from headgate.gate.work import LOST
 from headgate.message import Message, Moment
 
 TOO_OLD = Report("failed", detail="The record was older than `most_age=` when its turn came.", kind="TooOld")
+LOST_TURN = Report("retry", detail=LOST, kind="Lost")
 
 
 class Turn(NamedTuple):
-    """What a consumer is handed next from a shard: at most `size` records; the first one has been handed over alone
-    `tries` times already."""
+    """What a consumer is handed next from a shard: at most `size` records; at the first one there have been `tries`
+    attempts already."""
 
     size: int
     tries: int = 0
@@ -37,12 +40,14 @@ class Turn(NamedTuple):
 
 class Step(NamedTuple):
     """What follows. The first `behind` records are done with; those in `given_up` (places, with the reason) are dead
-    letters and are to be kept as such before the checkpoint moves."""
+    letters and are to be kept as such before the checkpoint moves. With `again` the first one behind is to be tried
+    again."""
 
     behind: int
     given_up: tuple[tuple[int, Report], ...]
     turn: Turn
     wait_s: float = 0.0
+    again: bool = False
 
 
 def too_old(stream: Stream, records: Sequence[Record], now_ms: int) -> int:
@@ -60,21 +65,14 @@ def step(stream: Stream, most: int, turn: Turn, reports: Sequence[Report], dice:
     given_up = tuple((at, report) for at, report in enumerate(before) if report.ending == "failed")
     if first is None:
         return Step(len(reports), given_up, Turn(min(most, 2 * turn.size)))
-    if first > 0:
-        return Step(first, given_up, Turn(1))
-    if len(reports) > 1:
-        size = 1 if _is_alone(reports) else len(reports) // 2
-        return Step(0, (), Turn(size))
-    tries = turn.tries + 1
-    if tries < stream.attempts:
-        asked_s = reports[0].delay_s
-        return Step(0, (), Turn(1, tries), stream.backoff.delay_s(tries, dice) if asked_s is None else max(0, asked_s))
-    return Step(1, ((0, reports[0]),), Turn(most))
-
-
-def _is_alone(reports: Sequence[Report]) -> bool:
-    """Whether the handler said of the first record that it has to be tried again, and not of all."""
-    return any(report.ending != "retry" for report in reports)
+    asked_s = reports[first].delay_s
+    if len(reports) > 1 and all(report.ending == "retry" for report in reports):
+        return Step(0, (), Turn(len(reports) // 2), max(0, asked_s or 0), again=True)
+    tries = 1 + (turn.tries if first == 0 else 0)
+    if tries >= stream.attempts:
+        return Step(first + 1, (*given_up, (first, reports[first])), Turn(most))
+    wait_s = stream.backoff.delay_s(tries, dice) if asked_s is None else max(0, asked_s)
+    return Step(first, given_up, Turn(1, tries), wait_s, again=True)
 
 
 @dataclass(frozen=True)
@@ -100,94 +98,131 @@ class Consuming:
         return self.channel.needs.batch
 
 
+class Trial(NamedTuple):
+    """What a consumer is at behind its checkpoint, as it is written down with it: the turn, and what happened to its
+    first record, whose sequence is `first`. With `is_begun` the turn was handed over."""
+
+    turn: Turn
+    first: str
+    moments: tuple[Moment, ...] = ()
+    is_begun: bool = False
+
+
 class Follow(NamedTuple):
     """What follows a turn: `letters` are to be kept as dead letters, then the consumer is done up to `after`. The next
-    turn comes in `wait_s`. Nothing of it has happened before `Reading.go`."""
+    turn comes in `wait_s`; `trial` says more of it, if not all went well. Nothing of it has happened before
+    `Reading.go`."""
 
     after: str | None
     letters: tuple[Message, ...]
     wait_s: float
     turn: Turn
-    seen: dict[str, tuple[Moment, ...]]
+    trial: Trial | None
     ends: tuple[Worked, ...]
 
 
 class Reading:
     """A consumer's way through one shard, from `after` on: turn by turn, `begin`, then `told`, then `go`.
 
-    It is in memory only. Where it is lost with the process, the records behind the checkpoint are read again, and
-    their attempts are counted from the start.
+    Where `begun` is written down before a turn is handed over, and given as `trial` to the one who goes on after a
+    crash, that turn counts as failed. So a record at which everything dies is found, and given up after its attempts,
+    too.
     """
 
-    def __init__(self, consuming: Consuming, after: str | None) -> None:
+    def __init__(self, consuming: Consuming, after: str | None, trial: Trial | None = None) -> None:
         self.after = after
         self._consuming = consuming
         self._turn = Turn(consuming.most)
-        self._seen: dict[str, tuple[Moment, ...]] = {}
+        self._first = ""
+        self._moments: tuple[Moment, ...] = ()
+        self._is_lost = False
+        if trial is not None:
+            self._turn = trial.turn._replace(size=min(trial.turn.size, consuming.most))
+            self._first, self._moments, self._is_lost = trial.first, trial.moments, trial.is_begun
         self._records: Sequence[Record] = ()
-        self._old = 0
+        self._known: Sequence[Report] = ()
 
     @property
     def size(self) -> int:
         """How many records `begin` takes at most."""
         return self._turn.size
 
+    @property
+    def begun(self) -> Trial:
+        """What to write down before the handler is given what `begin` answered with."""
+        return Trial(self._turn._replace(size=len(self._records)), self._first, self._moments, is_begun=True)
+
     def begin(self, records: Sequence[Record]) -> list[Message]:
-        """What the handler is given of the next records. Nothing where the first ones are too old for it: then `told`
-        is next, with no reports."""
-        self._old = too_old(self._consuming.stream, records, self._consuming.clock.now_ms())
-        self._records = records[: self._old] if self._old else records
-        if self._old:
+        """What the handler is given of the next records. Nothing where it is known already what becomes of the first
+        ones: then `told` is next, with no reports."""
+        first = records[0].place.sequence
+        if self._first not in ("", first):  # what was tried last is not kept any more
+            self._turn, self._moments, self._is_lost = Turn(self._turn.size), (), False
+        self._first = first
+        self._known = self._reports_known(records)
+        self._records = records[: len(self._known)] or records
+        if self._known:
             return []
-        return [record.message._replace(attempts=self._attempt(record)) for record in self._records]
+        return [record.message._replace(attempts=self._attempt(at)) for at, record in enumerate(records)]
 
     def told(self, reports: Sequence[Report]) -> Follow:
         """What follows from what the handler reported of each."""
-        reports = [TOO_OLD] * self._old if self._old else reports
+        reports = self._known or reports
         consuming = self._consuming
         following = step(consuming.stream, consuming.most, self._turn, reports, consuming.dice)
         reasons = dict(following.given_up)
-        letters = tuple(self._letter(self._records[at], reason) for at, reason in following.given_up)
-        seen, ends = {}, []
-        for at, (record, report) in enumerate(zip(self._records, reports, strict=True)):
-            if at < following.behind:
-                ends.append(self._worked(record, "failed" if at in reasons else "processed", report))
-            elif report.ending == "retry":
-                moments = (*self._seen.get(record.place.sequence, ()), self._moment(record, "retried", report))
-                seen[record.place.sequence] = moments
-                ends.append(self._worked(record, "retried", report))
-            elif record.place.sequence in self._seen:
-                seen[record.place.sequence] = self._seen[record.place.sequence]
-        beyond = {sequence: moments for sequence, moments in self._seen.items() if not self._has(sequence)}
+        letters = tuple(self._letter(at, reason) for at, reason in following.given_up)
+        ends = [
+            self._worked(at, "failed" if at in reasons else "processed", report)
+            for at, report in enumerate(reports[: following.behind])
+        ]
+        trial = None
+        if following.again:
+            first = self._records[following.behind]
+            moments = self._moments if following.behind == 0 else ()
+            if following.turn.tries:
+                moments = (*moments, self._moment(following.behind, "retried", reports[following.behind]))
+            trial = Trial(following.turn, first.place.sequence, moments)
+            ends.append(self._worked(following.behind, "retried", reports[following.behind]))
         after = self._records[following.behind - 1].place.sequence if following.behind else self.after
-        return Follow(after, letters, following.wait_s, following.turn, beyond | seen, tuple(ends))
+        return Follow(after, letters, following.wait_s, following.turn, trial, tuple(ends))
 
     def go(self, follow: Follow) -> None:
         """It has followed: the letters are kept."""
-        self.after, self._turn, self._seen, self._records = follow.after, follow.turn, follow.seen, ()
+        self.after, self._turn = follow.after, follow.turn
+        self._first, self._moments = ("", ()) if follow.trial is None else (follow.trial.first, follow.trial.moments)
+        self._is_lost, self._records, self._known = False, (), ()
         for end in follow.ends:
             self._consuming.observer.told(end)
 
-    def _has(self, sequence: str) -> bool:
-        return any(record.place.sequence == sequence for record in self._records)
+    def _reports_known(self, records: Sequence[Record]) -> list[Report]:
+        if old := too_old(self._consuming.stream, records, self._consuming.clock.now_ms()):
+            return [TOO_OLD] * old
+        return [LOST_TURN] * len(records) if self._is_lost else []
 
-    def _attempt(self, record: Record) -> int:
-        return len(self._seen.get(record.place.sequence, ())) + 1
+    def _attempt(self, at: int, report: Report | None = None) -> int:
+        tries = self._turn.tries if at == 0 else 0
+        return tries if report is TOO_OLD else tries + 1
 
-    def _moment(self, record: Record, what: str, report: Report) -> Moment:
+    def _moment(self, at: int, what: str, report: Report) -> Moment:
+        if report is LOST_TURN and what == "retried":
+            what = "lost"
         return Moment(
-            self._consuming.clock.now_ms(), what, self._attempt(record), report.took_ms,
+            self._consuming.clock.now_ms(), what, self._attempt(at, report), report.took_ms,
             report.detail, report.kind, report.pointer, report.told,
         )  # fmt: skip
 
-    def _letter(self, record: Record, report: Report) -> Message:
+    def _letter(self, at: int, report: Report) -> Message:
         """The dead letter, in the scope of its consumer: nobody else is concerned."""
-        timeline = (*self._seen.get(record.place.sequence, ()), self._moment(record, "failed", report))
-        return record.message._replace(
-            scope=self._consuming.consumer, status="failed", error=report.detail, attempts=self._attempt(record),
-            timeline=lengthened(timeline, ()),
+        attempts = self._attempt(at, report)
+        if report is LOST_TURN:
+            report = report._replace(detail=f"All {attempts} attempts are used up. {LOST}")
+        moments = (*(self._moments if at == 0 else ()), self._moment(at, "failed", report))
+        return self._records[at].message._replace(
+            scope=self._consuming.consumer, status="failed", error=report.detail, attempts=attempts,
+            timeline=lengthened(moments, ()),
         )  # fmt: skip
 
-    def _worked(self, record: Record, what: str, report: Report) -> Worked:
-        message = record.message
-        return Worked(message.channel, what, message.request_id, self._attempt(record), report.kind, report.where)
+    def _worked(self, at: int, what: str, report: Report) -> Worked:
+        message = self._records[at].message
+        return Worked(message.channel, what, message.request_id, self._attempt(at, report), report.kind, report.where)

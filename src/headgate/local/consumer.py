@@ -1,13 +1,13 @@
 """A consumer of a stream: a crew that reads the channel's shards, each in order, several at a time.
 
-What it is done with is written down behind it, without waiting, since records may come again in any case; but a dead
+What is handed over is written down before, together with what is done: an attempt is counted before it is made. A dead
 letter is kept before its checkpoint moves, by the same write.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from headgate.errors import Unavailable
@@ -15,7 +15,8 @@ from headgate.gate.consume import Consuming, Follow, Reading
 from headgate.gate.handle import Report
 from headgate.local.crew import PAUSE_S, Crew
 from headgate.local.hand import Orders
-from headgate.local.stream import Lane, LocalStream
+from headgate.local.stream import Lane, LocalStream, Mark
+from headgate.message import Message
 
 
 class Way(NamedTuple):
@@ -45,8 +46,8 @@ class Consumer(Crew[Portion]):
         self._busy: set[Lane] = set()
         self._not_before_s: dict[Lane, float] = {}
         self._dry: set[Lane] = set()
-        self._moved: dict[Lane, str | None] = {}
-        self._unsaved: dict[Lane, str | None] = {}
+        self._moved: dict[Lane, Mark] = {}
+        self._unsaved: dict[Lane, Mark] = {}
         self._is_saving = threading.Event()
         self._has_more = threading.Event()
         self._has_more.set()
@@ -59,10 +60,10 @@ class Consumer(Crew[Portion]):
     def _round(self) -> None:
         try:
             self._look()
-            self._save()
             ready = [way for way in self._ways.values() if self._is_ready(way.lane)]
             self._staff(is_due=bool(ready), most=min(self._needs.concurrency, len(self._ways)))
             self._feed(ready)
+            self._save()
         except Unavailable:
             self._wait(PAUSE_S)
         else:
@@ -103,9 +104,9 @@ class Consumer(Crew[Portion]):
         if self._has_more.is_set():
             self._has_more.clear()  # before reading: what is committed from here on sets it again
             self._dry.clear()
-            for lane, after in self._stream.lanes(*self._name_and_consumer).items():
+            for lane, mark in self._stream.lanes(*self._name_and_consumer).items():
                 if lane not in self._ways:
-                    self._ways[lane] = Way(lane, Reading(self._consuming, after))
+                    self._ways[lane] = Way(lane, Reading(self._consuming, mark.after, mark.trial))
 
     def _is_ready(self, lane: Lane) -> bool:
         if lane in self._busy or lane in self._dry:
@@ -115,24 +116,32 @@ class Consumer(Crew[Portion]):
     def _feed(self, ready: list[Way]) -> None:
         """Give each idle hand the next records of a lane; of the lanes in turn."""
         idle = [hand for hand in self._hands if hand.is_ready and not hand.groups]
+        begun: list[tuple[Way, list[Message]]] = []
         for way in ready:
-            if not idle:
-                return
-            records = self._stream.read(
-                self._consuming.channel.name, way.lane.shard, way.reading.after, way.reading.size
-            )
-            if way.lane.until is not None:
-                records = [record for record in records if int(record.place.sequence) <= int(way.lane.until)]
-            if not records:
-                self._ended(way)
-                continue
-            messages = way.reading.begin(records)
-            if not messages:
-                self._follow(way, way.reading.told(()))
-                continue
+            if len(begun) == len(idle):
+                break
+            if messages := self._begin(way):
+                begun.append((way, messages))
+        if not begun:
+            return
+        self._write({way.lane: Mark(way.reading.after, way.reading.begun) for way, _ in begun})
+        for hand, (way, messages) in zip(idle, begun, strict=False):
             self._busy.add(way.lane)
-            idle.pop().give([Portion(way, len(messages))], [messages], self._clock.elapsed_s())
+            hand.give([Portion(way, len(messages))], [messages], self._clock.elapsed_s())
             self._ways[way.lane] = self._ways.pop(way.lane)  # the others first, next time
+
+    def _begin(self, way: Way) -> list[Message]:
+        """What comes next of a lane; nothing where there is no more, or where it goes on without the handler."""
+        records = self._stream.read(self._consuming.channel.name, way.lane.shard, way.reading.after, way.reading.size)
+        if way.lane.until is not None:
+            records = [record for record in records if int(record.place.sequence) <= int(way.lane.until)]
+        if not records:
+            self._ended(way)
+            return []
+        messages = way.reading.begin(records)
+        if not messages:
+            self._follow(way, way.reading.told(()))
+        return messages
 
     def _ended(self, way: Way) -> None:
         """There is no more, for now, or, of a replay, ever."""
@@ -141,6 +150,7 @@ class Consumer(Crew[Portion]):
             self._stream.finish(way.lane)
             del self._ways[way.lane]
             self._moved.pop(way.lane, None)
+            self._unsaved.pop(way.lane, None)
 
     def _told(self, group: Portion, reports: list[Report]) -> None:
         self._busy.discard(group.way.lane)
@@ -159,26 +169,33 @@ class Consumer(Crew[Portion]):
 
     def _follow(self, way: Way, follow: Follow) -> None:
         """Dead letters are kept first. Where they cannot be, everything is as before, and these records come again."""
-        before = way.reading.after
+        mark, before = Mark(follow.after, follow.trial), way.reading.after
         wait_s = follow.wait_s
         try:
-            if follow.letters:
-                self._stream.move(*self._name_and_consumer, {way.lane: follow.after}, follow.letters)
-                self._moved.pop(way.lane, None)
+            if follow.letters or (follow.trial and wait_s):  # without a wait the next `begun` says the same
+                self._write({way.lane: mark}, follow.letters)
+            elif follow.after != before:
+                self._moved[way.lane] = mark
         except Unavailable:
             wait_s = PAUSE_S
         else:
             way.reading.go(follow)
-            if follow.after != before and not follow.letters:
-                self._moved[way.lane] = follow.after
         self._not_before_s[way.lane] = self._clock.elapsed_s() + wait_s if wait_s else 0.0
         if not wait_s:
             del self._not_before_s[way.lane]
 
     # ------------------------------------------------------------------------------------------------- the checkpoints
 
+    def _write(self, marks: Mapping[Lane, Mark], letters: Sequence[Message] = ()) -> None:
+        """Now, and in the place of what was to be written of these lanes. Raises Unavailable."""
+        self._stream.move(*self._name_and_consumer, marks, letters)
+        for lane in marks:
+            self._moved.pop(lane, None)
+            self._unsaved.pop(lane, None)
+
     def _save(self) -> None:
-        """Write down what is done; one write at a time, so that each has all that was done meanwhile."""
+        """Write down what is done, where nothing comes next; one write at a time, so that each has all that was done
+        meanwhile."""
         if self._is_saving.is_set():
             return
         self._moved, self._unsaved = {**self._unsaved, **self._moved}, {}

@@ -20,6 +20,7 @@ from headgate.clock import Clock, SteadyTime
 from headgate.message import Message, Moment
 
 _IS_OPEN = "status IN ('accepted', 'processing')"
+_LOST = "status = 'processing'"  # and due: nobody has it in work any more
 SCHEMA = f"""CREATE TABLE work (
     seq INTEGER PRIMARY KEY,
     channel INTEGER NOT NULL,
@@ -39,6 +40,19 @@ CREATE INDEX work_dead ON work (channel, seq) WHERE status IN ('failed', 'reject
 _COLUMNS = "seq, channel, status, attempts, due_ms, token, line, error, body, timeline"
 _ROWS_AT_ONCE = 64
 _TIME, _TIME_KEPT_EVERY_MS = "queue_time", 1_000
+
+
+class Care(NamedTuple):
+    """How those are claimed of which an attempt was lost, with the process that made it: perhaps by their own doing.
+
+    - `limit`: how many at a time, so that each is begun at once and costs no other one an attempt
+    - `most`: the attempts that are declared. The last one is made while no other of them is in work,
+    - `is_alone`: which is so now
+    """
+
+    limit: int
+    most: int
+    is_alone: bool
 
 
 class Entry(NamedTuple):
@@ -193,22 +207,47 @@ class Journal:
     # ------------------------------------------------------------------------------------------------------ many rows
 
     def due(
-        self, connection: sqlite3.Connection, channel: int, until_ms: int, limit: int, scope: str | None = None
-    ) -> list[int]:
-        """The messages that are due at `until_ms`, of one scope if it is said, those longest due first."""
-        found = connection.execute(
-            f"SELECT seq FROM work WHERE channel = ?1 AND {_IS_OPEN} AND due_ms <= ?2{_in(scope)}"
-            " ORDER BY due_ms LIMIT ?3",
-            (channel, until_ms, limit, *([] if scope is None else [scope])),
-        )
-        return [seq for (seq,) in found]
+        self,
+        connection: sqlite3.Connection,
+        channel: int,
+        until_ms: int,
+        limit: int,
+        scope: str | None = None,
+        care: Care | None = None,
+    ) -> list[tuple[int, bool]]:
+        """The messages that are due at `until_ms`, of one scope if it is said, those longest due first, and whether an
+        attempt of them was lost; those are in front, and not more than `care` says."""
 
-    def next_due_ms(self, connection: sqlite3.Connection, channel: int, scope: str | None = None) -> int | None:
-        """When the next message is due."""
-        asked = f"SELECT min(due_ms) FROM work WHERE channel = ?1 AND {_IS_OPEN} AND due_ms IS NOT NULL{_in(scope)}"
-        values = (channel,) if scope is None else (channel, None, None, scope)
-        (due_ms,) = connection.execute(asked, values).fetchone()
-        return None if due_ms is None else int(due_ms)
+        def due(limit: int, of: str = "") -> list[tuple[int, bool]]:
+            found = connection.execute(
+                f"SELECT seq, {_LOST} FROM work WHERE channel = :channel AND {_IS_OPEN} AND due_ms <= :until"
+                f"{_in(scope)}{of} ORDER BY due_ms LIMIT :limit",
+                {"channel": channel, "until": until_ms, "scope": scope, "limit": limit},
+            )
+            return [(seq, bool(is_lost)) for seq, is_lost in found]
+
+        if care is None:
+            return due(limit)
+        lost = due(min(limit, care.limit), f" AND {_LOST} AND attempts <> {care.most - 1}") if care.limit else []
+        if not lost and care.limit and care.is_alone:
+            lost = due(1, f" AND {_LOST}")
+        return lost + due(limit - len(lost), f" AND NOT {_LOST}")
+
+    def next_due_ms(
+        self, connection: sqlite3.Connection, channel: int, scope: str | None = None, care: Care | None = None
+    ) -> int | None:
+        """When the next message is due that may be claimed."""
+        of = ""
+        if care is not None and not care.limit:
+            of = f" AND NOT {_LOST}"
+        elif care is not None and not care.is_alone:
+            of = f" AND NOT ({_LOST} AND attempts = {care.most - 1})"
+        found = connection.execute(
+            f"SELECT due_ms FROM work WHERE channel = :channel AND {_IS_OPEN} AND due_ms IS NOT NULL{_in(scope)}{of}"
+            " ORDER BY due_ms LIMIT 1",
+            {"channel": channel, "scope": scope},
+        ).fetchone()
+        return None if found is None else int(found[0])
 
     def take(self, connection: sqlite3.Connection, seqs: Iterable[int], token: str, until_ms: int) -> None:
         """Count an attempt of each."""
@@ -250,4 +289,4 @@ class Journal:
 
 
 def _in(scope: str | None) -> str:
-    return "" if scope is None else " AND (SELECT scope FROM message WHERE message.seq = work.seq) = ?4"
+    return "" if scope is None else " AND (SELECT scope FROM message WHERE message.seq = work.seq) = :scope"

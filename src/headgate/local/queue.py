@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -25,11 +25,11 @@ from headgate.engine import (
 )
 from headgate.gate.work import Promote, Settle
 from headgate.local.index import LocalIndex, position
-from headgate.local.journal import Entry, Journal, encoded
+from headgate.local.journal import Care, Entry, Journal, encoded
 from headgate.local.writer import Writer
 from headgate.message import Message, Moment
 
-_UNREAD = ".unread"
+_UNREAD, _LOST = ".unread", ".lost"
 _CLAIM_BYTES = 16 * 1024 * 1024  # of bodies in memory at a time
 
 
@@ -73,8 +73,8 @@ class LocalQueue(Queue):
     def overdue(self, channel: str, by_ms: int, limit: int) -> list[tuple[str, str]]:
         def overdue(reader: sqlite3.Connection) -> list[tuple[str, str]]:
             number = self._index.number(channel)
-            seqs = self._journal.due(reader, number, self._journal.now_ms() - by_ms, limit)
-            return [(message.scope, message.key) for message in self._index.at(reader, seqs)]
+            due = self._journal.due(reader, number, self._journal.now_ms() - by_ms, limit)
+            return [(message.scope, message.key) for message in self._index.at(reader, [seq for seq, _ in due])]
 
         return self._index.read_with(overdue)
 
@@ -111,7 +111,13 @@ class LocalQueue(Queue):
         return self.turn_over((), channel, limit, lease_ms)[1]
 
     def turn_over(
-        self, done: Sequence[Promote | Settle], channel: str, limit: int, lease_ms: int, scope: str | None = None
+        self,
+        done: Sequence[Promote | Settle],
+        channel: str,
+        limit: int,
+        lease_ms: int,
+        scope: str | None = None,
+        care: Care | None = None,
     ) -> tuple[list[bool | str], list[Lease]]:
         """`settle` and `promote` some leases and `claim` others (of one scope, if it is said), by one durable write.
         Raises Unavailable; all of it may be repeated."""
@@ -124,7 +130,7 @@ class LocalQueue(Queue):
                         answers.append(self._settle(connection, lease, settlement))
                     case Promote(lease, message):
                         answers.append(self._promote(connection, lease, message))
-            return answers, self._claim(connection, channel, limit, lease_ms, scope) if limit > 0 else []
+            return answers, self._claim(connection, channel, limit, lease_ms, scope, care) if limit > 0 else []
 
         return self._writer.change(turn_over)  # type: ignore[no-any-return]
 
@@ -135,7 +141,11 @@ class LocalQueue(Queue):
 
     def is_unread(self, lease: Lease) -> bool:
         """Whether nobody has looked at a message yet."""
-        return lease.token.endswith(_UNREAD)
+        return _UNREAD in lease.token
+
+    def was_lost(self, lease: Lease) -> bool:
+        """Whether nobody knows how the attempt before this one ended."""
+        return _LOST in lease.token
 
     def begin_all(self, messages: Sequence[Message], lease_ms: int) -> list[Lease | NotYet | None]:
         """`begin` for each, by one durable write."""
@@ -151,10 +161,11 @@ class LocalQueue(Queue):
             lambda connection: [self._settle(connection, lease, settlement) for lease, settlement in settled]
         )
 
-    def idle_ms(self, channel: str, scope: str | None = None) -> int | None:
-        """How long until a message is due, 0 where one is; None where none will be, as things are."""
+    def idle_ms(self, channel: str, scope: str | None = None, care: Care | None = None) -> int | None:
+        """How long until a message is due that may be claimed, 0 where one is; None where none will be, as things
+        are."""
         due_ms = self._index.read_with(
-            lambda reader: self._journal.next_due_ms(reader, self._index.number(channel), scope)
+            lambda reader: self._journal.next_due_ms(reader, self._index.number(channel), scope, care)
         )
         return None if due_ms is None else max(0, due_ms - self._journal.now_ms())
 
@@ -203,18 +214,27 @@ class LocalQueue(Queue):
         return self._leased(connection, [entry.seq], lease_ms)[0]
 
     def _claim(
-        self, connection: sqlite3.Connection, channel: str, limit: int, lease_ms: int, scope: str | None
+        self,
+        connection: sqlite3.Connection,
+        channel: str,
+        limit: int,
+        lease_ms: int,
+        scope: str | None,
+        care: Care | None,
     ) -> list[Lease]:
         number = self._index.number(channel)
         now_ms = self._journal.now_ms()
         if self._dice is None:
-            seqs = self._journal.due(connection, number, now_ms, limit, scope)
+            due = self._journal.due(connection, number, now_ms, limit, scope, care)
         else:
-            some = self._journal.due(connection, number, now_ms, 4 * limit, scope)
-            seqs = self._dice.sample(some, min(limit, len(some)))
-        return self._leased(connection, self._index.not_too_large(connection, seqs, _CLAIM_BYTES), lease_ms)
+            some = self._journal.due(connection, number, now_ms, 4 * limit, scope, care)
+            due = self._dice.sample(some, min(limit, len(some)))
+        seqs = self._index.not_too_large(connection, [seq for seq, _ in due], _CLAIM_BYTES)
+        return self._leased(connection, seqs, lease_ms, {seq for seq, is_lost in due if is_lost})
 
-    def _leased(self, connection: sqlite3.Connection, seqs: Sequence[int], lease_ms: int) -> list[Lease]:
+    def _leased(
+        self, connection: sqlite3.Connection, seqs: Sequence[int], lease_ms: int, lost: Collection[int] = ()
+    ) -> list[Lease]:
         if not seqs:
             return []
         token = secrets.token_hex(8)
@@ -223,13 +243,13 @@ class LocalQueue(Queue):
         unread = self._index.are_unread(connection, seqs)
         leases = []
         for seq, message in zip(seqs, self._index.at(connection, seqs), strict=True):
-            mark = _UNREAD if seq in unread else ""
+            mark = (_UNREAD if seq in unread else "") + (_LOST if seq in lost else "")
             leases.append(Lease(message._replace(deadline_ms=until_ms), f"{token}.{seq}{mark}", until_ms))
         return leases
 
     def _mine(self, connection: sqlite3.Connection, lease: Lease) -> Entry | None:
         """The row of a lease; None where the lease is not the row's any more."""
-        token, seq = lease.token.removesuffix(_UNREAD).split(".")
+        token, seq, *_ = lease.token.split(".")
         entry = self._journal.entry(connection, int(seq))
         return entry if entry is not None and entry.token == token and entry.status == "processing" else None
 

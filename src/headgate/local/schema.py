@@ -18,7 +18,7 @@ from headgate.local.stream import SCHEMA as STREAM_SCHEMA
 from headgate.local.topics import SCHEMA as TOPICS_SCHEMA
 
 FILE_NAME = "messages.sqlite3"
-VERSION = 2
+VERSION = 3
 
 # FULL: every commit is synced. With NORMAL 233 of 240 simulated power cuts lost acknowledged rows.
 SYNCHRONOUS = "FULL"

@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from headgate import limits
 from headgate.clock import Clock
 from headgate.declare.app import App
 from headgate.engine import DEAD, DedupedStream, Outcome, Place, Record
 from headgate.errors import Unavailable
+from headgate.gate.consume import Trial
 from headgate.local.writer import Job, Writer
 from headgate.message import Message
 
@@ -33,7 +36,7 @@ SCHEMA = """CREATE TABLE record (
 );
 CREATE INDEX record_shard ON record (channel, shard, sequence, received_ms);
 CREATE TABLE checkpoint (
-    channel INTEGER NOT NULL, consumer TEXT NOT NULL, shard INTEGER NOT NULL, sequence INTEGER NOT NULL,
+    channel INTEGER NOT NULL, consumer TEXT NOT NULL, shard INTEGER NOT NULL, sequence INTEGER NOT NULL, trial BLOB,
     PRIMARY KEY (channel, consumer, shard)
 ) WITHOUT ROWID;
 CREATE TABLE placed (seq INTEGER PRIMARY KEY, shard INTEGER NOT NULL, sequence INTEGER NOT NULL);
@@ -43,13 +46,16 @@ CREATE TABLE replay (
     consumer TEXT NOT NULL,
     shard INTEGER NOT NULL,
     sequence INTEGER NOT NULL,
-    until INTEGER NOT NULL
+    until INTEGER NOT NULL,
+    trial BLOB
 )"""
 
 _COLUMNS = "channel, shard, partition, key, body, received_ms, principal, request_id, traceparent"
 _SHARD = "shardId-{:012d}"
 _SWEEP_ROWS = 1_000
 _KEY_CHARS = 60  # that, in UTF-8, and a number behind it are always short enough for a key
+_trial = msgspec.json.Decoder(Trial).decode
+_encoded = msgspec.json.Encoder().encode
 
 
 class Lane(NamedTuple):
@@ -59,6 +65,14 @@ class Lane(NamedTuple):
     shard: str
     replay: int | None = None
     until: str | None = None
+
+
+class Mark(NamedTuple):
+    """How far a consumer is with a lane: done up to the sequence `after`, None where it has not begun; and what it is
+    at behind it, if that did not go well."""
+
+    after: str | None = None
+    trial: Trial | None = None
 
 
 class Progress(NamedTuple):
@@ -186,37 +200,37 @@ class LocalStream(DedupedStream):
 
     # ------------------------------------------------------------------------------------------------- for consumers
 
-    def lanes(self, channel: str, consumer: str) -> dict[Lane, str | None]:
-        """Where a consumer reads, and up to which sequence it is done there; None where it has not begun."""
+    def lanes(self, channel: str, consumer: str) -> dict[Lane, Mark]:
+        """Where a consumer reads, and how far it is there."""
         values = (self._number(channel), consumer)
         done = self._index.read_with(
             lambda reader: reader.execute(
-                "SELECT shard, sequence FROM checkpoint WHERE channel = ? AND consumer = ?", values
+                "SELECT shard, sequence, trial FROM checkpoint WHERE channel = ? AND consumer = ?", values
             ).fetchall()
         )
         replays = self._index.read_with(
             lambda reader: reader.execute(
-                "SELECT shard, id, until, sequence FROM replay WHERE channel = ? AND consumer = ? ORDER BY id", values
+                "SELECT shard, id, until, sequence, trial FROM replay WHERE channel = ? AND consumer = ? ORDER BY id",
+                values,
             ).fetchall()
         )
-        checkpoints = {_SHARD.format(shard): str(sequence) for shard, sequence in done}
-        lanes = {Lane(shard): checkpoints.get(shard) for shard in self.shards(channel)}
+        checkpoints = {_SHARD.format(shard): _mark(sequence, trial) for shard, sequence, trial in done}
+        lanes = {Lane(shard): checkpoints.get(shard, Mark()) for shard in self.shards(channel)}
         return lanes | {
-            Lane(_SHARD.format(shard), id_, str(until)): str(sequence) for shard, id_, until, sequence in replays
+            Lane(_SHARD.format(shard), id_, str(until)): _mark(sequence, trial)
+            for shard, id_, until, sequence, trial in replays
         }
 
     def checkpoint(self, channel: str, consumer: str, shard: str) -> str | None:
         """The sequence up to which a consumer is done; None where it has not begun."""
-        return self.lanes(channel, consumer)[Lane(shard)]
+        return self.lanes(channel, consumer)[Lane(shard)].after
 
-    def move(
-        self, channel: str, consumer: str, moves: Mapping[Lane, str | None], letters: Sequence[Message] = ()
-    ) -> None:
+    def move(self, channel: str, consumer: str, moves: Mapping[Lane, Mark], letters: Sequence[Message] = ()) -> None:
         """Keep dead letters and set checkpoints, by one durable write. Raises Unavailable where it cannot be done."""
         self._writing.change(self._moving(channel, consumer, moves, letters))
 
     def move_soon(
-        self, channel: str, consumer: str, moves: Mapping[Lane, str | None], landed: Callable[[bool], None]
+        self, channel: str, consumer: str, moves: Mapping[Lane, Mark], landed: Callable[[bool], None]
     ) -> None:
         """Set checkpoints; returns at once. `landed` is told on the writer's thread whether that was done."""
         change = self._moving(channel, consumer, moves, ())
@@ -229,7 +243,7 @@ class LocalStream(DedupedStream):
     def progress(self, channel: str, consumer: str) -> list[Progress]:
         """How far a consumer is, lane by lane."""
         found = []
-        for lane, after in self.lanes(channel, consumer).items():
+        for lane, (after, _) in self.lanes(channel, consumer).items():
             behind, oldest_ms = self.waiting(channel, lane, after)
             lag_ms = 0 if oldest_ms is None else max(0, self._clock.now_ms() - oldest_ms)
             found.append(Progress(lane, after, behind, lag_ms))
@@ -298,18 +312,18 @@ class LocalStream(DedupedStream):
         return self._writer
 
     def _moving(
-        self, channel: str, consumer: str, moves: Mapping[Lane, str | None], letters: Sequence[Message]
+        self, channel: str, consumer: str, moves: Mapping[Lane, Mark], letters: Sequence[Message]
     ) -> Callable[[sqlite3.Connection], None]:
         def move(connection: sqlite3.Connection) -> None:
             for letter in letters:
                 self._bury(connection, letter)
-            for lane, after in moves.items():
-                sequence = _sequence(after)
+            for lane, mark in moves.items():
+                state = (_sequence(mark.after), None if mark.trial is None else _encoded(mark.trial))
                 if lane.replay is not None:
-                    connection.execute("UPDATE replay SET sequence = ? WHERE id = ?", (sequence, lane.replay))
+                    connection.execute("UPDATE replay SET sequence = ?, trial = ? WHERE id = ?", (*state, lane.replay))
                     continue
-                values = (self._number(channel), consumer, _shard_number(lane.shard), sequence)
-                connection.execute("INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?, ?)", values)
+                values = (self._number(channel), consumer, _shard_number(lane.shard), *state)
+                connection.execute("INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?, ?, ?)", values)
 
         return move
 
@@ -371,6 +385,10 @@ def _record(channel: str, row: tuple[Any, ...]) -> Record:
         channel, "", key, body, received_ms, principal, request_id, traceparent, "accepted", None, order=partition
     )
     return Record(Place(_SHARD.format(shard), str(sequence)), message)
+
+
+def _mark(sequence: int, trial: bytes | None) -> Mark:
+    return Mark(str(sequence) if sequence else None, _trial(trial) if trial else None)
 
 
 def _shard_number(shard: str) -> int:

@@ -17,6 +17,7 @@ from headgate.local.archive import LocalArchive
 from headgate.local.crew import PAUSE_S, Crew
 from headgate.local.hand import Orders
 from headgate.local.hands import Hand
+from headgate.local.journal import Care
 from headgate.local.queue import LocalQueue
 
 
@@ -41,7 +42,7 @@ class QueueCrew(Crew[list[Attempt]]):
         self._done: list[tuple[Promote | Settle, Steps | None]] = []
 
     def _round(self) -> None:
-        due_ms = self._queue.idle_ms(self._work.channel.name, self._scope)
+        due_ms = self._queue.idle_ms(self._work.channel.name, self._scope, self._care())
         is_first = not self._hands and self._scope is None
         self._staff(is_due=due_ms == 0 or is_first, most=self._needs.concurrency)
         room = self._room() if due_ms == 0 else 0
@@ -85,12 +86,23 @@ class QueueCrew(Crew[list[Attempt]]):
         now_s = self._clock.elapsed_s()
         return sum(max(0, hand.room(now_s)) for hand in self._hands) * self._needs.batch
 
+    def _care(self) -> Care | None:
+        """A message that took the whole server down with it must not take the attempts of others with it, again and
+        again: what was lost goes to hands that begin it at once."""
+        if self._orders is None:
+            return None
+        in_work = (attempt.lease for hand in self._hands for group in hand.groups for attempt in group)
+        lost = [lease.message.attempts for lease in in_work if self._queue.was_lost(lease)]
+        most = self._work.delivery.attempts
+        idle = sum(hand.is_ready and not hand.groups for hand in self._hands)
+        return Care(0 if most in lost else idle, most, is_alone=not lost)
+
     def _turn_over(self, room: int) -> None:
         done, self._done = self._done, []
         effects = [effect for effect, _ in done]
         channel, lease_ms = self._work.channel.name, self._work.lease_ms
         try:
-            answers, leases = self._queue.turn_over(effects, channel, room, lease_ms, self._scope)
+            answers, leases = self._queue.turn_over(effects, channel, room, lease_ms, self._scope, self._care())
         except Unavailable:
             self._done = done  # the disk is full, or slow: again, until it is written
             self._wait(PAUSE_S)

@@ -31,7 +31,7 @@ from headgate.local.keys import new_iam_key
 from headgate.local.server import Server
 from headgate.local.starts import Starts
 from headgate.local.state import StateFolder
-from headgate.local.stream import Lane, logs_of
+from headgate.local.stream import Lane, Mark, logs_of
 from headgate.local.task_hand import answered
 from headgate.local.workflows import LocalWorkflows, services
 from headgate.message import Message
@@ -210,7 +210,7 @@ class AppUnderTest:
             reports = handling.handle(messages)
             handling.close()
         follow = reading.told(reports)
-        stream.move(consuming.channel.name, consuming.consumer, {Lane(shard): follow.after}, follow.letters)
+        stream.move(consuming.channel.name, consuming.consumer, {Lane(shard): Mark(follow.after)}, follow.letters)
         reading.go(follow)
         self._wait_until_s[reading] = self.clock.elapsed_s() + follow.wait_s
         return len(records)
