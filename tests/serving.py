@@ -103,10 +103,12 @@ def start(
     before: Sequence[str] = (),
     command: Sequence[str] = (),
     env: Mapping[str, str] = {},
+    processes: int = 1,
 ) -> Served:
     """Start a server and wait until it is ready; `before` goes in front of the command (strace
     and the like); in `command`, `{port}` stands for the port."""
-    asked = command or headgate("serve", "--app", app, "--state", state, "--port", "{port}")
+    shared = ("--processes", str(processes)) if processes > 1 else ()
+    asked = command or headgate("serve", "--app", app, "--state", state, "--port", "{port}", *shared)
     line = [*before, *(word.replace("{port}", str(port)) for word in asked)]
     log = (state.parent / f"{state.name}.log").open("ab")
     process = subprocess.Popen(line, stdout=log, stderr=log, env={**os.environ, **env}, start_new_session=True)
@@ -139,13 +141,27 @@ def kill(served: Served) -> None:
     served.process.wait()
 
 
+def fronts_of(served: Served) -> list[int]:
+    """The fronts of a server, as far as they run."""
+    children = Path(f"/proc/{served.process.pid}/task").glob("*/children")
+    return [pid for file in children for pid in map(int, file.read_text().split()) if is_front(pid)]
+
+
+def is_front(pid: int) -> bool:
+    """Whether a process is there, and a front."""
+    try:
+        return b"headgate.cli.front" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 @contextmanager
 def serving(
     app: Path, state: Path, *, before: Sequence[str] = (), command: Sequence[str] = (), env: Mapping[str, str] = {},
-    port: int | None = None,
+    port: int | None = None, processes: int = 1,
 ) -> Iterator[Served]:  # fmt: skip
     """A server for the length of a `with`."""
-    served = start(app, state, port or free_port(), before=before, command=command, env=env)
+    served = start(app, state, port or free_port(), before=before, command=command, env=env, processes=processes)
     try:
         yield served
     finally:

@@ -50,9 +50,14 @@ def test_it_says_where_it_serves_what_and_stops_in_good_order(desk: Path) -> Non
         assert again.post("/notes", '{"id": "n-1"}').headers["idempotency-replayed"] == "true"
 
 
-def test_a_request_in_flight_is_finished_before_it_stops(desk: Path) -> None:
+# How it is served: by one process, or by one with two fronts.
+shared = pytest.mark.parametrize("how", [["serve"], ["serve", "--processes", "2"]], ids=["alone", "fronts"])
+
+
+@shared
+def test_a_request_in_flight_is_finished_before_it_stops(desk: Path, how: list[str]) -> None:
     """Its body is still under way when the signal comes."""
-    with running(desk, "serve", env=SECRETS) as server, socket.create_connection(("127.0.0.1", server.port)) as sender:
+    with running(desk, *how, env=SECRETS) as server, socket.create_connection(("127.0.0.1", server.port)) as sender:
         sender.sendall(
             b"POST /notes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n"
         )
@@ -74,8 +79,9 @@ def listens(port: int) -> bool:
         return False
 
 
-def test_ctrl_c_stops_it_too(desk: Path) -> None:
-    with running(desk, "serve", env=SECRETS) as server:
+@shared
+def test_ctrl_c_stops_it_too(desk: Path, how: list[str]) -> None:
+    with running(desk, *how, env=SECRETS) as server:
         assert server.post("/notes", '{"id": "n-1"}').status == 201
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(30) == 0
@@ -117,9 +123,10 @@ def test_an_address_that_cannot_be_had_is_one_sentence(desk: Path, host: str, se
     assert (done.code, done.err) == (2, sentence)
 
 
-def test_a_store_that_cannot_be_written_to_ends_in_a_new_process_on_the_same_port(desk: Path) -> None:
+@shared
+def test_a_store_that_cannot_be_written_to_ends_in_a_new_process_on_the_same_port(desk: Path, how: list[str]) -> None:
     """After an I/O error nobody knows what the disk has kept: this process acknowledges nothing more."""
-    with running(desk, "serve", env=SECRETS) as server:
+    with running(desk, *how, env=SECRETS) as server:
         port, pid = server.port, server.process.pid
         assert server.post("/notes", '{"id": "n-1"}').status == 201
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))

@@ -6,13 +6,14 @@ import http.client
 import json
 import os
 import random
+import signal
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.serving import Served, ask, free_port, kill, start
+from tests.serving import Served, ask, free_port, fronts_of, kill, start
 
 APP = Path(__file__).with_name("app.py")
 CLIENTS = 8
@@ -103,6 +104,38 @@ def test_no_acknowledged_message_is_lost_and_none_is_stored_twice(tmp_path: Path
         _check(served, clients)
         kill(served)
     assert kills_in_flight >= KILLS
+
+
+def test_fronts_and_the_process_behind_them_may_be_killed_at_any_moment(
+    tmp_path: Path, told: Callable[[str], None]
+) -> None:
+    port = free_port()
+    state = tmp_path / "state"
+    dice = random.Random(3)
+    served = start(APP, state, port, processes=2)
+    clients = Clients(port, seed=3)
+    fronts_killed = kills = 0
+    try:
+        for kill_all in (False, False, True, False, False, True):
+            time.sleep(dice.uniform(0.2, 0.5))
+            if kill_all:
+                served.process.kill()  # and not its fronts, which have to notice
+                served.process.wait()
+                served = start(APP, state, port, processes=2)
+                kills += 1
+            elif pids := fronts_of(served):
+                os.kill(dice.choice(pids), signal.SIGKILL)
+                fronts_killed += 1
+        time.sleep(0.5)
+    finally:
+        clients.stop()
+        told(
+            f"{fronts_killed} fronts and {kills} main processes killed; "
+            f"{len(clients.acknowledged)} messages acknowledged"
+        )
+        _check(served, clients)
+        kill(served)
+    assert (fronts_killed, kills) == (4, 2)
 
 
 def _check(served: Served, clients: Clients) -> None:

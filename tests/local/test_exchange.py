@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from headgate.local.driver import Drive
+from headgate.local.drive import Drive
 from headgate.local.exchange import Exchange
 from headgate.local.protocol import GateProtocol
 from tests.local.site import SECRET, Line, Site, chunked, opened_site

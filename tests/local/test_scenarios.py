@@ -1,10 +1,11 @@
-"""The local server passes the HTTP scenarios."""
+"""The local server passes the HTTP scenarios, in one process and with fronts."""
 
 from __future__ import annotations
 
 import base64
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,14 +24,25 @@ from tests.serving import serving
 
 @pytest.fixture(scope="module")
 def served_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with conforming(tmp_path_factory.mktemp("conformance") / "state", processes=1) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def site_with_fronts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with conforming(tmp_path_factory.mktemp("fronts") / "state", processes=2) as site:
+        yield site
+
+
+@contextmanager
+def conforming(state: Path, *, processes: int) -> Iterator[Site]:
     settings = {
         "CONFORMANCE_JWT_SECRET": secrets.token_urlsafe(32),
         "CONFORMANCE_WEBHOOK_SECRET": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
     }
-    state = tmp_path_factory.mktemp("conformance") / "state"
     api_keys = {name: _new_key(state, name) for name in ("alice", "bob")}
     iam = _new_access_key(state)
-    with serving(Path(conformance.__file__), state, env=settings) as served:
+    with serving(Path(conformance.__file__), state, env=settings, processes=processes) as served:
         yield Site(served.url, settings, api_keys, iam)
 
 
@@ -62,6 +74,12 @@ class TestLocalServer(ServerScenarios):
     @pytest.fixture
     def site(self, served_site: Site) -> Site:
         return served_site
+
+
+class TestFronts(ServerScenarios):
+    @pytest.fixture
+    def site(self, site_with_fronts: Site) -> Site:
+        return site_with_fronts
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from headgate.local.driver import Driver
+from headgate.local.drive import Driver
 from headgate.local.protocol import GateProtocol, protocol_for
 
 HOST = b"Host: here\r\n"

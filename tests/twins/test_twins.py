@@ -24,9 +24,9 @@ TWINS = 64
 ROUNDS = 200
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(APP, tmp_path_factory.mktemp("twins") / "state") as served:
+@pytest.fixture(scope="module", params=[1, 2], ids=["one-process", "two-fronts"])
+def served(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Served]:
+    with serving(APP, tmp_path_factory.mktemp("twins") / "state", processes=request.param) as served:
         yield served
 
 

@@ -25,14 +25,13 @@ from typing import Any, NamedTuple
 
 from headgate.cli import told
 from headgate.cli.place import Place
-from headgate.cli.serving import check_settings, greet, leave_on_sigterm, serve_app, set_up_logging
+from headgate.cli.serving import Serving, check_settings, greet, leave_on_sigterm, serve_app, set_up_logging
 from headgate.clock import Clock, SystemClock
 from headgate.declare.app import App
 from headgate.declare.auth import ApiKey, Iam
 from headgate.gate.verify import new_api_key
 from headgate.local.engine import LocalEngine
 from headgate.local.keys import new_iam_key
-from headgate.local.server import Running
 from headgate.local.state import StateFolder
 
 GOOD, GO, SERVING = b"good\n", b"go\n", b"serving\n"
@@ -67,7 +66,7 @@ def serve_candidate(order: Order) -> int:
     if line.recv(len(GO), socket.MSG_WAITALL) != GO:
         return 0
 
-    def opened(engine: LocalEngine, running: Running) -> None:
+    def opened(engine: LocalEngine, running: Serving) -> None:
         invent_keys(place.app, engine, place.state, clock)
         threading.Thread(target=_follow, args=(line, running), daemon=True).start()
         if order.greets:
@@ -80,7 +79,7 @@ def serve_candidate(order: Order) -> int:
     return 0 if left_over is None else BROKEN
 
 
-def _follow(line: socket.socket, running: Running) -> None:
+def _follow(line: socket.socket, running: Serving) -> None:
     """Stop when the supervisor is gone."""
     with contextlib.suppress(ConnectionResetError):  # it had not read all that we said
         while line.recv(1):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 import click
 
 from headgate.cli.place import Place, placed
 from headgate.cli.serving import (
+    Serving,
     check_settings,
     greet,
     host_option,
@@ -23,6 +26,7 @@ from headgate.cli.serving import (
     socket_on,
 )
 from headgate.clock import SystemClock
+from headgate.local.server import Running, Server
 
 _INHERITED = "HEADGATE_INHERITED_SOCKET"
 
@@ -32,9 +36,18 @@ _INHERITED = "HEADGATE_INHERITED_SOCKET"
 @host_option
 @port_option
 @click.option("--proxy-headers", is_flag=True, help="Believe X-Forwarded-For of a proxy on this machine, for the log.")
+@click.option(
+    "--processes",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Receive and check in so many processes; from 2 on, beside the one that stores.",
+)
 @log_format_option
 @placed
-def serve(place: Place, app: str | None, host: str, port: int, proxy_headers: bool, log_format: str) -> None:
+def serve(
+    place: Place, app: str | None, host: str, port: int, proxy_headers: bool, processes: int, log_format: str
+) -> None:
     """Serve the app.
 
     Secrets come from the environment; all that are missing are named. SIGTERM finishes the requests in flight.
@@ -58,11 +71,24 @@ def serve(place: Place, app: str | None, host: str, port: int, proxy_headers: bo
         sock,
         clock,
         target=place.target,
-        proxy_headers=proxy_headers,
+        running=_running(place, processes, proxy_headers, log_format),
         opened=lambda *_: None if restarted else greet(place.app, sock, place.state),
     )
     if left_over is not None:
         _start_over(left_over)
+
+
+def _running(
+    place: Place, processes: int, proxy_headers: bool, log_format: str
+) -> Callable[[Server, socket.socket], Serving]:
+    """What serves: this process, or `processes` fronts before it."""
+    if processes == 1:
+        return partial(Running, proxy_headers=proxy_headers)
+    from headgate.cli.front import Orders
+    from headgate.local.fronts import Fronts
+
+    orders = Orders(place.target, str(place.state.path), processes, proxy_headers, log_format)
+    return partial(Fronts, many=processes, command=orders.command)
 
 
 def _start_over(sock: socket.socket) -> NoReturn:

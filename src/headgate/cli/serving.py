@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import click
 
@@ -52,6 +52,16 @@ log_format_option = click.option(
 )
 
 
+class Serving(Protocol):
+    """What serves, in one process or in several."""
+
+    def run(self) -> None:
+        """Serve, on the main thread, until it is to stop; requests in flight are finished."""
+
+    def stop(self) -> None:
+        """End `run`; may be called from any thread."""
+
+
 def serve_app(
     app: App,
     settings: Mapping[str, str],
@@ -60,11 +70,11 @@ def serve_app(
     clock: Clock,
     *,
     target: str,
-    proxy_headers: bool = False,
+    running: Callable[[Server, socket.socket], Serving] = Running,
     patience_s: float = limits.DRAIN.value,
-    opened: Callable[[LocalEngine, Running], None],
+    opened: Callable[[LocalEngine, Serving], None],
 ) -> socket.socket | None:
-    """Serve until SIGTERM, SIGINT or `Running.stop`; requests in flight are finished.
+    """Serve until SIGTERM, SIGINT or `Serving.stop`; requests in flight are finished. `running` makes what serves.
 
     Handlers run meanwhile, in processes that load the app from `target`; then those in work get `patience_s`. `opened`
     is called once, when the store is open. Returns the socket, open still, where the store broke in a way that only a
@@ -79,12 +89,12 @@ def serve_app(
             if not kept:
                 os.close(reserve)
                 kept.append(sock.dup())  # the server closes the one it was given
-                running.stop()
+                served.stop()
 
         engine = LocalEngine(state.store, [channel.name for channel in app.channels], clock, broke, logs=logs_of(app))
         try:
             server = Server(app, engine, dict(settings), clock, state.announce(url_of(sock)))
-            running = Running(server, sock, proxy_headers=proxy_headers)
+            served = running(server, sock)
             workers = Workers(app, target, engine, server.driver.gate, settings, clock)
             finisher = Finisher(app.channels, engine, clock)
             try:
@@ -95,8 +105,8 @@ def serve_app(
                     )
                     alarms.start()
                     try:
-                        opened(engine, running)
-                        running.run()
+                        opened(engine, served)
+                        served.run()
                     finally:
                         alarms.close()
                         finisher.close()

@@ -5,13 +5,22 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from headgate.events import Accepted, Event, Faulted, Refused, Worked
 
 log = logging.getLogger("headgate.gate")
+
+
+class Counts(NamedTuple):
+    """What an observer counted at the gate: its keys, and how often."""
+
+    accepted: Sequence[tuple[tuple[str, str], int]] = ()
+    refused: Sequence[tuple[tuple[str, str, int], int]] = ()
+    faulted: Sequence[tuple[tuple[str, str, int], int]] = ()
 
 
 class Observer:
@@ -50,6 +59,21 @@ class Observer:
                         "%s channel=%s attempt=%d kind=%s request_id=%s where=%s",
                         f"late: {what}" if late else what, channel, attempt, kind or "-", request_id, where or "-",
                     )  # fmt: skip
+
+    def taken(self) -> Counts | None:
+        """What was counted at the gate, which is forgotten here; None where that is nothing."""
+        if not (self.accepted or self.refused or self.faulted):
+            return None
+        counts = Counts([*self.accepted.items()], [*self.refused.items()], [*self.faulted.items()])
+        for counter in (self.accepted, self.refused, self.faulted):
+            counter.clear()
+        return counts
+
+    def add(self, counts: Counts) -> None:
+        """Count what another observer has counted, and logged."""
+        self.accepted.update(dict(counts.accepted))
+        self.refused.update(dict(counts.refused))
+        self.faulted.update(dict(counts.faulted))
 
     def shaping_failed(self, channel: str, option: str, request_id: str, error: Exception) -> None:
         """A user's `accepted=` or `problem=` raised; the plain reply was sent instead."""

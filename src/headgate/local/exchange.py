@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from headgate.errors import Broken
 from headgate.gate.observe import site
 from headgate.http import Problem, Reply, Request, new_id, request_id
-from headgate.local.driver import Drive, Driver
+from headgate.local.drive import Drive, Driver
 
 if TYPE_CHECKING:
     from headgate.local.protocol import GateProtocol

@@ -40,7 +40,7 @@ from headgate.errors import (
 )
 from headgate.gate.observe import site
 from headgate.http import Problem
-from headgate.local.driver import Driver
+from headgate.local.drive import Driver
 from headgate.local.exchange import Exchange
 
 Refused = Callable[[str, int, str], None]

@@ -21,9 +21,10 @@ from headgate.events import Faulted, Refused
 from headgate.gate.answer import Gate
 from headgate.gate.observe import Observer
 from headgate.http import Reply, Request, new_id, request_id
-from headgate.local.driver import Driver
+from headgate.local.driver import LocalDriver
 from headgate.local.engine import LocalEngine
-from headgate.local.protocol import protocol_for
+from headgate.local.protocol import GateProtocol, protocol_for
+from headgate.local.protocol import Refused as RefusedByProtocol
 from headgate.local.service import Service
 
 Scope = MutableMapping[str, Any]
@@ -43,12 +44,12 @@ class Server:
         if any(isinstance(channel.auth, Iam) for channel in app.channels):
             import headgate.local.sigv4  # noqa: F401 - takes a while, which the first sender need not wait
         self.observer = Observer()
-        self.driver = Driver(Gate(app, settings, clock, self.observer, new_id), engine, clock)
-        self._service = Service(app, engine, self.observer, clock, control_token).asgi
+        self.driver = LocalDriver(Gate(app, settings, clock, self.observer, new_id), engine, clock)
+        self.service = Service(app, engine, self.observer, clock, control_token).asgi
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].startswith("/-/"):
-            await self._service(scope, receive, send)
+            await self.service(scope, receive, send)
             return
         headers = dict(scope["headers"])
         request = Request(
@@ -78,7 +79,8 @@ class Server:
         await asyncio.wait((wanted, done), return_when=asyncio.FIRST_COMPLETED)
         if wanted.done():
             try:
-                body = await _body(request, receive, wanted.result())
+                declared = int(request.headers.get(b"content-length", b"0"))
+                body = await body_of(receive, wanted.result(), declared)
             except ClientGoneError:
                 return None
             drive.resume(body)
@@ -89,9 +91,9 @@ class ClientGoneError(Exception):
     """The sender hung up before its body was complete; there is nobody to answer."""
 
 
-async def _body(request: Request, receive: Receive, limit_bytes: int) -> bytes | None:
-    """The whole body, or None where it is longer."""
-    if int(request.headers.get(b"content-length", b"0")) > limit_bytes:
+async def body_of(receive: Receive, limit_bytes: int, declared_bytes: int = 0) -> bytes | None:
+    """The whole body, or None where it is longer. Raises ClientGoneError."""
+    if declared_bytes > limit_bytes:
         return None
     body = bytearray()
     while True:
@@ -105,7 +107,7 @@ async def _body(request: Request, receive: Receive, limit_bytes: int) -> bytes |
             return bytes(body)
 
 
-def _suit_the_process() -> None:
+def suit_the_process() -> None:
     """Room for every connection; and, measured on batches, a fifth more by collecting cycles less often (messages make
     none) and by not letting the writer's thread wait 5 ms, the default, for the loop's to let go."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -140,7 +142,7 @@ def url_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class _Uvicorn(uvicorn.Server):
+class Uvicorn(uvicorn.Server):
     """uvicorn, but a sender that has just connected may still say what it wants, instead of being cut off."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -150,41 +152,54 @@ class _Uvicorn(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def configured(app: Any, protocol: type[GateProtocol]) -> uvicorn.Config:
+    """uvicorn as headgate runs it."""
+    return uvicorn.Config(
+        app,
+        interface="asgi3",
+        http=protocol,
+        ws="none",
+        loop="uvloop",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # the driver sees to that
+        timeout_graceful_shutdown=limits.DRAIN.value,
+    )
+
+
+def told_to(observer: Observer) -> RefusedByProtocol:
+    """Tells of the replies that the protocol makes itself."""
+
+    def refused(reason: str, status: int, request_id: str) -> None:
+        if status < 500:
+            observer.told(Refused("", reason, status, request_id))
+        else:
+            observer.told(Faulted("", reason, status, request_id, "http"))
+
+    return refused
+
+
+def obey_signals(stop: Callable[[], None]) -> None:
+    """From here on, SIGTERM and SIGINT mean `stop`. uvicorn takes them over, and raises them again at its end, when
+    there is nothing to stop."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop())
+
+
 class Running:
     """A server on a socket. `run` serves until SIGTERM, SIGINT or `stop`; requests in flight are finished."""
 
     def __init__(self, server: Server, sock: socket.socket, *, proxy_headers: bool = False) -> None:
         self._sock = sock
         server.driver.proxied = proxy_headers
-        observer = server.observer
-
-        def refused(reason: str, status: int, request_id: str) -> None:
-            if status < 500:
-                observer.told(Refused("", reason, status, request_id))
-            else:
-                observer.told(Faulted("", reason, status, request_id, "http"))
-
-        self._uvicorn = _Uvicorn(
-            uvicorn.Config(
-                server,
-                http=protocol_for(refused, server.driver),
-                ws="none",
-                loop="uvloop",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,  # the driver sees to that
-                timeout_graceful_shutdown=limits.DRAIN.value,
-            )
-        )
+        self._uvicorn = Uvicorn(configured(server, protocol_for(told_to(server.observer), server.driver)))
 
     def run(self) -> None:
         """Serve, on the main thread."""
-        # Obeyed from here on. uvicorn takes them over, and raises them again at its end, when there is nothing to stop.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self.stop())
-        _suit_the_process()
+        obey_signals(self.stop)
+        suit_the_process()
         self._uvicorn.run(sockets=[self._sock])
 
     def stop(self) -> None:
