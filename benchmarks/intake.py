@@ -54,12 +54,13 @@ LOADS = (
 
 
 class Measured(NamedTuple):
-    """One load on one server; after several rounds, the medians."""
+    """One load on one server; after several rounds, the medians. `processor_us` is used by a request."""
 
     requests_per_s: float
     p50_ms: float
     p99_ms: float
     memory_mb: float
+    processor_us: float
     rounds: tuple[float, ...] = ()
 
 
@@ -103,7 +104,8 @@ def measure(
                 seen.setdefault((server.name, load.name), []).append(one)
                 print(
                     f"{load.name:32} {server.title:38} {one.requests_per_s * load.messages:>10,.0f} messages/s"
-                    f"   p50 {one.p50_ms:8.2f} ms   p99 {one.p99_ms:8.2f} ms   {one.memory_mb:5.0f} MB",
+                    f"   p50 {one.p50_ms:8.2f} ms   p99 {one.p99_ms:8.2f} ms   {one.memory_mb:5.0f} MB"
+                    f"   {one.processor_us / load.messages:6.1f} µs",
                     flush=True,
                 )
     return {which: _median(ones) for which, ones in seen.items()}
@@ -118,12 +120,16 @@ def _measured(server: Server, load: Load, seconds: int, under: Path) -> Measured
                 _check_work(server, running)
             before = running.rows() if running.rows is not None else 0
             warm = _wrk(running, load, WARM_UP_S)
+            used_s = running.processor_s()
             run = _wrk(running, load, seconds)
+            used_s = running.processor_s() - used_s
             memory_mb = running.memory_mb()
             if running.rows is not None:
                 answered = (warm["requests"] + run["requests"]) * load.messages
                 _check_rows(server, load, running, before, int(answered))
-    return Measured(run["requests"] / run["seconds"], run["p50_ms"], run["p99_ms"], memory_mb)
+    return Measured(
+        run["requests"] / run["seconds"], run["p50_ms"], run["p99_ms"], memory_mb, 1e6 * used_s / run["requests"]
+    )
 
 
 def _wrk(running: Running, load: Load, seconds: int) -> dict[str, float]:
@@ -192,6 +198,7 @@ def _median(ones: list[Measured]) -> Measured:
         median(one.p50_ms for one in ones),
         median(one.p99_ms for one in ones),
         median(one.memory_mb for one in ones),
+        median(one.processor_us for one in ones),
         rates,
     )
 
@@ -199,7 +206,11 @@ def _median(ones: list[Measured]) -> Measured:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round, fewer loads; figures are only a hint")
-    parser.add_argument("--only", default="headgate,sqlalchemy,asyncpg,nginx", help=f"of {', '.join(SERVERS)}")
+    parser.add_argument(
+        "--only",
+        default="headgate,headgate-fronts,sqlalchemy,asyncpg,asyncpg-workers,nginx",
+        help=f"of {', '.join(SERVERS)}",
+    )
     parser.add_argument("--no-growth", dest="growth", action="store_false", help="leave out the growing store")
     parser.add_argument("--rounds", type=int, default=3, help="how often each load is measured (default 3)")
     parser.add_argument("--seconds", type=int, default=4, help="how long each measurement takes (default 4)")

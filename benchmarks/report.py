@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SINGLE = "single posts, 64 connections"
 BATCH = "batches of 100, 64 connections"
+OWN = ("headgate", "headgate-fronts")
 
 
 def written(
@@ -40,7 +41,7 @@ def written(
         "\n".join(_machine(sync_ms)),
         f"{_times(rounds, 'round')} of {seconds} s for each server and load, servers in turn in a round; medians.",
         "\n".join(f"- {server.title}: a success means {server.promise}" for server in servers),
-        "\n".join(_targets(results)),
+        "\n".join(_targets(servers, results)),
     ]
     for load in loads:
         parts += [f"## {load.name[0].upper()}{load.name[1:]}", "\n".join(_table(servers, load, results))]
@@ -50,38 +51,52 @@ def written(
 
 
 def _table(servers: Sequence[Server], load: Load, results: Mapping[tuple[str, str], Measured]) -> Iterator[str]:
-    own = results.get(("headgate", load.name))
-    yield "| server | messages/s | requests/s | lowest, highest round | p50 ms | p99 ms | memory MB | headgate is |"
-    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
+    own = [results[name, load.name] for name in OWN if (name, load.name) in results]
+    ratios = [f"{server.title} is" for server in servers if server.name in OWN]
+    heads = [
+        "messages/s",
+        "requests/s",
+        "lowest, highest round",
+        "p50 ms",
+        "p99 ms",
+        "processor µs/message",
+        "memory MB",
+    ]
+    yield f"| server | {' | '.join([*heads, *ratios])} |"
+    yield "|---|" + "---:|" * (len(heads) + len(ratios))
     for server in servers:
         one = results[server.name, load.name]
-        times = f"{own.requests_per_s / one.requests_per_s:.2f} ×" if own and own is not one else ""
+        times = " | ".join(
+            f"{each.requests_per_s / one.requests_per_s:.2f} ×" if each is not one else "" for each in own
+        )
         yield (
             f"| {server.title} | {one.requests_per_s * load.messages:,.0f} | {one.requests_per_s:,.0f} "
             f"| {min(one.rounds):,.0f} to {max(one.rounds):,.0f} | {one.p50_ms:.2f} | {one.p99_ms:.2f} "
-            f"| {one.memory_mb:,.0f} | {times} |"
+            f"| {one.processor_us / load.messages:.1f} | {one.memory_mb:,.0f} | {times} |"
         )
 
 
-def _targets(results: Mapping[tuple[str, str], Measured]) -> Iterator[str]:
-    rows = list(_judged(results))
+def _targets(servers: Sequence[Server], results: Mapping[tuple[str, str], Measured]) -> Iterator[str]:
+    rows = list(_judged({server.name: server.title for server in servers}, results))
     if rows:
-        yield from ("| goal | asked | seen | |", "|---|---:|---:|---|", *rows)
+        yield from ("| goal | asked | of | against | seen | |", "|---|---:|---|---|---:|---|", *rows)
 
 
-def _judged(results: Mapping[tuple[str, str], Measured]) -> Iterator[str]:
-    own = results.get(("headgate", SINGLE))
-    for name, what, asked in (
-        ("asyncpg", "FastAPI + asyncpg + PostgreSQL", 5.0),
-        ("nginx", "nginx, empty 200", 0.1),
-    ):
-        other = results.get((name, SINGLE))
-        if own and other:
-            seen = own.requests_per_s / other.requests_per_s
-            yield f"| {SINGLE}, against {what} | {asked:g} × | {seen:.2f} × | {_met(seen >= asked)} |"
-    if batch := results.get(("headgate", BATCH)):
-        seen = batch.requests_per_s * 100
-        yield f"| {BATCH} | 100,000 messages/s | {seen:,.0f} messages/s | {_met(seen >= 100_000)} |"
+def _judged(titles: Mapping[str, str], results: Mapping[tuple[str, str], Measured]) -> Iterator[str]:
+    """Each goal for each way to serve, against each way to serve of the other: as many processes, or one."""
+    for other, asked in (("asyncpg", 5.0), ("asyncpg-workers", 5.0), ("nginx", 0.1)):
+        for name in OWN:
+            mine, theirs = results.get((name, SINGLE)), results.get((other, SINGLE))
+            if mine and theirs:
+                seen = mine.requests_per_s / theirs.requests_per_s
+                yield (
+                    f"| {SINGLE} | {asked:g} × | {titles[name]} | {titles[other]} | {seen:.2f} × "
+                    f"| {_met(seen >= asked)} |"
+                )
+    for name in OWN:
+        if batch := results.get((name, BATCH)):
+            seen = batch.requests_per_s * 100
+            yield f"| {BATCH} | 100,000/s | {titles[name]} | | {seen:,.0f}/s | {_met(seen >= 100_000)} |"
 
 
 def _growth(grown: Grown) -> Iterator[str]:

@@ -42,6 +42,10 @@ class Running:
         pids = {pid for process in self.processes for pid in _family(process.pid)}
         return sum(map(_pss_kb, pids)) / 1024
 
+    def processor_s(self) -> float:
+        """What all its processes have used of the processor since they began."""
+        return sum(_processor_s(pid) for process in self.processes for pid in _family(process.pid))
+
 
 @dataclass(frozen=True)
 class Server:
@@ -53,12 +57,16 @@ class Server:
     start: Callable[[Path], AbstractContextManager[Running]]
 
 
-@contextmanager
-def headgate(folder: Path) -> Iterator[Running]:
-    port, state = free_port(), folder / "state"
-    command = [BIN / "headgate", "serve", "--app", HERE / "app.py", "--port", port, "--state", state]
-    with _process(command, folder, lambda: _listens(port)) as process:
-        yield Running(port, (process,), lambda: _count(state / "messages.sqlite3", "select count(*) from message"))
+def headgate(processes: int) -> Callable[[Path], AbstractContextManager[Running]]:
+    @contextmanager
+    def start(folder: Path) -> Iterator[Running]:
+        port, state = free_port(), folder / "state"
+        command = [BIN / "headgate", "serve", "--app", HERE / "app.py", "--port", port, "--state", state]
+        shared = ["--processes", processes] if processes > 1 else []
+        with _process([*command, *shared], folder, lambda: _listens(port)) as process:
+            yield Running(port, (process,), lambda: _count(state / "messages.sqlite3", "select count(*) from message"))
+
+    return start
 
 
 @contextmanager
@@ -70,14 +78,17 @@ def fastapi_sqlalchemy(folder: Path) -> Iterator[Running]:
         yield Running(port, (process,), lambda: _count(store, "select count(*) from message"))
 
 
-@contextmanager
-def fastapi_asyncpg(folder: Path) -> Iterator[Running]:
-    port = free_port()
-    with postgres(folder) as (database, url):
-        setting = {"BENCHMARK_STORE": url, "BENCHMARK_POOL": str(POOL_CONNECTIONS)}
-        command = _uvicorn("fastapi_asyncpg", port)
-        with _process(command, folder, lambda: _listens(port), environment=setting) as process:
-            yield Running(port, (process, database), lambda: _postgres_rows(url))
+def fastapi_asyncpg(workers: int) -> Callable[[Path], AbstractContextManager[Running]]:
+    @contextmanager
+    def start(folder: Path) -> Iterator[Running]:
+        port = free_port()
+        with postgres(folder) as (database, url):
+            setting = {"BENCHMARK_STORE": url, "BENCHMARK_POOL": str(POOL_CONNECTIONS // workers)}
+            command = [*_uvicorn("fastapi_asyncpg", port), "--workers", workers]
+            with _process(command, folder, lambda: _listens(port), environment=setting) as process:
+                yield Running(port, (process, database), lambda: _postgres_rows(url))
+
+    return start
 
 
 def nginx(workers: str) -> Callable[[Path], AbstractContextManager[Running]]:
@@ -96,7 +107,13 @@ def nginx(workers: str) -> Callable[[Path], AbstractContextManager[Running]]:
 SERVERS = {
     server.name: server
     for server in (
-        Server("headgate", "headgate", "synced to disk (SQLite WAL, synchronous=FULL)", headgate),
+        Server("headgate", "headgate", "synced to disk (SQLite WAL, synchronous=FULL)", headgate(1)),
+        Server(
+            "headgate-fronts",
+            "headgate --processes 2",
+            "synced to disk (SQLite WAL, synchronous=FULL)",
+            headgate(2),
+        ),
         Server(
             "sqlalchemy",
             "FastAPI + SQLAlchemy + SQLite",
@@ -107,7 +124,13 @@ SERVERS = {
             "asyncpg",
             "FastAPI + asyncpg + PostgreSQL",
             "synced to disk (fsync=on, synchronous_commit=on)",
-            fastapi_asyncpg,
+            fastapi_asyncpg(1),
+        ),
+        Server(
+            "asyncpg-workers",
+            "FastAPI + asyncpg + PostgreSQL, 2 workers",
+            "synced to disk (fsync=on, synchronous_commit=on)",
+            fastapi_asyncpg(2),
         ),
         Server("nginx", "nginx, empty 200, 1 worker", "nothing: the body is neither read nor kept", nginx("1")),
         Server(
@@ -238,3 +261,11 @@ def _pss_kb(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):  # one of PostgreSQL's helpers that has just ended
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
+def _processor_s(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 from fastapi import FastAPI
@@ -29,7 +29,8 @@ async def _pooled(_app: FastAPI) -> AsyncIterator[None]:
     global pool
     size = int(os.environ["BENCHMARK_POOL"])
     async with asyncpg.create_pool(os.environ["BENCHMARK_STORE"], min_size=size, max_size=size) as pool:
-        await pool.execute("create table if not exists message (key text primary key, body bytea not null)")
+        with suppress(asyncpg.UniqueViolationError):  # another worker makes it in the same moment
+            await pool.execute("create table if not exists message (key text primary key, body bytea not null)")
         yield
 
 

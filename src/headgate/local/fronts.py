@@ -14,6 +14,7 @@ import socket
 import subprocess
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from operator import attrgetter
 from typing import Any
 
@@ -90,9 +91,16 @@ class Fronts:
                 front.end()
 
     async def _start(self) -> None:
-        front = Front(self._server, self._ready, self._lost)
-        self._fronts.append(front)
-        await front.start(self._command)
+        while not self._stopping.is_set():
+            front = Front(self._server, self._ready, self._lost)
+            try:
+                await front.start(self._command)
+            except OSError as error:
+                log.error("no front can be started (%s)", error.strerror)
+                await asyncio.sleep(_RESTART_S[-1])
+            else:
+                self._fronts.append(front)
+                return
 
     def _ready(self) -> None:
         self._failures = 0
@@ -130,6 +138,9 @@ class Fronts:
 
     def _accept(self) -> None:
         assert self._loop is not None  # noqa: S101 - it runs on it
+        ready = [front for front in self._fronts if front.is_ready]
+        if not ready:
+            return
         arrived: list[socket.socket] = []
         for _ in range(_AT_ONCE):
             try:
@@ -142,7 +153,6 @@ class Fronts:
                 self._loop.call_later(_PAUSE_S, self._listen)
                 break
         shares: dict[Front, list[socket.socket]] = {}
-        ready = [front for front in self._fronts if front.is_ready]
         for sock in arrived:
             front = min(ready, key=attrgetter("connections"))
             front.connections += 1
@@ -172,13 +182,17 @@ class Front:
     async def start(self, command: Command) -> None:
         """Start the process."""
         link, their_link = socket.socketpair()
-        self._door, their_door = socket.socketpair()
-        with their_link, their_door:
+        door, their_door = socket.socketpair()
+        with their_link, their_door, ExitStack() as failed:
+            failed.callback(link.close)
+            failed.callback(door.close)
             theirs = (their_link.fileno(), their_door.fileno())
             self._process = subprocess.Popen(  # noqa: S603, ASYNC220 - this takes no longer than a fork does
                 [*command(*theirs)], pass_fds=theirs, stdin=subprocess.DEVNULL
             )
-        self._door.setblocking(False)
+            failed.pop_all()
+        door.setblocking(False)
+        self._door = door
         await asyncio.get_running_loop().create_connection(lambda: self._line, sock=link)
 
     def let_in(self, socks: Sequence[socket.socket]) -> None:
