@@ -26,7 +26,7 @@ pytestmark = pytest.mark.xdist_group("emulator")
 _STILL = ("nap", "short")
 _UNFIT = {
     "test_a_start_may_be_repeated_while_it_runs": "the emulator refuses what Step Functions answers with the same",
-    "test_an_express_execution_shares_its_name": "the emulator has no Express executions of its own kind",
+    "test_an_express_execution_shares_its_name": "Step Functions tells nothing of an Express execution",
     "test_a_stopped_execution_is_redriven_too": "the emulator redrives nothing",
     "test_a_redrive_goes_on_where_it_failed": "the emulator redrives nothing",
 }

@@ -25,9 +25,24 @@ _ON_AWS = {
     "Send credentials in the header Authorization: Bearer.": "Send valid credentials for this channel.",
     "idempotency-replayed: true": "Idempotency-Replayed: true",  # one and the same: names of headers have no case
     "sleep 2": "sleep 5",  # functions start first
+    "sleep 1\n": "sleep 4\n",
 }
 _SEQUENCE = re.compile(r'"sequenceNumber": "\d+"')  # those of Kinesis are long, and nobody knows them beforehand
-_OF_THE_LOCAL_ENGINE = ("headgate ", "head ")
+_OF_THE_LOCAL_ENGINE = ("headgate ", "head ", "cat ", "SIGN=")
+# A reply of API Gateway's own: `problem=` of a channel has no part in it.
+_UNSIGNED = """{
+  "error": "Forbidden",
+  "message": "Sign the request with AWS Signature Version 4, in the header Authorization."
+}"""
+_NOT_LET_IN = """{
+  "type": "urn:headgate:problem:forbidden",
+  "title": "Forbidden",
+  "status": 403,
+  "detail": "<why>",
+  "message": "<why>",
+  "errors": [],
+  "request_id": "<request id>"
+}"""
 
 
 @pytest.mark.parametrize("example", ["message", "orders", "company_messages", "events"])
@@ -43,7 +58,7 @@ def test_a_readmes_lines_print_what_the_page_says_and_destroy_leaves_nothing(
         if "OrdersJwtSecretSecretArn" in app.outputs:
             page = ROOT / "examples" / example / "README.md"
             shell.run(Block(page, 0, "console", (), f"$ TOKEN={_token(app)}"))
-        for block in _lines(example, app.url):
+        for block in lines(example, app.url):
             shell.run(block)
 
     deployment.destroy(emulator, project)
@@ -53,7 +68,7 @@ def test_a_readmes_lines_print_what_the_page_says_and_destroy_leaves_nothing(
     assert [name for name in left if not name.startswith(f"/aws/lambda/{own}data-Custom")] == []
 
 
-def _lines(example: str, url: str) -> list[Block]:
+def lines(example: str, url: str) -> list[Block]:
     """What the page has to say about requests, as it is where the app is deployed."""
     found = []
     for block in blocks(ROOT / "examples" / example / "README.md"):
@@ -63,6 +78,7 @@ def _lines(example: str, url: str) -> list[Block]:
                 for step in steps(block)
                 if not step.command.startswith(_OF_THE_LOCAL_ENGINE)
             )
+            text = text.replace(_UNSIGNED, _NOT_LET_IN)
             text = _SEQUENCE.sub('"sequenceNumber": "<sequence>"', text)
             for here, there in _ON_AWS.items():
                 text = text.replace(here, there.format(url=url))

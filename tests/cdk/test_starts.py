@@ -34,6 +34,7 @@ DUTIES = {
     "jobs.ingest": {
         "dynamodb:PutItem": f"{TABLES}JobsTableName",
         "dynamodb:UpdateItem": f"{TABLES}JobsTableName",
+        "dynamodb:GetItem": f"{TABLES}JobsTableName",
         "s3:PutObject": BODIES,
         "s3:GetObject": BODIES,
         "states:StartExecution": "StandardWorkflowMachine.Arn",
@@ -44,6 +45,10 @@ DUTIES = {
         "dynamodb:Query": f"{TABLES}JobsTableName/index/headgate.execution",
         "dynamodb:GetItem": f"{TABLES}JobsTableName",
         "dynamodb:UpdateItem": f"{TABLES}JobsTableName",
+    },
+    "hits.ended": {
+        "dynamodb:GetItem": f"{TABLES}HitsTableName",
+        "dynamodb:UpdateItem": f"{TABLES}HitsTableName",
     },
     "hits.sweep": {
         "dynamodb:Query": f"{TABLES}HitsTableName/index/headgate.due",

@@ -33,9 +33,10 @@ from headgate.http import Problem, Reply, Request, new_id
 class Serving:
     """Made once for each environment of a function; everything that is costly is made here, before the first call."""
 
-    def __init__(self, environment: Mapping[str, str], clock: Clock) -> None:
+    def __init__(self, environment: Mapping[str, str], clock: Clock, *, only_reads: bool = False) -> None:
         settings = Settings.read(environment)
         app = app_of(settings)
+        self._only_reads = only_reads
         (self._channel,) = channels_of(app, settings)
         facts = {"app": app.name, "stage": settings.stage}
         log_as_json(facts)
@@ -65,7 +66,7 @@ class Serving:
 
             logs = {self._channel.name: log_of(self._channel.stream, settings.stream)}
             return Driver(index, once=OnceStream(logs, index, self._clients, self._clock))
-        if not self._channel.finishes:
+        if self._only_reads or not self._channel.finishes:
             return Driver(index)
         from headgate.aws.archive import S3Archive
         from headgate.aws.queue import DynamoQueue

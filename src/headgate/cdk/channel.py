@@ -105,7 +105,10 @@ class ChannelFunctions:
     def ended(self) -> lambda_.Function:
         """What hears of the ends of executions that messages started."""
         description = f"Writes down the ends of what {self.channel.path} started"
-        return self._add("ended", description, policy.ended, self.rooms(), timeout_s=STORING_S)
+        start = self.channel.start
+        express = start and any(it.name == start.workflow_name and it.express for it in self.told.app.workflows)
+        granted = policy.told_ends if express else policy.ended
+        return self._add("ended", description, granted, self.rooms(), timeout_s=STORING_S)
 
     def _add_queued(self, delivery: Queued) -> lambda_.Function:
         path, how, found = self.channel.path, working(self.channel, delivery), self.data.queues[self.channel.name]

@@ -86,8 +86,9 @@ def ingest(channel: Channel, rooms: Rooms) -> list[Grant]:
         return [_on(rooms.table, "PutItem", "UpdateItem"), *_bodies(channel, rooms, "PutObject"), appends]
     if not channel.finishes:
         return [_on(rooms.table, "PutItem"), *_bodies(channel, rooms, "PutObject")]
+    looked_at = ["GetItem"] if channel.start is not None else []  # whether its execution is under way already
     return [
-        _on(rooms.table, "PutItem", "UpdateItem"),
+        _on(rooms.table, "PutItem", "UpdateItem", *looked_at),
         *_bodies(channel, rooms, "PutObject", "GetObject"),
         *_archive(rooms),
         *_starts(rooms),
@@ -168,6 +169,11 @@ def sweep(channel: Channel, rooms: Rooms) -> list[Grant]:
         Grant(("sqs:SendMessage", "sqs:GetQueueAttributes"), _queues(rooms.queue)),
         Grant(("cloudwatch:GetMetricStatistics",), ("*",), _METRICS),
     ]
+
+
+def told_ends(_: Channel, rooms: Rooms) -> list[Grant]:
+    """Is told by executions whose they are when they begin, and how they ended; it writes that on the rows."""
+    return [_on(rooms.table, "GetItem", "UpdateItem")]
 
 
 def ended(_: Channel, rooms: Rooms) -> list[Grant]:

@@ -170,6 +170,13 @@ DEPARTURES = (
         patch="measuring",
     ),
     Departure(
+        "Express executions are nobody's to ask for",
+        "they are as those of Standard machines: a name is taken once, they can be described, and events tell of them",
+        "names may repeat, their ARNs are `express`, and neither DescribeExecution nor EventBridge knows of them",
+        f"{_DOCS}/step-functions/latest/dg/choosing-workflow-type.html",
+        patch="expressing",
+    ),
+    Departure(
         "alarms look at their own metric",
         "dimensions count for nothing, and an alarm is never over when nothing more comes",
         "a metric is one with all its dimensions; missing data is treated as the alarm says, once the evaluation range "

@@ -112,11 +112,11 @@ def project_of(source: Path, folder: Path) -> Path:
     return Path(shutil.copytree(source, folder, ignore=ignored))
 
 
-def bootstrap(emulator: Emulator, folder: Path) -> None:
-    """What `cdk bootstrap` does, once for an account."""
+def bootstrap(emulator: Emulator, folder: Path, region: str = REGION) -> None:
+    """What `cdk bootstrap` does, once for an account and a region."""
     node.install()
     folder.mkdir(parents=True, exist_ok=True)
-    cdk(emulator, folder, "bootstrap", f"aws://{ACCOUNT}/{REGION}")
+    cdk(emulator, folder, "bootstrap", f"aws://{ACCOUNT}/{region}")
 
 
 def deploy(emulator: Emulator, project: Path, stage: str = "dev", env: Mapping[str, str] = {}) -> Deployed:

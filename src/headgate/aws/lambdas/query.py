@@ -21,7 +21,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 @cache
 def _serving() -> Serving:
-    return Serving(os.environ, SystemClock())
+    return Serving(os.environ, SystemClock(), only_reads=True)
 
 
 if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:
