@@ -69,6 +69,14 @@ INDEX_VALUE = Limit(
     _AWS_DYNAMODB,
     "2026-11-20",
 )
+ITEM = Limit(
+    "item of a table",
+    400 * 1024,
+    "bytes, names of attributes included",
+    "a workflow that puts a larger one fails with DynamoDB.AmazonDynamoDBException",
+    _AWS_DYNAMODB,
+    "2026-11-21",
+)
 INDEXES = Limit(
     "indexes of a channel",
     18,

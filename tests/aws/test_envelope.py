@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, quote
 import pytest
 
 from headgate import ApiKey, App, Iam, Queued
-from headgate.aws.envelope import Where, arrival_template, opened
+from headgate.aws.envelope import Sent, Where, arrival_template, opened
 from headgate.declare.channel import Channel
 from headgate.message import Message
 
@@ -80,3 +80,14 @@ def test_where_a_row_is_is_told_exactly(where: Where) -> None:
 )  # fmt: skip
 def test_what_is_neither_is_nothing(body: str) -> None:
     assert opened(channel(), body) is None
+    gated = App("shop").channel("/orders", key="id", auth=ApiKey(), delivery=Queued())
+    assert opened(gated, body, Sent("sqs-1", 17)) is None
+
+
+@pytest.mark.parametrize(
+    "body", ['{"id": "1"}', '{"scope": "", "key": "1"}', "hello", "[1]", '{"body": "x", "id": "r"}']
+)
+def test_what_a_workflow_has_sent_is_let_in_unread_under_the_id_that_sqs_gave_it(body: str) -> None:
+    found = opened(channel(), body, Sent("sqs-1", 17))
+    assert isinstance(found, Message)
+    assert (found.key, found.body.decode(), found.received_ms, found.principal) == ("sqs-1", body, 17, "")

@@ -156,7 +156,7 @@ def test_only_what_is_new_and_what_was_redriven_is_forwarded(open_site: Open, ap
     assert site.taken() == {"Records": []}
     assert forwarded(site, change(redriven, dead)) == []
     (record,) = site.taken()["Records"]
-    assert json.loads(record["body"]) == {"scope": "", "key": "1"}
+    assert json.loads(record["body"]) == {"headgate_row": {"scope": "", "key": "1"}}
 
 
 def test_a_row_that_replaces_an_expired_one_is_new(open_site: Open, app: Any) -> None:
@@ -178,7 +178,7 @@ def test_what_sqs_did_not_take_is_where_the_stream_comes_back_to(
 
     def refusing(service: str, operation: str, **parameters: Any) -> dict[str, Any]:
         entries = parameters.get("Entries", ())
-        bad = [entry for entry in entries if json.loads(entry["MessageBody"])["key"] == "7"]
+        bad = [entry for entry in entries if json.loads(entry["MessageBody"])["headgate_row"]["key"] == "7"]
         good = [entry for entry in entries if entry not in bad]
         answer = through(service, operation, **{**parameters, "Entries": good}) if good else {}
         return {**answer, "Failed": [{"Id": entry["Id"], "SenderFault": False} for entry in bad]}
@@ -291,7 +291,7 @@ def test_messages_of_one_order_wait_for_the_one_before_and_the_others_do_not(ope
     groups: dict[str, list[str]] = {}
     taken = site.taken()
     for record in taken["Records"]:
-        key = json.loads(record["body"])["key"]
+        key = json.loads(record["body"])["headgate_row"]["key"]
         groups.setdefault(record["attributes"]["MessageGroupId"], []).append(key)
     assert sorted(groups.values()) == [["a1", "a2"], ["b1", "b2"]]
     assert len(failed(site.worker().work_off(taken, LAMBDA_S))) == 2
@@ -527,7 +527,7 @@ def test_a_row_that_never_got_to_its_queue_is_put_there_once_in_a_while(open_sit
     site.clock.advance(600)
     assert site.sweep() == 1
     taken = site.taken()
-    assert [json.loads(record["body"]) for record in taken["Records"]] == [{"scope": "", "key": "1"}]
+    assert [json.loads(record["body"]) for record in taken["Records"]] == [{"headgate_row": {"scope": "", "key": "1"}}]
     assert site.sweep() == 0  # it was put there a moment ago
     assert failed(site.worker().work_off(taken, LAMBDA_S)) == []
     site.clock.advance(600)

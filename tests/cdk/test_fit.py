@@ -81,9 +81,7 @@ def with_state(state: dict[str, object]) -> Callable[[App], None]:
 someone_elses = with_state(
     {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:s3:putObject", "Parameters": {"Bucket": "b", "Key": "k"}}
 )
-rows = with_state(
-    {"Type": "Task", "Resource": "arn:aws:states:::dynamodb:getItem", "Parameters": {"TableName": "t", "Key": {}}}
-)
+function = with_state({"Type": "Task", "Resource": "arn:aws:lambda:us-east-1:1:function:x"})
 
 
 @pytest.mark.parametrize(
@@ -102,7 +100,7 @@ rows = with_state(
         (deduped, 'channel /clicks: Stream `dedupe=` is not deployed with `scope="principal"`'),
         (twin_consumers, "an output of the stacks is called ClicksCountAllDeadLettersArn already"),
         (someone_elses, "workflow settle: state 'one': say Bucket as ${archive:NAME}"),
-        (rows, "workflow settle: state 'one': arn:aws:states:::dynamodb:getItem is not deployed by this version"),
+        (function, "workflow settle: state 'one': arn:aws:lambda:us-east-1:1:function:x is not deployed"),
     ],
 )
 def test_what_cannot_be_deployed_is_told_with_its_line(declare: Callable[[App], None], sentence: str) -> None:

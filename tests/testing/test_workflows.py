@@ -239,3 +239,64 @@ def test_an_express_execution_is_called_as_declared_also_where_keys_count_per_pr
             site.send("/in", {}, headers={"Idempotency-Key": "k"}, as_=sender)
         assert [run.name for run in site.runs("done")] == ["execution-k", "execution-k"]
         assert len({run.id for run in site.runs("done")}) == 2
+
+
+def test_a_workflow_keeps_items_and_sends_to_a_channel(tmp_path: Path) -> None:
+    app = App("shop")
+    ledger = app.table("ledger", key="id")
+    key = {"id": "$.id"}
+    app.workflow(
+        "orders",
+        w.chain(
+            w.put(ledger, {"id": "$.id", "amount": w.number("$.amount"), "order": w.json("$")}),
+            w.update(ledger, key, set={"state": "seen"}, add={"amount": 1}),
+            w.get(ledger, key, result="$.found"),
+            w.send("letters", {"id": "letter-{$.id}", "amount": "$.found.Item.amount.N"}),
+        ),
+    )
+    letters = []
+    app.channel("/orders", key="id", auth=Public(), read=True, workflow="orders")
+
+    @app.channel("/letters", key="id", auth=Public(), read=True, delivery=Queued(validate="worker"))
+    def write(letter: Any) -> None:
+        letters.append(letter)
+
+    app.check()
+    with up(app, tmp_path / "state") as site:
+        site.send("/orders", {"id": "1", "amount": 2.5})
+        site.drain()
+        site.drain()
+        assert status(site) == "processed"
+        (item,) = site.items("ledger")
+        assert (item["amount"], item["state"]) == ({"N": "3.5"}, {"S": "seen"})
+        assert item["order"] == {"S": '{"id":"1","amount":2.5}'}
+        assert letters == [{"id": "letter-1", "amount": "3.5"}]
+        assert site.send("/letters/letter-1", method="GET").json()["status"] == "processed"
+
+
+def test_a_condition_that_does_not_hold_is_caught_by_its_name(tmp_path: Path) -> None:
+    app = App("shop")
+    app.table("ledger", key="id")
+    asked = {
+        "TableName": "${table:ledger}",
+        "Item": {"id": {"S": "one"}},
+        "ConditionExpression": "attribute_not_exists(#id)",
+        "ExpressionAttributeNames": {"#id": "id"},
+    }
+    once = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::dynamodb:putItem",
+        "Parameters": asked,
+        "Catch": [{"ErrorEquals": ["DynamoDB.ConditionalCheckFailedException"], "Next": "again"}],
+        "ResultPath": None,
+        "End": True,
+    }
+    again = {"Type": "Fail", "Error": "Again"}
+    app.workflow("orders", {"StartAt": "once", "States": {"once": once, "again": again}})
+    app.channel("/orders", key="id", auth=Public(), read=True, workflow="orders")
+    app.check()
+    with up(app, tmp_path / "state") as site:
+        for key, status_then in (("1", "processed"), ("2", "failed")):
+            site.send("/orders", {"id": key})
+            site.drain()
+            assert status(site, key) == status_then

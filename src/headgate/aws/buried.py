@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from headgate.aws.envelope import Where, opened
+from headgate.aws.envelope import Sent, Where, opened
 from headgate.aws.forwarder import failures
 from headgate.aws.rooms import Rooms
 from headgate.engine import Lease, Settlement
@@ -33,15 +33,16 @@ class Buried:
     def bury(self, event: Event, remaining_s: float) -> dict[str, Any]:
         """The answer to one call: what could not be marked, and is to come again."""
         self._rooms.clients.within(remaining_s)
-        left = [record["messageId"] for record in event["Records"] if not self._is_marked(record["body"])]
+        left = [record["messageId"] for record in event["Records"] if not self._is_marked(record)]
         self._rooms.metrics.write()
         return failures(left)
 
-    def _is_marked(self, body: str) -> bool:
+    def _is_marked(self, record: Event) -> bool:
+        body = record["body"]
         try:
             if self._rooms.channel.stream is not None:
                 return self._mark_records(body)
-            match opened(self._rooms.channel, body):
+            match opened(self._rooms.channel, body, Sent.of(record)):
                 case Message() as arrived:
                     return self._mark_arrived(arrived)
                 case Where() as where:

@@ -1,15 +1,20 @@
-"""What travels through SQS: where a row is; or, with `validate="worker"`, what came in, as API Gateway wraps it."""
+"""What travels through SQS: where a row is; or, with `validate="worker"`, what came in, as API Gateway wraps it,
+or what a workflow has sent, as it is."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from headgate.declare.auth import Iam
 from headgate.declare.channel import Channel
 from headgate.message import Message
+
+_ROW = "headgate_row"
+_ARRIVAL = ("id", "received_ms", "principal", "traceparent", "body")
 
 
 class Where(NamedTuple):
@@ -20,7 +25,7 @@ class Where(NamedTuple):
 
     def written(self) -> str:
         """As the body of a message of SQS."""
-        return json.dumps(self._asdict(), ensure_ascii=False)
+        return json.dumps({_ROW: self._asdict()}, ensure_ascii=False)
 
 
 def arrival_template(channel: Channel) -> str:
@@ -42,27 +47,49 @@ ARRIVAL_REPLY = '{"id":"$context.requestId"}'
 """The response template, for the status 202."""
 
 
-def opened(channel: Channel, body: str) -> Where | Message | None:
-    """What a message of SQS is about: a row, or a message that has none yet; None where it is neither."""
+class Sent(NamedTuple):
+    """A message of SQS: its id, and when it was sent."""
+
+    id: str
+    at_ms: int
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Sent:
+        """That of a record of an event."""
+        attributes = record.get("attributes") or {}
+        return cls(record["messageId"], int(attributes.get("SentTimestamp") or 0))
+
+
+def opened(channel: Channel, body: str, sent: Sent | None = None) -> Where | Message | None:
+    """What a message of SQS is about: a row, or a message that has none yet; None where it is neither. Where messages
+    are let in unread, whatever a workflow has sent is one, under the id of the message of SQS."""
     try:
         found = json.loads(body)
-        if "body" not in found:
-            return Where(_text(found["scope"]), _text(found["key"]))
-        principal = _decoded(found["principal"]).decode()
-        return Message(
-            channel.name,
-            principal if channel.per_principal else "",
-            _text(found["id"]),
-            _decoded(found["body"]),
-            int(found["received_ms"]),
-            principal,
-            _text(found["id"]),
-            _decoded(found["traceparent"]).decode("latin-1"),
-            "accepted",
-            None,
-        )
-    except (ValueError, KeyError, TypeError, binascii.Error):
+        if found.keys() == {_ROW}:
+            return Where(_text(found[_ROW]["scope"]), _text(found[_ROW]["key"]))
+        if found.keys() == {*_ARRIVAL}:
+            return _arrived(channel, found)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
+        pass
+    if sent is None or not channel.unread:
         return None
+    return Message(channel.name, "", sent.id, body.encode(), sent.at_ms, "", sent.id, "", "accepted", None)
+
+
+def _arrived(channel: Channel, found: Mapping[str, Any]) -> Message:
+    principal = _decoded(found["principal"]).decode()
+    return Message(
+        channel.name,
+        principal if channel.per_principal else "",
+        _text(found["id"]),
+        _decoded(found["body"]),
+        int(found["received_ms"]),
+        principal,
+        _text(found["id"]),
+        _decoded(found["traceparent"]).decode("latin-1"),
+        "accepted",
+        None,
+    )
 
 
 def _text(value: Any) -> str:

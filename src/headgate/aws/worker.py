@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headgate.aws.envelope import Where, opened
+from headgate.aws.envelope import Sent, Where, opened
 from headgate.aws.forwarder import failures
 from headgate.aws.hand import Hand
 from headgate.aws.postbox import Letter
@@ -37,6 +37,7 @@ class Item:
     body: str
     group: str
     receives: int
+    sent: Sent | None = None
     is_done: bool = False
     delay_s: float | None = None
 
@@ -50,6 +51,7 @@ class Item:
             record["body"],
             str(attributes.get("MessageGroupId") or record["messageId"]),
             int(attributes.get("ApproximateReceiveCount") or 1),
+            Sent.of(record),
         )
 
 
@@ -108,7 +110,7 @@ class Worker:
 
     def _begun(self, item: Item) -> Lease | None:
         """The lease of what is to be handled; None where `item` knows already how it goes on."""
-        found = opened(self._rooms.channel, item.body)
+        found = opened(self._rooms.channel, item.body, item.sent)
         if found is None:
             log.error("what is no message of ours lies in the queue id=%s", item.id)
             return None

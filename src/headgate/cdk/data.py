@@ -24,6 +24,7 @@ from headgate.cdk.bodies import BodiesBucket
 from headgate.cdk.environment import env_of, secrets_of
 from headgate.cdk.fit import check_fit
 from headgate.cdk.index import IndexTable
+from headgate.cdk.items import ItemTable
 from headgate.cdk.keys import KeysTable, NamedSecret
 from headgate.cdk.queue import MessageQueue
 from headgate.cdk.stream import MessageStream
@@ -59,6 +60,7 @@ class Stored:
     queues: Mapping[str, Queues] = field(default_factory=dict)
     streams: Mapping[str, Streams] = field(default_factory=dict)
     archives: Mapping[str, s3.IBucket] = field(default_factory=dict)
+    items: Mapping[str, dynamodb.ITable] = field(default_factory=dict)
     topics: Mapping[str, sns.ITopic] = field(default_factory=dict)
     notices: kms.IKey | None = None
     keys: dynamodb.ITable | None = None
@@ -68,8 +70,9 @@ class Stored:
 class Storage:
     """Adds to a stack whatever an app stores.
 
-    `tables`, `queues`, `streams`, `archives`, `topics` and `secrets` by the names of what is declared; `keys` is None
-    where no channel takes API keys, `notices` where there are no topics.
+    `tables`, `queues` and `streams` of channels, `archives`, `items` (the tables of workflows), `topics` and `secrets`
+    by the names of what is declared; `keys` is None where no channel takes API keys, `notices` where there are no
+    topics.
     """
 
     def __init__(self, stack: Stack, *, app: App, stage: Stage) -> None:
@@ -114,6 +117,12 @@ class Storage:
             it: ArchiveBucket(stack, f"{outputs.pascal(it)}Archive", retains=retains, name=names.get(f"archive:{it}"))
             for it in outputs.archives(app)
         }
+        self.items = {
+            it.name: ItemTable(
+                stack, f"{outputs.pascal(it.name)}Items", table=it, retains=retains, name=names.get(f"table:{it.name}")
+            )
+            for it in app.tables
+        }
         self.notices = NoticesKey(stack, "Notices", retains=retains) if app.topics else None
         self.topics = self._topics(env_of(app)) if app.topics else {}
         asks_for_keys = any(isinstance(channel.auth, ApiKey) for channel in app.channels)
@@ -151,6 +160,7 @@ class Storage:
             queues={name: Queues(it.queue, it.dead) for name, it in self.queues.items()},
             streams={name: Streams(it.stream, it.dead) for name, it in self.streams.items()},
             archives={name: it.bucket for name, it in self.archives.items()},
+            items={name: it.table for name, it in self.items.items()},
             topics={name: it.topic for name, it in self.topics.items()},
             notices=None if self.notices is None else self.notices.key,
             keys=None if self.keys is None else self.keys.table,
@@ -175,6 +185,8 @@ class Storage:
         for name, archive in self.archives.items():
             yield outputs.archive_name(name), archive.bucket.bucket_name
             yield outputs.archive_url(name), archive.bucket.url_for_object()
+        for name, items in self.items.items():
+            yield outputs.channel_table(name), items.table.table_name
         for name, topic in self.topics.items():
             yield outputs.topic_arn(name), topic.topic.topic_arn
         if self.notices is not None:
@@ -220,6 +232,7 @@ class Imported:
             queues={it.name: self._queues(it) for it in storage.app.channels if it.queue is not None},
             streams={name: self._streams(name, it) for name, it in storage.streams.items()},
             archives={name: self._bucket(outputs.archive_name(name)) for name in storage.archives},
+            items={name: self._table(outputs.channel_table(name)) for name in storage.items},
             notices=None if storage.notices is None else self._key(outputs.NOTICES_KEY),
             topics={name: self._topic(outputs.topic_arn(name)) for name in storage.topics},
             keys=None if storage.keys is None else self._table(outputs.KEYS_TABLE),

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
@@ -23,6 +25,7 @@ from headgate.cdk import outputs, policy
 from headgate.cdk.environment import Surroundings
 from headgate.cdk.functions import Functions, attach, log_group
 from headgate.cdk.policy import Grant
+from headgate.declare.asl_services import asks
 from headgate.declare.compile import places
 from headgate.declare.express import noted
 from headgate.declare.stage import Stage
@@ -59,8 +62,8 @@ class TaskFunctions:
 
 class StateMachine(Construct):
     """A workflow: Standard or Express as declared, with a log and traces, and a role that may do what its document
-    asks: call these functions, tell these topics, put into these buckets. An Express one calls the functions `ended`
-    of the channels that start it."""
+    asks: call these functions, tell these topics, put into these buckets, send to these queues, and of these tables
+    just what it asks. An Express one calls the functions `ended` of the channels that start it."""
 
     def __init__(
         self,
@@ -73,6 +76,8 @@ class StateMachine(Construct):
         topics: Mapping[str, sns.ITopic] = _NONE,
         notices: kms.IKey | None = None,
         archives: Mapping[str, s3.IBucket] = _NONE,
+        queues: Mapping[str, sqs.IQueue] = _NONE,
+        tables: Mapping[str, dynamodb.ITable] = _NONE,
         ended: Sequence[lambda_.IFunction] = (),
     ) -> None:
         super().__init__(scope, id)
@@ -81,6 +86,8 @@ class StateMachine(Construct):
             **{("task", name): function.function_arn for name, function in tasks.items()},
             **{("topic", name): topic.topic_arn for name, topic in topics.items()},
             **{("archive", name): bucket.bucket_name for name, bucket in archives.items()},
+            **{("queue", name): queue.queue_url for name, queue in queues.items()},
+            **{("table", name): table.table_name for name, table in tables.items()},
         }
         group = log_group(self, "Log", stage)
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("states.amazonaws.com"))
@@ -100,6 +107,8 @@ class StateMachine(Construct):
                     else []
                 ),
                 *([Grant(("s3:PutObject",), tuple(kept), _OBJECTS)] if kept else []),
+                *_sends(workflow, queues),
+                *_keeps(workflow, tables),
                 *_OWN,
             ],
             role,
@@ -126,6 +135,21 @@ class StateMachine(Construct):
             tracing_configuration=sfn.CfnStateMachine.TracingConfigurationProperty(enabled=True),
         )
         self.machine.node.add_dependency(granted)
+
+
+def _sends(workflow: Workflow, queues: Mapping[str, sqs.IQueue]) -> list[Grant]:
+    arns = dict.fromkeys(queues[ask.name].queue_arn for ask in asks(workflow.document) if ask.kind == "queue")
+    return [Grant(("sqs:SendMessage",), tuple(arns))] if arns else []
+
+
+def _keeps(workflow: Workflow, tables: Mapping[str, dynamodb.ITable]) -> list[Grant]:
+    """Of each verb just those tables of which it is asked."""
+    arns: dict[str, dict[str, None]] = {}
+    for ask in asks(workflow.document):
+        if ask.kind == "table":
+            verb = ask.verb.removeprefix("dynamodb:")
+            arns.setdefault(f"dynamodb:{verb[0].upper()}{verb[1:]}", {})[tables[ask.name].table_arn] = None
+    return [Grant((action,), tuple(found)) for action, found in sorted(arns.items())]
 
 
 _OBJECTS = "Objects are called by what is in the input, which is not known beforehand."

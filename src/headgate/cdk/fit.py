@@ -11,6 +11,7 @@ from headgate import limits
 from headgate.cdk import outputs
 from headgate.cdk.environment import secrets_of
 from headgate.declare.app import App
+from headgate.declare.asl_services import ADDRESSED
 from headgate.declare.auth import Signed
 from headgate.declare.channel import Channel
 from headgate.declare.compile import place, places
@@ -21,12 +22,7 @@ from headgate.declare.task import Workflow
 from headgate.errors import DeclarationError, DeclarationFault
 
 _MOST_AGE = timedelta(days=7)
-_PLACE = re.compile(r"\$\{(task|topic|archive):[^{}]+\}")
-_ASKED = {
-    "arn:aws:states:::lambda:invoke": ("FunctionName", "task"),
-    "arn:aws:states:::sns:publish": ("TopicArn", "topic"),
-    "arn:aws:states:::aws-sdk:s3:putObject": ("Bucket", "archive"),
-}
+_PLACE = re.compile(r"\$\{[a-z]+:[^{}]+\}")
 
 
 def check_fit(app: App, stage: Stage) -> None:
@@ -72,10 +68,11 @@ def _workflow_sentences(workflow: Workflow) -> Iterator[str]:
         resource, asked = state["Resource"], state.get("Parameters", state.get("Arguments", {}))
         if places(resource):
             continue
-        key, kind = _ASKED.get(resource, ("", ""))
-        if not key:
+        if resource not in ADDRESSED:
             yield f"state {name!r}: {resource} is not deployed by this version; call a task that does it."
-        elif not isinstance(asked, Mapping) or not _PLACE.fullmatch(str(asked.get(key, ""))):
+            continue
+        key, kind = ADDRESSED[resource]
+        if not isinstance(asked, Mapping) or not _PLACE.fullmatch(str(asked.get(key, ""))):
             yield f"state {name!r}: say {key} as {place(kind, 'NAME')}, with a name that the app declares."
 
 
@@ -105,6 +102,8 @@ def _told(app: App) -> Iterator[tuple[str, str, set[str]]]:
     """What is declared, where, and the outputs that tell of it."""
     for channel in app.channels:
         yield f"channel {channel.path}", channel.where, set(outputs.of_channel(channel))
+    for table in app.tables:
+        yield f"table {table.name}", table.where, {outputs.channel_table(table.name)}
     for topic in app.topics:
         yield f"topic {topic.name}", topic.where, {outputs.topic_arn(topic.name)}
     for task in app.tasks:
@@ -129,7 +128,7 @@ def _stage_faults(app: App, stage: Stage) -> Iterator[DeclarationFault]:
         known |= {f"{kind}:{channel.name}" for kind in _named(channel)}
     known |= {f"archive:{name}" for name in outputs.archives(app)}
     known |= {f"topic:{it.name}" for it in app.topics} | {f"workflow:{it.name}" for it in app.workflows}
-    known |= {f"task:{it.name}" for it in app.tasks}
+    known |= {f"task:{it.name}" for it in app.tasks} | {f"table:{it.name}" for it in app.tables}
     for what in stage.names:
         if what not in known:
             sentence = f"stage {stage.name}: `names=` has {what!r}; the app has {', '.join(sorted(known))}."

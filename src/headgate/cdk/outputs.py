@@ -33,7 +33,7 @@ def channel_url(name: str) -> str:
 
 
 def channel_table(name: str) -> str:
-    """The output with the name of a channel's table."""
+    """The output with the name of a channel's table, or of one that workflows keep items in."""
     return f"{pascal(name)}TableName"
 
 

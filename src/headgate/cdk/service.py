@@ -115,6 +115,8 @@ class Service:
                 topics=self._data.topics,
                 notices=self._data.notices,
                 archives=self._data.archives,
+                queues={name: it.queue for name, it in self._data.queues.items()},
+                tables=self._data.items,
                 stage=self._stage,
                 ended=told(workflow),
             )

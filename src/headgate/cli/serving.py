@@ -146,7 +146,7 @@ def workflows_of(
 
             tasks = LocalTasks(app, target, settings)
             up.callback(tasks.close)
-            rooms = services(topics, engine.archive)
+            rooms = services(topics, engine.archive, engine.items(app.tables), engine.index, clock)
             starts = Starts(app, engine.queue, clock)
             workflows = LocalWorkflows(
                 app, folder, tasks.invoke, rooms, engine.due, clock, starts=starts, on_broken=on_broken

@@ -17,6 +17,7 @@ from headgate.declare.settings import Env, Secret
 from headgate.declare.shape import TEXT, given, misfits
 from headgate.declare.source import caller
 from headgate.declare.stage import DEFAULT_STAGE, Packaging, Stage, packaging_sentences
+from headgate.declare.table import Table
 from headgate.declare.task import Definition, Task, Workflow
 from headgate.declare.topic import Subscriber, Topic
 from headgate.errors import DeclarationError, DeclarationFault, Misuse
@@ -120,6 +121,7 @@ class App:
         self.tasks: list[Task] = []
         self.workflows: list[Workflow] = []
         self.schedules: list[Schedule] = []
+        self.tables: list[Table] = []
 
     def __repr__(self) -> str:
         return f"<app {self.name} with {len(self.channels)} channels>"
@@ -185,6 +187,12 @@ class App:
         self.schedules.append(made)
         return made
 
+    def table(self, name: str, *, key: str, sort: str | None = None) -> Table:
+        """Declare where workflows keep items of their own; see `help(Table)`."""
+        made = Table(caller(), name, key=key, sort=sort)
+        self.tables.append(made)
+        return made
+
     def include(self, other: App) -> None:
         """Take over everything that another app declares, so that one app can be written in several files."""
         self.channels.extend(other.channels)
@@ -192,6 +200,7 @@ class App:
         self.tasks.extend(other.tasks)
         self.workflows.extend(other.workflows)
         self.schedules.extend(other.schedules)
+        self.tables.extend(other.tables)
 
     if not TYPE_CHECKING:  # a type checker would take any name for good
 
@@ -267,9 +276,22 @@ class App:
         for task in self.tasks:
             yield from _said(f"task {task.name}", task.where, task.sentences())
         yield from _twice("task", self.tasks)
-        known = {"task": {task.name for task in self.tasks}, "topic": {topic.name for topic in self.topics}}
+        names_of_channels = {channel.name for channel in self.channels}
+        for table in self.tables:
+            yield from _said(f"table {table.name}", table.where, table.sentences())
+            if table.name in names_of_channels:
+                sentence = f"table {table.name}: the name is taken by a channel, which has a table of its own on AWS."
+                yield DeclarationFault(table.where, sentence)
+        yield from _twice("table", self.tables)
+        known = {
+            "task": {task.name for task in self.tasks},
+            "topic": {topic.name for topic in self.topics},
+            "queue": {channel.name for channel in self.channels if channel.unread},
+            "table": {table.name for table in self.tables},
+        }
+        tables = {table.name: table for table in self.tables}
         for workflow in self.workflows:
-            yield from _said(f"workflow {workflow.name}", workflow.where, workflow.sentences(known))
+            yield from _said(f"workflow {workflow.name}", workflow.where, workflow.sentences(known, tables))
         yield from _twice("workflow", self.workflows)
         names = [workflow.name for workflow in self.workflows]
         for channel in self.channels:
@@ -286,7 +308,7 @@ def _said(what: str, where: str, sentences: Iterable[str]) -> Iterator[Declarati
     return (DeclarationFault(where, f"{what}: {sentence}") for sentence in sentences)
 
 
-def _twice(what: str, declared: Sequence[Task] | Sequence[Workflow] | Sequence[Schedule]) -> Iterator[DeclarationFault]:
+def _twice(what: str, declared: Sequence[Task | Workflow | Schedule | Table]) -> Iterator[DeclarationFault]:
     """A fault for each name that is taken already."""
     first: dict[str, str] = {}
     for one in declared:

@@ -15,12 +15,12 @@ Machine = dict[str, Any]
 State = dict[str, Any]
 
 _NAME_CHARS = 80
-_PLACE = re.compile(r"\$\{(task|topic|archive):([^{}]+)\}")
+_PLACE = re.compile(r"\$\{(task|topic|archive|queue|table):([^{}]+)\}")
 _IN_BRACES = re.compile(r"\{(\$[^{}]*)\}")
 
 
 def place(kind: str, name: str) -> str:
-    """What stands for a task, a topic or an archive until an engine puts its own name there."""
+    """What stands for a task, a topic, an archive, a queue or a table until an engine puts its own name there."""
     return f"${{{kind}:{name}}}"
 
 
@@ -114,8 +114,10 @@ def _within(step: w.Step) -> Iterator[w.Step]:
 
 def _caught(step: w.Step) -> Iterator[w.Step]:
     match step:
-        case w.Call(catch=catch) | w.ForEach(catch=catch) | w.Parallel(catch=catch) | w.Poll(call=w.Call(catch=catch)):
-            yield from (one.then for one in catch)
+        case w.Poll(call=call):
+            yield from (one.then for one in call.catch)
+        case w.Call() | w.ForEach() | w.Parallel() | w.Send() | w.Put() | w.Get() | w.Update():
+            yield from (one.then for one in step.catch)
 
 
 # ------------------------------------------------------------------------------------------------------------- states
@@ -154,6 +156,14 @@ def _states(node: _Node, after: str | None) -> Iterator[tuple[str, State]]:
             yield name, {**_notify(step), **on}
         case w.Save():
             yield name, {**_save(step), **on}
+        case w.Send():
+            yield name, {**_send(step, node.caught), **on}
+        case w.Put():
+            yield name, {**_put(step, node.caught), **on}
+        case w.Get():
+            yield name, {**_get(step, node.caught), **on}
+        case w.Update():
+            yield name, {**_update(step, node.caught), **on}
         case w.Give():
             yield name, {"Type": "Pass", **_given(step.value), **_at(step.result), **on}
         case w.Succeed():
@@ -183,7 +193,7 @@ def _call(step: w.Call, caught: Sequence[_Node]) -> State:
     return {**state, **_at(step.result), **_handled(step, caught)}
 
 
-def _handled(step: w.Call | w.ForEach | w.Parallel, caught: Sequence[_Node]) -> State:
+def _handled(step: w.Caught, caught: Sequence[_Node]) -> State:
     state: State = {}
     if step.retry:
         state["Retry"] = [_retrier(one) for one in step.retry]
@@ -263,6 +273,64 @@ def _notify(step: w.Notify) -> State:
         "Parameters": template(asked),
         "ResultPath": None,
     }
+
+
+def _send(step: w.Send, caught: Sequence[_Node]) -> State:
+    asked = template({"QueueUrl": place("queue", step.channel), "MessageBody": step.message})
+    return {**_asked("sqs:sendMessage", asked), "ResultPath": None, **_handled(step, caught)}
+
+
+def _put(step: w.Put, caught: Sequence[_Node]) -> State:
+    asked = {"TableName": place("table", step.table), "Item": _valued(step.item)}
+    return {**_asked("dynamodb:putItem", asked), "ResultPath": None, **_handled(step, caught)}
+
+
+def _get(step: w.Get, caught: Sequence[_Node]) -> State:
+    asked = {"TableName": place("table", step.table), "Key": _valued(step.key), "ConsistentRead": True}
+    return {**_asked("dynamodb:getItem", asked), **_at(step.result), **_handled(step, caught)}
+
+
+def _update(step: w.Update, caught: Sequence[_Node]) -> State:
+    numbers = {name: at for at, name in enumerate([*step.set, *step.add])}
+    sets = ", ".join(f"#n{numbers[name]} = :v{numbers[name]}" for name in step.set)
+    adds = ", ".join(f"#n{numbers[name]} :v{numbers[name]}" for name in step.add)
+    clauses = [f"{verb} {those}" for verb, those in (("SET", sets), ("ADD", adds)) if those]
+    asked = {
+        "TableName": place("table", step.table),
+        "Key": _valued(step.key),
+        "UpdateExpression": " ".join(clauses),
+        "ExpressionAttributeNames": {f"#n{at}": name for name, at in numbers.items()},
+        "ExpressionAttributeValues": _valued(
+            {f":v{numbers[name]}": value for name, value in [*step.set.items(), *step.add.items()]}
+        ),
+    }
+    return {**_asked("dynamodb:updateItem", asked), "ResultPath": None, **_handled(step, caught)}
+
+
+def _asked(verb: str, asked: State) -> State:
+    return {"Type": "Task", "Resource": f"arn:aws:states:::{verb}", "Parameters": asked}
+
+
+def _valued(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes as DynamoDB writes them, each with its type: a path is one to a text, unless it says otherwise."""
+    return {name: _typed(value) for name, value in item.items()}
+
+
+def _typed(value: Any) -> dict[str, Any]:
+    match value:
+        case w.Number(path):
+            return {"N.$": f"States.Format('{{}}', {path})"}
+        case w.Json(path):
+            return {"S.$": f"States.JsonToString({path})"}
+        case bool():
+            return {"BOOL": value}
+        case int() | float():
+            return {"N": json.dumps(value)}
+        case str():
+            return template({"S": value})  # type: ignore[no-any-return] # an object stays one
+        case _:
+            told = "an item holds texts, numbers, True and False; of a path say w.number(path) or w.json(path)"
+            raise w.refused(told)
 
 
 def _save(step: w.Save) -> State:

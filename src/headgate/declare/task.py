@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headgate.declare import asl
+from headgate.declare.asl_services import service_faults
 from headgate.declare.compile import Machine, machine, placed, places
 from headgate.declare.handler import Needs
 from headgate.declare.settings import Env, Secret
 from headgate.declare.shape import FLAG, TEXT, misfits
 from headgate.declare.source import caller, folder_of_caller
+from headgate.declare.table import Table
 from headgate.declare.workflow import Step
 from headgate.errors import DeclarationError, DeclarationFault
 
@@ -27,11 +29,13 @@ _ARNS = {
     "task": "arn:aws:lambda:us-east-1:000000000000:function:{}",
     "topic": "arn:aws:sns:us-east-1:000000000000:{}",
     "archive": "{}",
+    "queue": "https://sqs.us-east-1.amazonaws.com/000000000000/{}",
+    "table": "{}",
 }
 
 
 def local_name(kind: str, name: str) -> str:
-    """What stands for a task, a topic or an archive in a document that the local engine runs."""
+    """What stands for a task, a topic, an archive, a queue or a table in a document that the local engine runs."""
     return _ARNS[kind].format(name)
 
 
@@ -87,8 +91,8 @@ class Workflow:
 
     - `name`: 1 to 64 letters, digits, `_` and `-`
     - `definition`: a step (`from headgate import workflow as w`), the document as a dict, or the name of a JSON file,
-      beside the file that declares it. In a document `${task:NAME}`, `${topic:NAME}` and `${archive:NAME}` stand for
-      what the app declares under that name
+      beside the file that declares it. In a document `${task:NAME}`, `${topic:NAME}`, `${archive:NAME}`,
+      `${table:NAME}` and `${queue:NAME}` (of a channel) stand for what the app declares under that name
     - `express`: many short runs, of at most 5 minutes, without a history, that may run twice; False
     - `timeout_s`: after so many seconds an execution has failed; what the document says
     """
@@ -144,8 +148,9 @@ class Workflow:
         document: Machine = placed(self.document, name_of)
         return document
 
-    def sentences(self, known: Mapping[str, Collection[str]]) -> Iterator[str]:
-        """What of it cannot be honoured; `known` has the names of the app's tasks and topics by their kind."""
+    def sentences(self, known: Mapping[str, Collection[str]], tables: Mapping[str, Table]) -> Iterator[str]:
+        """What of it cannot be honoured; `known` has the names of what the app has by their kind, `tables` its tables
+        by theirs."""
         shapes = {"name": TEXT, "express": FLAG, "description": TEXT}
         if wrong := list(misfits("", {name: getattr(self, name) for name in shapes}, shapes)):
             yield from wrong
@@ -162,11 +167,9 @@ class Workflow:
             return
         for kind, name in places(document):
             if name not in known.get(kind, (name,)):
-                there = (
-                    f"the app has {', '.join(sorted(known[kind]))}" if known[kind] else f"declare it with app.{kind}"
-                )
-                yield f"there is no {kind} {name!r}; {there}."
-        yield from asl.refusals(self.placed())
+                yield _missing(kind, name, known[kind])
+        faults = asl.refusals(self.placed())
+        yield from faults or service_faults(document, tables)
 
     def _read(self, file: Path) -> Machine:
         try:
@@ -214,6 +217,17 @@ class Start:
             json.dumps(self.input, allow_nan=False)
         except (TypeError, ValueError, RecursionError):
             yield "Start `input=` must be JSON."
+
+
+def _missing(kind: str, name: str, known: Collection[str]) -> str:
+    there = f"the app has {', '.join(sorted(known))}" if known else f"declare it with app.{kind}"
+    if kind == "queue":
+        there = f"it has {', '.join(sorted(known))}" if known else "it has none"
+        return (
+            f"there is no channel {name!r} that a workflow can send to, which is one with "
+            f'delivery=Queued(validate="worker"), as nobody validates what is sent; the app: {there}.'
+        )
+    return f"there is no {kind} {name!r}; {there}."
 
 
 def _takes_one(function: Callable[..., Any]) -> bool:

@@ -286,7 +286,74 @@ class Fail:
     name: str
 
 
-Step = Call | Choice | Wait | Poll | ForEach | Parallel | Notify | Save | Give | Chain | Succeed | Fail
+@dataclass(frozen=True, slots=True)
+class Number:
+    """See `number`."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Json:
+    """See `json`."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """See `send`."""
+
+    channel: str
+    message: Template
+    retry: tuple[Retry, ...]
+    catch: tuple[Catch, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """See `put`."""
+
+    table: str
+    item: Item
+    retry: tuple[Retry, ...]
+    catch: tuple[Catch, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """See `get`."""
+
+    table: str
+    key: Item
+    result: str | None
+    retry: tuple[Retry, ...]
+    catch: tuple[Catch, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """See `update`."""
+
+    table: str
+    key: Item
+    set: Item
+    add: Item
+    retry: tuple[Retry, ...]
+    catch: tuple[Catch, ...]
+    name: str
+
+
+Item = Mapping[str, str | int | float | bool | Number | Json]
+"""What is kept under the names of attributes: text, in which paths may stand, numbers, True and False."""
+
+Caught = Call | ForEach | Parallel | Send | Put | Get | Update
+"""Steps of which errors are retried and caught."""
+
+Step = Caught | Choice | Wait | Poll | Notify | Save | Give | Chain | Succeed | Fail
 
 
 def task(
@@ -375,6 +442,52 @@ def notify(topic: str | Any, message: Template, *, subject: str | None = None, n
 def save(archive: str | Any, key: str, body: Template = "$", *, name: str = "save") -> Save:
     """Put `body` into an archive under `key`, in which paths stand in braces, as in `"{$.id}.json"`."""
     return Save(_name_of(archive), key, body, name)
+
+
+def send(
+    channel: str | Any, message: Template = "$", *, retry: Sequence[Retry] = (), catch: Sequence[Catch] = (),
+    name: str = "send",
+) -> Send:  # fmt: skip
+    """Send a message to a channel of the app that lets messages in unread, `Queued(validate="worker")`: it is worked
+    off as if it had been posted, its id is made."""
+    return Send(_name_of(channel), message, tuple(retry), tuple(catch), name)
+
+
+def put(
+    table: str | Any, item: Item, *, retry: Sequence[Retry] = (), catch: Sequence[Catch] = (), name: str = "put",
+) -> Put:  # fmt: skip
+    """Put an item into a table, in the place of one with the same key. A path stands for a text; see `number` and
+    `json`."""
+    return Put(_name_of(table), item, tuple(retry), tuple(catch), name)
+
+
+def get(
+    table: str | Any, key: Item, *, result: str | None = "$", retry: Sequence[Retry] = (), catch: Sequence[Catch] = (),
+    name: str = "get",
+) -> Get:  # fmt: skip
+    """Look an item up. What is found lies at `result` as DynamoDB gives it, `$.Item.id.S`; without an item there is no
+    `$.Item`."""
+    return Get(_name_of(table), key, result, tuple(retry), tuple(catch), name)
+
+
+def update(
+    table: str | Any, key: Item, *, set: Item | None = None, add: Item | None = None, retry: Sequence[Retry] = (),
+    catch: Sequence[Catch] = (), name: str = "update",
+) -> Update:  # fmt: skip
+    """Change an item, or make one of that key: `set` attributes to values, `add` numbers to them."""
+    if not set and not add:
+        raise refused("an update changes something: say set={...} or add={...}")
+    return Update(_name_of(table), key, set or {}, add or {}, tuple(retry), tuple(catch), name)
+
+
+def number(path: str) -> Number:
+    """The number at a path, for an item of a table."""
+    return Number(path)
+
+
+def json(path: str) -> Json:
+    """What lies at a path, whatever it is, as JSON text for an item of a table."""
+    return Json(path)
 
 
 def give(value: Template, *, result: str | None = "$", name: str = "give") -> Give:

@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from headgate.clock import Clock
+from headgate.declare.table import Table
 from headgate.declare.topic import Topic
 from headgate.engine import Lease
 from headgate.errors import Misuse
@@ -17,6 +18,7 @@ from headgate.local.archive import FOLDER_NAME as ARCHIVE
 from headgate.local.archive import LocalArchive
 from headgate.local.claims import Claims
 from headgate.local.index import LocalIndex
+from headgate.local.items import LocalItems
 from headgate.local.journal import Journal
 from headgate.local.keys import LocalKeys, load_iam_keys, load_keys
 from headgate.local.queue import LocalQueue
@@ -100,6 +102,10 @@ class LocalEngine:
     def topics(self, declared: Sequence[Topic], settings: Mapping[str, str]) -> LocalTopics:
         """Where an app tells people; notices lie in this store."""
         return LocalTopics(declared, settings, self._clock, self._writer.change, self.index.read_with)
+
+    def items(self, declared: Sequence[Table]) -> LocalItems:
+        """What the workflows of an app keep in its tables; items lie in this store."""
+        return LocalItems(declared, self._writer.change, self.index.read_with, self._clock)
 
     def standings(self) -> dict[str, Standing]:
         """How the alarms were when somebody last looked."""

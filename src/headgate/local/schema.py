@@ -11,6 +11,7 @@ from pathlib import Path
 from headgate.errors import Misuse
 from headgate.local.alarms import SCHEMA as ALARMS_SCHEMA
 from headgate.local.append import ENVELOPES
+from headgate.local.items import SCHEMA as ITEMS_SCHEMA
 from headgate.local.journal import SCHEMA as WORK_SCHEMA
 from headgate.local.keys import SCHEMA as KEYS_SCHEMA
 from headgate.local.scheduler import SCHEMA as SCHEDULES_SCHEMA
@@ -61,6 +62,7 @@ CREATE INDEX field_seq ON field (seq);
 {TOPICS_SCHEMA};
 {ALARMS_SCHEMA};
 {SCHEDULES_SCHEMA};
+{ITEMS_SCHEMA};
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,17 @@ from headgate.declare import asl
 from headgate.declare import task as declared
 from headgate.declare.app import App
 from headgate.declare.task import local_name
-from headgate.engine import Archive, ArchiveObject, Lease, Notice, Topics
+from headgate.engine import Archive, ArchiveObject, Index, Lease, Notice, Topics
 from headgate.errors import Misuse, Unavailable
 from headgate.gate.effects import Started
 from headgate.local.executions import LocalExecutions, Workflow
 from headgate.local.executions.schema import FILE_NAME
 from headgate.local.executions.services import Invoke, Service, Services, TaskFailed
+from headgate.local.item_expressions import Refused
+from headgate.local.items import LocalItems
 from headgate.local.scheduler import DueTimes, Scheduler
 from headgate.local.starts import Starts
+from headgate.message import UNREAD, Message
 
 _SERVICE = "arn:aws:states:::"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -83,9 +87,14 @@ def _check_rooms(workflow: declared.Workflow, services: Mapping[str, Service]) -
             )
 
 
-def services(topics: Topics, archive: Archive) -> dict[str, Service]:
+def services(topics: Topics, archive: Archive, items: LocalItems, index: Index, clock: Clock) -> dict[str, Service]:
     """The services that a workflow may ask, each with its room on this machine."""
-    return {"sns:publish": _publishing(topics), "aws-sdk:s3:putObject": _putting(archive)}
+    return {
+        "sns:publish": _publishing(topics),
+        "sqs:sendMessage": _sending(index, clock),
+        "aws-sdk:s3:putObject": _putting(archive),
+        **{f"dynamodb:{verb}": _keeping(items, verb) for verb in ("putItem", "updateItem", "getItem")},
+    }
 
 
 def _publishing(topics: Topics) -> Service:
@@ -106,6 +115,43 @@ def _publishing(topics: Topics) -> Service:
         return {"MessageId": id_}
 
     return publish
+
+
+def _sending(index: Index, clock: Clock) -> Service:
+    """What is sent to the queue of a channel is let in unread, under the id that SQS would give it."""
+    url = local_name("queue", "")
+
+    def send(asked: Mapping[str, Any], token: str) -> dict[str, Any]:
+        channel, message = str(asked["QueueUrl"]).removeprefix(url), asked["MessageBody"]
+        body = (message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)).encode()
+        if not body:
+            raise TaskFailed("SQS.AmazonSQSException", "The request must contain the parameter MessageBody.")
+        id_ = str(uuid.uuid5(uuid.NAMESPACE_URL, token))
+        sent = Message(channel, "", id_, body, clock.now_ms(), "", id_, "", UNREAD, None)
+        (outcome,) = index.commit([sent])
+        if outcome.kind not in ("stored", "replayed", "conflict"):  # asked again after a crash, it is there already
+            raise TaskFailed("SQS.AmazonSQSException", "The message could not be stored.")
+        return {"MD5OfMessageBody": hashlib.md5(body, usedforsecurity=False).hexdigest(), "MessageId": id_}
+
+    return send
+
+
+def _keeping(items: LocalItems, verb: str) -> Service:
+    """With the names that Step Functions gives errors: what has no exception of its own is DynamoDB's own."""
+
+    def keep(asked: Mapping[str, Any], token: str) -> dict[str, Any]:
+        try:
+            return items.carry_out(verb, asked, token)
+        except Refused as refused:
+            if refused.code == "States.Runtime":
+                raise TaskFailed(refused.code, refused.sentence) from None
+            name = "AmazonDynamoDBException" if refused.code == "ValidationException" else refused.code
+            told = f"(Service: AmazonDynamoDBv2; Status Code: 400; Error Code: {refused.code}; Proxy: null)"
+            raise TaskFailed(f"DynamoDB.{name}", f"{refused.sentence} {told}") from None
+        except Unavailable as error:
+            raise TaskFailed("DynamoDB.InternalServerErrorException", error.detail) from None
+
+    return keep
 
 
 def _putting(archive: Archive) -> Service:

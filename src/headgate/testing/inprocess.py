@@ -133,6 +133,10 @@ class AppUnderTest:
         known = ("archive", archive) in saved_to
         return self._engine.archive.get(archive if known else self._channel(archive).name, name)
 
+    def items(self, table: str) -> list[dict[str, Any]]:
+        """What workflows keep in a table, in the order of the keys, as DynamoDB writes it: `{"id": {"S": "1"}}`."""
+        return self._engine.items(self.app.tables).find(table)
+
     def notices(self, topic: str) -> list[Notice]:
         """What workflows have told a topic, oldest first."""
         return [notice for told, notice in self._told if told == topic]
@@ -173,7 +177,8 @@ class AppUnderTest:
 
         starts = Starts(app, self._engine.queue, self.clock)
         topics = _Telling(self._engine.topics(app.topics, settings), self._told)
-        rooms = services(topics, self._engine.archive)
+        items = self._engine.items(app.tables)
+        rooms = services(topics, self._engine.archive, items, self._engine.index, self.clock)
         workflows = LocalWorkflows(app, folder, invoke, rooms, self._engine.due, self.clock, starts=starts)
         up.callback(workflows.close)
         self._engine.workflows = workflows
