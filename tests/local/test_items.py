@@ -169,7 +169,11 @@ def test_conditions_hold_as_in_dynamodb(items: LocalItems, condition: str, is_tr
     put(items, Item=item)
     names = {"#l": "l", "#m": "m", "#s": "s", "#x": "x", "#gone": "gone"}
     values = {":two": {"N": "2"}, ":ten": {"N": "10"}, ":y": {"S": "y"}, ":z": {"S": "z"}, ":list": {"S": "L"}}
-    asked = {"ConditionExpression": condition, "ExpressionAttributeNames": names, "ExpressionAttributeValues": values}
+    asked: Any = {
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }
     try:
         put(items, Item=item, **asked)
         held = True
