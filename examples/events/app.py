@@ -3,9 +3,10 @@
 import json
 from collections import Counter
 from datetime import timedelta
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from headgate import App, Message, Problem, Public, Receipt, Reply, Stream, Throttle
 
@@ -28,11 +29,18 @@ PAYLOADS: list[dict[str, Any]] = [
 ]
 
 
+def _given(value: object) -> object:
+    """What is null, or an empty text, was not sent, as far as the published interface goes."""
+    if value is None or value == "":
+        raise PydanticCustomError("missing", "Field required")
+    return value
+
+
 class Event(BaseModel):
     """What is posted. `ingested_at` is stamped on for the worker; `timestamp` is the same, if none was sent."""
 
-    event_type: EventType
-    payload: dict[str, Any] = Field(examples=PAYLOADS)
+    event_type: Annotated[EventType, BeforeValidator(_given)]
+    payload: Annotated[dict[str, Any], BeforeValidator(_given)] = Field(examples=PAYLOADS)
     timestamp: str | None = Field(default=None, examples=["2026-11-21T09:00:00Z"])
     ingested_at: str | None = Field(default=None, examples=[None])
 
@@ -67,9 +75,11 @@ def _first(problem: Problem) -> str:
     """The first fault, in the published order."""
     if problem.reason == "empty_body":
         return "Request body is required"
-    if problem.reason == "malformed":
+    if problem.reason != "invalid":  # malformed, of two names alike, nested too deep, not UTF-8
         return "Invalid JSON in request body"
     kinds = {fault.pointer: fault.type for fault in problem.errors}
+    if "" in kinds:  # JSON, but no object: there is no event_type in it
+        return "event_type is required"
     for name in ("event_type", "payload"):
         if kinds.get(f"/{name}") == "missing":
             return f"{name} is required"

@@ -37,8 +37,19 @@ def test_each_of_the_six_types_is_accepted_and_told_its_place(headgate_app: AppU
         ('{"payload": {}}', "event_type is required"),
         ('{"event_type": "session_ended", "payload": {}}', f"Invalid event_type. Must be one of: {SIX}"),
         ('{"event_type": "session_ended"}', f"Invalid event_type. Must be one of: {SIX}"),
-        ('{"event_type": null, "payload": {}}', f"Invalid event_type. Must be one of: {SIX}"),
+        *((f'{{"event_type": {value}, "payload": {{}}}}', "event_type is required") for value in ("null", '""')),
+        *(
+            (f'{{"event_type": {value}, "payload": {{}}}}', f"Invalid event_type. Must be one of: {SIX}")
+            for value in ("7", "false", "[]", "{}", '" session_started"', '"Session_started"')
+        ),
         ('{"event_type": "session_started"}', "payload is required"),
+        ('{"event_type": "session_started", "payload": null}', "payload is required"),
+        ('{"event_type": "session_started", "payload": ""}', "payload is required"),
+        (" \n", "Request body is required"),
+        *((body, "event_type is required") for body in ("[]", f"[{json.dumps(GOOD)}]", '"text"', "7", "null", "true")),
+        ('{"event_type": "session_started", "payload": {}, "payload": {}}', "Invalid JSON in request body"),
+        ('{"event_type": "session_started", "payload": {"n": NaN}}', "Invalid JSON in request body"),
+        (f'{{"event_type": "session_started", "payload": {"[" * 70}{"]" * 70}}}', "Invalid JSON in request body"),
     ],
 )
 def test_what_is_refused_is_told_as_published(headgate_app: AppUnderTest, body: str, error: str) -> None:
@@ -48,12 +59,16 @@ def test_what_is_refused_is_told_as_published(headgate_app: AppUnderTest, body: 
     assert reply.json() == {"error": error}
 
 
-@pytest.mark.parametrize("body", ["[]", '"text"', "7", "null", '{"event_type": "session_started", "payload": 7}'])
-def test_what_the_published_interface_says_nothing_about_is_400_too(headgate_app: AppUnderTest, body: str) -> None:
-    reply = headgate_app.send("/ingest", body=body)
+@pytest.mark.parametrize("payload", ["7", "true", '"text"', "[]"])
+def test_what_the_published_interface_says_nothing_about_is_400_too(headgate_app: AppUnderTest, payload: str) -> None:
+    reply = headgate_app.send("/ingest", body=f'{{"event_type": "session_started", "payload": {payload}}}')
 
     assert reply.status == 400
-    assert list(reply.json()) == ["error"]
+    assert "/payload: Input should be an object" in reply.json()["error"]
+
+
+def test_an_empty_payload_is_a_payload(headgate_app: AppUnderTest) -> None:
+    assert headgate_app.send("/ingest", json={**GOOD, "payload": {}}).status == 202
 
 
 def test_events_are_spread_over_both_shards_whatever_their_type(headgate_app: AppUnderTest) -> None:
