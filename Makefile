@@ -10,10 +10,10 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env run test lint check format docs bench clean
+.PHONY: help env run test lint check format docs bench bench-queues clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name what; do printf '%-14s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name what; do printf '%-20s %s\n' "$$name" "$$what"; done
 
 env: ## make .venv with the headgate command, all extras and the tools
 	@$(PYTHON) tools/bootstrap.py
@@ -44,6 +44,10 @@ bench: ## measure, side by side with what people use otherwise
 	@$(PYTHON) tools/bootstrap.py --group bench
 	@$(BIN)/python benchmarks/intake.py $(ARGS)
 	@$(BIN)/python benchmarks/cold_start.py
+
+bench-queues: ## measure queues, beside task queues
+	@$(PYTHON) tools/bootstrap.py --group bench
+	@$(BIN)/python benchmarks/queues.py $(ARGS)
 
 clean: ## remove all that was made
 	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

@@ -7,7 +7,7 @@ import time
 
 from order import Order
 
-from headgate import App, Message, Public, Queued
+from headgate import App, Public, Queued
 
 ATTEMPTS = 3
 
@@ -16,7 +16,7 @@ _handled = os.open(os.environ.get("HANDLED", os.devnull), os.O_WRONLY | os.O_APP
 
 
 @app.channel("/jobs", Order, key="record_id", many=True, auth=Public(), read=True, delivery=Queued(attempts=ATTEMPTS))
-def work(order: Order, message: Message) -> None:
+def work(order: Order) -> None:
     if order.record_id.startswith("poison"):
         raise ValueError(order.record_id)
-    os.write(_handled, b"%d %d\n" % (message.received_ms, time.time_ns() // 1_000_000))
+    os.write(_handled, f"{order.record_id} {order.parameter_2!r} {time.time()!r}\n".encode())

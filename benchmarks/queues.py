@@ -1,6 +1,7 @@
-"""What a queue is worth: how much poison messages harm the others, and how fast a backlog is worked off.
+"""What a queue is worth: how much poison messages harm the others, and how fast a backlog is worked off, beside task
+queues.
 
-    .venv/bin/python benchmarks/queues.py [--seconds 30] [--backlog 100000] [--folder /var/tmp]
+    .venv/bin/python benchmarks/queues.py [--rounds 3] [--seconds 15] [--backlog 100000] [--folder /var/tmp]
 
 Writes QUEUES.md. What is measured: README.md.
 """
@@ -9,245 +10,205 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import platform
 import sqlite3
 import statistics
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-import aiohttp
+import poison
+from handled import post, serving, session
+from poison import RATE_PER_S, SHARE, Steady, send_steadily, steady
 from queued import ATTEMPTS
-from servers import BIN, HERE, Running, _listens, _process, free_port
+from report import met, sync_ms
+from servers import HERE
 from tasks import PEERS, WORKERS, Peer, Rates, measure, rate_of
 
-RATE_PER_S = 500
-POISON = 0.01
-GOAL = 2.0
-WARM_S = 3.0
 ROUNDS = 3
 _BATCH = 500
+_SINGLE = 2_000
 _PROMISE = (
     "a message is synced before the 202, once per key; one that a killed handler was at is tried again; "
     "verdicts are synced"
 )
-
-
-class Site(NamedTuple):
-    """A server of the app, and what its handlers wrote."""
-
-    running: Running
-    store: Path
-    handled: Path
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.running.port}/jobs"
-
-    def statuses(self) -> Counter[str]:
-        return Counter(dict(self.ask("SELECT status, count(*) FROM work GROUP BY 1")))
-
-    def ask(self, query: str) -> list[tuple]:
-        store = sqlite3.connect(f"file:{self.store}?mode=ro", uri=True)
-        try:
-            return store.execute(query).fetchall()
-        finally:
-            store.close()
-
-    def wait_until_idle(self) -> None:
-        while (found := self.statuses())["accepted"] + found["processing"]:
-            time.sleep(0.05)
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[Site]:
-    folder.mkdir()
-    port, state, handled = free_port(), folder / "state", folder / "handled"
-    command = [BIN / "headgate", "serve", "--app", HERE / "queued.py", "--port", port, "--state", state]
-    with _process(command, folder, lambda: _listens(port), environment={"HANDLED": str(handled)}) as process:
-        yield Site(Running(port, (process,), None), state / "messages.sqlite3", handled)
-
-
-def order(id_: str) -> dict[str, object]:
-    return {"record_id": id_, "parameter_1": "x" * 40, "parameter_2": 2.5}
-
-
-async def post(session: aiohttp.ClientSession, url: str, *ids: str) -> None:
-    async with session.post(url, json=[order(id_) for id_ in ids]) as answer:
-        assert answer.status == 202, await answer.text()
-
-
-async def send_steadily(url: str, seconds: float, poison: float, name: str) -> int:
-    """One message a request, on time whatever the answers take; how many were poison."""
-    bad, every, sent = 0, round(1 / poison) if poison else 0, []
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=256)) as session:
-        began = time.monotonic()
-        for n in range(round(seconds * RATE_PER_S)):
-            is_bad = bool(every) and n % every == 0
-            bad += is_bad
-            await asyncio.sleep(max(0.0, began + n / RATE_PER_S - time.monotonic()))
-            sent.append(asyncio.create_task(post(session, url, f"{'poison' if is_bad else name}-{n}")))
-        await asyncio.gather(*sent)
-    return bad
-
-
-async def send_backlog(url: str, count: int) -> None:
-    async with aiohttp.ClientSession() as session:
-        for at in range(0, count, _BATCH):
-            await post(session, url, *(f"m-{n}" for n in range(at, at + _BATCH)))
-
-
-class Steady(NamedTuple):
-    """A run at a steady rate; latencies are from being taken to being handled, of the healthy messages."""
-
-    healthy: int
-    poison: int
-    p50_ms: float
-    p99_ms: float
-
-
-def steady(folder: Path, seconds: float, poison: float) -> Steady:
-    with serving(folder) as site:
-        asyncio.run(send_steadily(site.url, WARM_S, 0, "warm"))
-        site.wait_until_idle()
-        os.truncate(site.handled, 0)
-        bad = asyncio.run(send_steadily(site.url, seconds, poison, "good"))
-        site.wait_until_idle()
-        check_dead(site, bad)
-        lines = site.handled.read_text().splitlines()
-    waits = [int(done) - int(received) for received, done in map(str.split, lines)]
-    assert len(waits) == round(seconds * RATE_PER_S) - bad
-    cuts = statistics.quantiles(waits, n=100)
-    return Steady(len(waits), bad, cuts[49], cuts[98])
-
-
-def check_dead(site: Site, bad: int) -> None:
-    """Every poison message is dead after exactly its attempts, with its reason and its bytes."""
-    query = (
-        "SELECT work.attempts, work.timeline, message.body, message.key FROM work JOIN message USING (seq)"
-        " WHERE work.status = 'failed'"
-    )
-    rows = site.ask(query)
-    assert len(rows) == bad, (len(rows), bad)
-    for attempts, timeline, body, key in rows:
-        kinds = [(moment[1], moment[5]) for moment in json.loads(timeline)]
-        assert attempts == ATTEMPTS
-        assert kinds == [("retried", "ValueError")] * (ATTEMPTS - 1) + [("failed", "ValueError")]
-        assert body == json.dumps(order(key)).encode()
+_began_s = time.monotonic()
 
 
 class Backlog(NamedTuple):
-    """Messages sent as fast as one connection takes them, and how fast they were worked off meanwhile."""
+    """Messages a second: taken one a request and in lists, over one connection; handled; and settled, from the first
+    list sent to the last verdict."""
 
-    messages: int
-    accepted_per_s: float
-    processed_per_s: float
-    handled_per_s: float
+    alone: float
+    sent: float
+    handled: float
+    settled: float
     memory_mb: float
 
 
+async def send_one_by_one(url: str, count: int) -> None:
+    async with session() as open_session:
+        for n in range(count):
+            await post(open_session, url, f"one-{n}")
+
+
+async def send_lists(url: str, count: int) -> None:
+    async with session() as open_session:
+        for at in range(0, count, _BATCH):
+            await post(open_session, url, *(f"m-{n}" for n in range(at, at + _BATCH)))
+
+
 def backlog(folder: Path, count: int) -> Backlog:
-    """Taken and worked off at the same time, from the first POST to the last settlement."""
+    """Taken and worked off at the same time."""
     with serving(folder) as site:
         asyncio.run(send_steadily(site.url, 1, 0, "warm"))
+        alone = _SINGLE / _seconds_of(lambda: asyncio.run(send_one_by_one(site.url, _SINGLE)))
         site.wait_until_idle()
-        os.truncate(site.handled, 0)
         began = time.monotonic()
-        asyncio.run(send_backlog(site.url, count))
-        taken = time.monotonic()
+        sent = count / _seconds_of(lambda: asyncio.run(send_lists(site.url, count)))
         memory_mb = site.running.memory_mb()
         site.wait_until_idle()
-        done = time.monotonic()
+        settled = count / (time.monotonic() - began)
         assert site.statuses()["processed"] >= count
-        times_ms = [int(line.split()[1]) for line in site.handled.read_text().splitlines()]
+        times_ms = [round(1000 * one.done_s) for one in site.handled("m-")]
     assert len(times_ms) == count
-    return Backlog(count, count / (taken - began), count / (done - began), rate_of(times_ms), memory_mb)
+    return Backlog(alone, sent, rate_of(times_ms), settled, memory_mb)
+
+
+def _seconds_of(step: Callable[[], None]) -> float:
+    began = time.monotonic()
+    step()
+    return time.monotonic() - began
+
+
+Figure = TypeVar("Figure", Backlog, Rates, Steady)
+
+
+def median(found: Sequence[Figure]) -> Figure:
+    """Of each figure the median of the rounds."""
+    return type(found[0])(*(statistics.median(values) for values in zip(*found, strict=True)))
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--seconds", type=float, default=30)
-    asked.add_argument("--backlog", type=int, default=100_000)
     asked.add_argument("--rounds", type=int, default=ROUNDS)
+    asked.add_argument("--seconds", type=float, default=15)
+    asked.add_argument("--backlog", type=int, default=100_000)
     asked.add_argument("--folder", type=Path, default=Path("/var/tmp"))
     said = asked.parse_args()
-    runs: dict[float, list[Steady]] = {0.0: [], POISON: []}
+    steadies: dict[float, list[Steady]] = {0.0: [], SHARE: []}
+    own: list[Backlog] = []
+    others: dict[Peer, list[Rates]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="headgate-benchmark-", dir=said.folder) as name:
-        folder = Path(name)
+        disk_ms = sync_ms(Path(name))
         for turn in range(said.rounds):
-            for poison, found in runs.items():
-                found.append(steady(folder / f"steady-{turn}-{poison}", said.seconds, poison))
-                print(poison, found[-1], flush=True)
-        piled = backlog(folder / "backlog", said.backlog)
-        print(piled, flush=True)
-        others = {}
-        for peer in PEERS:
-            others[peer] = measure(peer, folder / peer.module)
-            print(peer.name, others[peer], flush=True)
-    (HERE / "QUEUES.md").write_text(page(runs, piled, others, said.seconds))
+            folder = Path(name) / str(turn)
+            folder.mkdir()
+            for share, found in steadies.items():
+                found.append(steady(folder / f"steady-{share}", said.seconds, share))
+                tell(turn, f"{share:.0%} poison", found[-1])
+            own.append(backlog(folder / "backlog", said.backlog))
+            tell(turn, "headgate", own[-1])
+            for peer in PEERS:
+                others[peer].append(measure(peer, folder / peer.module))
+                tell(turn, peer.name, others[peer][-1])
+    (HERE / "QUEUES.md").write_text(page(said, disk_ms, steadies, own, others))
+    tell(said.rounds - 1, "written", "benchmarks/QUEUES.md")
 
 
-def page(runs: dict[float, list[Steady]], piled: Backlog, others: dict[Peer, Rates], seconds: float) -> str:
-    p99 = {poison: statistics.median(run.p99_ms for run in found) for poison, found in runs.items()}
-    times = p99[POISON] / p99[0.0]
-    rows = "\n".join(
-        f"| {poison:.0%} | {found[0].healthy:,} | {found[0].poison:,} | "
-        f"{statistics.median(run.p50_ms for run in found):.0f} | {p99[poison]:.0f} | "
-        f"{', '.join(f'{run.p99_ms:.0f}' for run in found)} |"
-        for poison, found in runs.items()
-    )
-    peers = "\n".join(
-        f"| {peer.name} | {peer.count:,} | {rates.sent:,.0f} | {rates.handled:,.0f} | "
-        f"{piled.handled_per_s / rates.handled:.1f} × | {peer.promise} |"
-        for peer, rates in others.items()
-    )
-    met = "met" if times <= GOAL else "not met"
+def tell(turn: int, what: str, figures: object) -> None:
+    if isinstance(figures, tuple):
+        figures = "  ".join(f"{name} {value:,.1f}" for name, value in figures._asdict().items())
+    print(f"{time.monotonic() - _began_s:5.0f} s  round {turn + 1}  {what}: {figures}", flush=True)
+
+
+def page(
+    said: argparse.Namespace,
+    disk_ms: float,
+    steadies: Mapping[float, Sequence[Steady]],
+    own: Sequence[Backlog],
+    others: Mapping[Peer, Sequence[Rates]],
+) -> str:
+    mine = median(own)
+    peers = {peer: median(found) for peer, found in others.items()}
     return f"""# Figures of one run: queues
 
 Made by `benchmarks/queues.py` on {datetime.now(UTC):%Y-%m-%d}. What they mean: [README](README.md#queues).
 
 - {os.cpu_count()} cores, shared by server, handlers and load
-- Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}
-- accepted: synced to disk before the 202; processed: the verdict synced to disk (SQLite WAL, synchronous=FULL)
-- a trivial handler, in up to 4 processes, {ATTEMPTS} attempts
+- Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}; a 4 KB write and its fdatasync: {disk_ms:.2f} ms
+- a trivial handler, in up to {WORKERS} processes, {ATTEMPTS} attempts
+- {said.rounds} rounds, everything in turn in each; medians
+
+{chr(10).join(_goals(steadies, mine, peers))}
 
 ## Poison
 
-{RATE_PER_S} messages a second for {seconds:g} s, one a request, {len(runs[0.0])} rounds in turn; milliseconds from
-being taken to being handled, of the healthy ones; medians.
+{RATE_PER_S} messages a second for {said.seconds:g} s, one a request; milliseconds from being sent to being handled, of
+the healthy ones. Every poison message was dead after exactly {ATTEMPTS} attempts, with its reason and its bytes, in
+each round.
 
-| poison | healthy | poison messages | p50 ms | p99 ms | p99 of each round |
-|---:|---:|---:|---:|---:|---|
-{rows}
-
-p99 with poison is {times:.2f} × that without; the goal is at most {GOAL:g} ×: {met}. Every poison message was dead
-after exactly {ATTEMPTS} attempts, with its reason and its bytes (checked in each round).
-
-## A backlog
-
-{piled.messages:,} messages in batches of {_BATCH} over one connection, worked off while they came.
-
-| accepted, messages/s | from the first POST to the last verdict, messages/s | memory of server and handlers |
-|---:|---:|---:|
-| {piled.accepted_per_s:,.0f} | {piled.processed_per_s:,.0f} | {piled.memory_mb:,.0f} MB |
+| poison | healthy | poison messages | p50 ms | p99 ms | longest ms | p99 of each round |
+|---:|---:|---:|---:|---:|---:|---|
+{chr(10).join(_steady_rows(steadies))}
 
 ## Beside task queues
 
-Messages a second: sent, by one sender, and handled, by {WORKERS} processes, without the first tenth. The others are
-given their backlog before their workers start; headgate works off while it takes in, and over HTTP.
+Messages a second: sent, by one sender, one a call and in lists of {_BATCH}; and handled, by {WORKERS} processes,
+without the first tenth. The others are given their backlog before their workers start; headgate works off while it
+takes in, over HTTP. {mine.settled:,.0f} a second were settled from the first list sent to the last verdict synced;
+server and handlers then had {mine.memory_mb:,.0f} MB.
 
-| | messages | sent | handled | headgate is | promise |
-|---|---:|---:|---:|---:|---|
-| headgate | {piled.messages:,} | {piled.accepted_per_s:,.0f} | {piled.handled_per_s:,.0f} |  | {_PROMISE} |
-{peers}
+{chr(10).join(_rows(said.backlog, own, peers, others))}
 """
+
+
+def _goals(steadies: Mapping[float, Sequence[Steady]], mine: Backlog, peers: Mapping[Peer, Rates]) -> Iterator[str]:
+    times = median(steadies[SHARE]).p99_ms / median(steadies[0.0]).p99_ms
+    yield "| goal | asked | seen | |"
+    yield "|---|---:|---:|---|"
+    yield (
+        f"| p99 of healthy messages with {SHARE:.0%} poison, against none | at most {poison.GOAL:g} × | {times:.2f} × "
+        f"| {met(times <= poison.GOAL)} |"
+    )
+    for peer, rates in peers.items():
+        ahead = mine.handled / rates.handled
+        yield f"| handled messages/s, against {peer.name} | more than 1 × | {ahead:.1f} × | {met(ahead > 1)} |"
+
+
+def _steady_rows(steadies: Mapping[float, Sequence[Steady]]) -> Iterator[str]:
+    for share, found in steadies.items():
+        one = median(found)
+        yield (
+            f"| {share:.0%} | {one.healthy:,.0f} | {one.poison:,.0f} | {one.p50_ms:.1f} | {one.p99_ms:.1f} "
+            f"| {one.most_ms:.1f} | {', '.join(f'{run.p99_ms:.1f}' for run in found)} |"
+        )
+
+
+def _rows(
+    count: int, own: Sequence[Backlog], peers: Mapping[Peer, Rates], rounds: Mapping[Peer, Sequence[Rates]]
+) -> Iterator[str]:
+    mine = median(own)
+    yield "| | messages | sent, one a call | in lists | handled | lowest, highest round | headgate is | promise |"
+    yield "|---|---:|---:|---:|---:|---:|---:|---|"
+    yield (
+        f"| headgate | {count:,} | {mine.alone:,.0f} | {mine.sent:,.0f} | {mine.handled:,.0f} | {_span(own)} |  "
+        f"| {_PROMISE} |"
+    )
+    for peer, rates in peers.items():
+        yield (
+            f"| {peer.name} | {peer.count:,} | {rates.sent:,.0f} |  | {rates.handled:,.0f} | {_span(rounds[peer])} "
+            f"| {mine.handled / rates.handled:.1f} × | {peer.promise} |"
+        )
+
+
+def _span(found: Sequence[Backlog] | Sequence[Rates]) -> str:
+    return f"{min(one.handled for one in found):,.0f} to {max(one.handled for one in found):,.0f}"
 
 
 if __name__ == "__main__":

@@ -91,12 +91,12 @@ def _judged(titles: Mapping[str, str], results: Mapping[tuple[str, str], Measure
                 seen = mine.requests_per_s / theirs.requests_per_s
                 yield (
                     f"| {SINGLE} | {asked:g} × | {titles[name]} | {titles[other]} | {seen:.2f} × "
-                    f"| {_met(seen >= asked)} |"
+                    f"| {met(seen >= asked)} |"
                 )
     for name in OWN:
         if batch := results.get((name, BATCH)):
             seen = batch.requests_per_s * 100
-            yield f"| {BATCH} | 100,000/s | {titles[name]} | | {seen:,.0f}/s | {_met(seen >= 100_000)} |"
+            yield f"| {BATCH} | 100,000/s | {titles[name]} | | {seen:,.0f}/s | {met(seen >= 100_000)} |"
 
 
 def _growth(grown: Grown) -> Iterator[str]:
@@ -151,5 +151,5 @@ def _times(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def _met(yes: bool) -> str:
+def met(yes: bool) -> str:
     return "met" if yes else "not met"

@@ -70,7 +70,7 @@ PEERS = (
     Peer(
         "rq on Redis",
         f"{_SYNCED} (appendfsync always); one that a killed worker was at is marked as failed",
-        2_000,
+        500,
         "peers.tasks_rq",
         ("rq", "worker-pool", "-q", "-n", str(WORKERS)),
         redis,

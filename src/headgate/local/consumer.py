@@ -61,7 +61,9 @@ class Consumer(Crew[Portion]):
         try:
             self._look()
             ready = [way for way in self._ways.values() if self._is_ready(way.lane)]
-            self._staff(is_due=bool(ready), most=min(self._needs.concurrency, len(self._ways)))
+            if ready:
+                is_pressed = all(hand.groups for hand in self._hands)
+                self._staff(is_pressed=is_pressed, most=min(self._needs.concurrency, len(self._ways)))
             self._feed(ready)
             self._save()
         except Unavailable:

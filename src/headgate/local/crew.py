@@ -196,13 +196,16 @@ class Crew(ABC, Generic[Group]):
             self._returned(group)
         return code
 
-    def _staff(self, *, is_due: bool, most: int) -> None:
-        """One hand is there as soon as something was due; another comes when all are busy and more is due."""
+    def _staff(self, *, is_pressed: bool, most: int) -> None:
+        """Start the first hand, or, where those that are there cannot keep up, another one."""
         if self._orders is None or self._clock.elapsed_s() < self._start_at_s:
             return
-        busy = all(hand.is_ready and hand.groups for hand in self._hands)
-        if is_due and busy and len(self._hands) < most:
+        if not self._hands or (is_pressed and self._may_grow(most)):
             hand: Hand[Group] = Hand.started(self._orders, self._environ)
             self._hands.append(hand)
             self._selector.register(hand.line, selectors.EVENT_READ, hand)
             self._selector.register(hand.output, selectors.EVENT_READ, hand)
+
+    def _may_grow(self, most: int) -> bool:
+        """Whether there may be another hand, and none is just starting."""
+        return len(self._hands) < most and all(hand.is_ready for hand in self._hands)

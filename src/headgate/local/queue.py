@@ -162,12 +162,12 @@ class LocalQueue(Queue):
         )
 
     def idle_ms(self, channel: str, scope: str | None = None, care: Care | None = None) -> int | None:
-        """How long until a message is due that may be claimed, 0 where one is; None where none will be, as things
-        are."""
+        """How long until a message is due that may be claimed, 0 or less where one is; None where none will be, as
+        things are."""
         due_ms = self._index.read_with(
             lambda reader: self._journal.next_due_ms(reader, self._index.number(channel), scope, care)
         )
-        return None if due_ms is None else max(0, due_ms - self._journal.now_ms())
+        return None if due_ms is None else due_ms - self._journal.now_ms()
 
     def when_more(self, told: Callable[[list[str]], None]) -> None:
         """Let `told` be called when channels, by name, got more to do; on the writer's thread, so it must be quick."""

@@ -20,6 +20,10 @@ from headgate.local.hands import Hand
 from headgate.local.journal import Care
 from headgate.local.queue import LocalQueue
 
+# Another process comes when a message has been due for so long: to start one costs half a second of a processor, which
+# handlers that are quickly done should not pay for when there is a little crowd.
+_LATE_MS = 100
+
 
 class QueueCrew(Crew[list[Attempt]]):
     """Works one channel off; with `scope`, the messages of that scope alone, and its first hand comes with the first of
@@ -43,9 +47,10 @@ class QueueCrew(Crew[list[Attempt]]):
 
     def _round(self) -> None:
         due_ms = self._queue.idle_ms(self._work.channel.name, self._scope, self._care())
-        is_first = not self._hands and self._scope is None
-        self._staff(is_due=due_ms == 0 or is_first, most=self._needs.concurrency)
-        room = self._room() if due_ms == 0 else 0
+        is_due = due_ms is not None and due_ms <= 0
+        if is_due or self._scope is None:
+            self._staff(is_pressed=due_ms is not None and due_ms <= -_LATE_MS, most=self._needs.concurrency)
+        room = self._room() if is_due else 0
         if room or self._done:
             self._turn_over(room)
         else:
@@ -72,9 +77,12 @@ class QueueCrew(Crew[list[Attempt]]):
     def _patience_s(self, due_ms: int | None) -> float | None:
         """How long nothing may happen."""
         until = self._hands_patience_s()
-        if due_ms:
+        is_due = due_ms is not None and due_ms <= 0
+        if due_ms is not None and not is_due:
             until.append(due_ms / 1000)
-        if not self._hands and self._orders is not None and (due_ms == 0 or self._scope is None):
+        if due_ms is not None and is_due and self._may_grow(self._needs.concurrency):
+            until.append(max((due_ms + _LATE_MS) / 1000, self._start_at_s - self._clock.elapsed_s()))
+        if not self._hands and self._orders is not None and (is_due or self._scope is None):
             until.append(self._start_at_s - self._clock.elapsed_s())
         return max(0.0, min(until)) if until else None
 
