@@ -36,6 +36,10 @@ app.workflow("settle", w.choice(w.when(w.value("$.n") == 13, w.fail("Unlucky", "
 app.workflow("quick", w.give({"status": "processed"}), express=True)
 app.channel("/orders", name="orders", key="id", auth=Public(), workflow="settle", read=True)
 app.channel("/lists", name="lists", key="id", auth=Public(), workflow="settle", many=True)
+app.workflow("together", w.wait(1))
+app.channel(
+    "/batches", name="batches", key="id", auth=Public(), many=True, workflow=Start("together", per="batch"),
+)
 app.channel(
     "/requests", name="requests", key="id", auth=Public(), read=True,
     workflow=Start("quick", name="execution-{id}", input={"request_id": "{id}", "payload": "{body}"}),
@@ -315,3 +319,29 @@ def test_an_end_is_written_without_the_body_being_read(shop: Of) -> None:
     assert orders.ended().hear(change, LAMBDA_S) == {"written": True}
     assert {step.partition(" ")[0] for step in asked.asked} == {"dynamodb"}
     assert len(orders.row("1").body) > 50_000
+
+
+# ---------------------------------------------------------------------------------------------------------- batches
+
+
+def test_the_messages_of_a_request_start_one_together_and_hear_of_its_end(shop: Of) -> None:
+    batches = shop("batches")
+    answer = batches.post([{"id": "1"}, {"id": "2"}, {"id": "3"}])
+    assert [item["status"] for item in json.loads(answer["body"])["items"]] == ["stored"] * 3
+    (execution,) = {batches.started(key) for key in "123"}
+    told = batches.rooms.clients.call("stepfunctions", "describe_execution", executionArn=execution)
+    assert json.loads(told["input"]) == [{"id": "1"}, {"id": "2"}, {"id": "3"}]
+    event = batches.change("1", "SUCCEEDED", input=told["input"])
+    assert batches.ended().hear(event, LAMBDA_S) == {"written": True}
+    assert [batches.row(key).status for key in "123"] == ["processed"] * 3
+    assert batches.ended().hear(event, LAMBDA_S) == {"written": False}
+
+
+def test_what_a_crash_left_of_a_batch_is_in_the_execution_that_was_started(shop: Of) -> None:
+    batches = shop("batches")
+    batches.post([{"id": "1"}, {"id": "2"}])
+    event = batches.change("1", "FAILED", error="Unlucky", input='[{"id":"1"},{"id":"2"}]')
+    assert batches.ended().hear(event, LAMBDA_S) == {"written": True}
+    assert [batches.row(key).error for key in "12"] == ["The workflow together ended as FAILED: Unlucky."] * 2
+    again = json.loads(batches.post([{"id": "1"}, {"id": "2"}])["body"])
+    assert [item["status"] for item in again["items"]] == ["replayed"] * 2

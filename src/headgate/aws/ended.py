@@ -3,6 +3,7 @@ that it does no harm to be told twice, late, or in another order."""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -53,7 +54,7 @@ class Ended:
             case {"headgate": {"execution": str(), "message": message} as told}:
                 return {"written": self._write(self._express(told), message["scope"], message["key"])}
             case {"source": "aws.states", "detail": {"status": status} as detail} if status in ENDS:
-                return {"written": self._heard(self._standard(detail))}
+                return {"written": self._heard(self._standard(detail), self._members(detail))}
         log.warning("the event is no end of an execution kind=%s", event.get("detail-type", "-"))
         return {"written": False}
 
@@ -72,15 +73,24 @@ class Ended:
             pause(attempt)  # whoever started it has noted it meanwhile
         raise Unavailable(retry_after_s=RETRY_AFTER_S)
 
-    def _heard(self, execution: Execution) -> bool:
-        """Find the row. Where there is none yet, whoever started the execution has died before noting it, and the
+    def _heard(self, execution: Execution, members: int) -> bool:
+        """Find the rows. Where they are not there yet, whoever started the execution has died before noting it, and the
         sweep finds out; or it is no message's at all."""
+        found: list[tuple[str, str]] = []
         for attempt in range(_TRIES):
-            if found := self._rooms.queue.started(self._channel.name, execution.id):
-                written = [self._write(execution, *where) for where in found]
-                return any(written)
+            found = self._rooms.queue.started(self._channel.name, execution.id)
+            if len(found) >= members:
+                break
             pause(attempt)
-        return False
+        written = self._rooms.index.threads.in_parallel(lambda where: self._write(execution, *where), found)
+        return any(written)
+
+    def _members(self, detail: Mapping[str, Any]) -> int:
+        """How many messages an execution has, if that is told."""
+        start, given = self._channel.start, detail.get("input")
+        if start is None or not start.per_batch or not isinstance(given, str):
+            return 1
+        return len(json.loads(given))
 
     def _write(self, execution: Execution, scope: str, key: str) -> bool:
         """Whether this was the end of the message."""

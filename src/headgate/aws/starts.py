@@ -18,7 +18,7 @@ from headgate.engine import Execution, Executions, Lease
 from headgate.errors import Misuse, Unavailable
 from headgate.gate.effects import Started
 from headgate.gate.finish import ended
-from headgate.gate.start import claimed_by, execution_input, execution_name, execution_of
+from headgate.gate.start import claimed_by, execution_input, execution_name, execution_of, executions_of
 from headgate.message import Message
 
 _APART_MS = 5_000
@@ -37,7 +37,15 @@ class Starts:
 
     def start_all(self, leases: Sequence[Lease]) -> list[Started | None]:
         """See `StartAll`."""
+        if self._channel.start is not None and self._channel.start.per_batch:
+            return self._start_together(leases)
         return self._threads.in_parallel(self._start, leases)
+
+    def _start_together(self, leases: Sequence[Lease]) -> list[Started | None]:
+        try:
+            return executions_of(self._executions, self._channel, leases, self._clock.now_ms())
+        except Unavailable:
+            return [None] * len(leases)
 
     def _start(self, lease: Lease) -> Started | None:
         try:

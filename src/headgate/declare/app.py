@@ -294,10 +294,14 @@ class App:
             yield from _said(f"workflow {workflow.name}", workflow.where, workflow.sentences(known, tables))
         yield from _twice("workflow", self.workflows)
         names = [workflow.name for workflow in self.workflows]
+        express = {workflow.name for workflow in self.workflows if workflow.express}
         for channel in self.channels:
             if channel.start is not None and channel.start.workflow_name not in names:
                 known_names = f"the app has {', '.join(names)}" if names else "declare it with app.workflow"
                 sentence = f"there is no workflow {channel.start.workflow_name!r}; {known_names}."
+                yield DeclarationFault(channel.where, f"channel {channel.path}: {sentence}")
+            if channel.start is not None and channel.start.per_batch and channel.start.workflow_name in express:
+                sentence = 'Start `per="batch"` needs a workflow that is not Express, which may start a batch twice.'
                 yield DeclarationFault(channel.where, f"channel {channel.path}: {sentence}")
         for schedule in self.schedules:
             yield from _said(f"schedule {schedule.name}", schedule.where, schedule.sentences(names))

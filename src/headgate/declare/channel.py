@@ -97,8 +97,8 @@ class Channel:
       headgate; what is no text, number, true or false, or longer than 1,024 bytes, stands in the body alone. As
       `{"customer": "meta.id", "s3_key": "{object}"}` they have names of their own, and can tell `{received_at}`,
       `{principal}`, the `{object}` in the archive, and the `{execution}` that was started last; none
-    - `workflow`: a workflow's name or a `Start`: each message starts an execution before its sender is answered, whose
-      end is the end of the message; none
+    - `workflow`: a workflow's name or a `Start`: each message, or with `Start(..., per="batch")` each request, starts
+      an execution before its sender is answered, whose end is the end of the message; none
     - `archive`: `Archive("{customer}/{id}.json")`, where its bytes rest as an object each; none
     - `keep`: how long a message stays, as in `timedelta(days=1)`; for ever
     - `throttle`: `Throttle(rate_per_s, burst)`, more is 429; no limit
@@ -340,6 +340,8 @@ class Channel:
             yield from self.start.sentences()
             if not isinstance(self.delivery, Direct):
                 yield "`workflow=` is for Direct channels; leave `delivery=` out, or call a handler."
+            if self.start.per_batch and not self.many:
+                yield 'Start `per="batch"` is for channels that take arrays; say `many=`, or leave `per=` out.'
         if self.scope not in ("channel", "principal"):
             yield f'`scope=` is {self.scope!r}; say "channel" or "principal".'
         if self.keep is not None and (not isinstance(self.keep, timedelta) or self.keep < timedelta(milliseconds=1)):

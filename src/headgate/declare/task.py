@@ -189,18 +189,33 @@ class Workflow:
 
 @dataclass(frozen=True)
 class Start:
-    """That each message of a channel starts an execution of a workflow.
+    """That each message of a channel starts an execution of a workflow; or the messages of a request one together.
 
     - `workflow`: its name, or what `App.workflow` returned
     - `name`: of the execution, the same for the same message; in it `{id}` is the message's key, `{channel}` its
-      channel. What an execution cannot be called is cut and ends in a hash
+      channel, `{batch}` what tells its request from others. What an execution cannot be called is cut and ends in a
+      hash; `"{channel}-{id}"`, and `"{channel}-{batch}"` for a batch
     - `input`: a template of JSON, in which the texts `"{body}"`, `"{id}"`, `"{channel}"`, `"{principal}"` and
-      `"{received_at}"` stand for what they say; the message itself, if left out
+      `"{received_at}"` stand for what they say; the message itself, if left out. That of a batch is the list of what
+      stands for its messages
+    - `per`: `"message"`, or `"batch"` for a channel with `many=`: one execution for those messages of a request that
+      were stored, whose end is the end of them all; `"message"`
     """
 
     workflow: str | Workflow
-    name: str = "{channel}-{id}"
+    name: str = ""
     input: Any = "{body}"
+    per: Literal["message", "batch"] = "message"
+
+    @property
+    def per_batch(self) -> bool:
+        """Whether the messages of a request start one together."""
+        return self.per == "batch"
+
+    @property
+    def called(self) -> str:
+        """The template of the execution's name."""
+        return self.name or ("{channel}-{batch}" if self.per_batch else "{channel}-{id}")
 
     @property
     def workflow_name(self) -> str:
@@ -211,7 +226,14 @@ class Start:
         """What of it cannot be honoured, whatever the app."""
         if not isinstance(self.workflow, str | Workflow):
             yield "`workflow=` must be the name of a workflow, what app.workflow returned, or a Start(...)."
-        if not isinstance(self.name, str) or "{id}" not in self.name:
+        if self.per not in ("message", "batch"):
+            yield f'Start `per=` is {self.per!r}; say "message" or "batch".'
+        if not isinstance(self.name, str):
+            yield "Start `name=` must be text."
+        elif self.per_batch:
+            if "{batch}" not in self.called or "{id}" in self.called:
+                yield "Start `name=` of a batch must hold {batch}, and no {id}, of which it has many."
+        elif "{id}" not in self.called:
             yield "Start `name=` must hold {id}, or two messages would have one execution."
         try:
             json.dumps(self.input, allow_nan=False)

@@ -12,14 +12,16 @@ from typing import Any
 from headgate import limits
 from headgate.declare.channel import Channel
 from headgate.declare.stores import Field
+from headgate.declare.task import Start
 from headgate.engine import Outcome
-from headgate.errors import Answerable, Broken, Conflict, FieldFault, Invalid, Unavailable
+from headgate.errors import Answerable, Broken, Conflict, FieldFault, Invalid, TooLarge, Unavailable
 from headgate.events import Accepted, Faulted, Refused
 from headgate.gate.effects import Effect
 from headgate.gate.finish import stored
 from headgate.gate.judge import Envelope, judge, judge_all
 from headgate.gate.observe import Observer, site
 from headgate.gate.plan import Plan
+from headgate.gate.start import batch_input
 from headgate.http import RETRY_AFTER_S, Reply, Request
 from headgate.message import Item, Message, at_path, load_many, scalar_text
 
@@ -36,8 +38,17 @@ def accept_many(plan: Plan, envelope: Envelope, body: bytes, observer: Observer)
     messages = [verdict for verdict in verdicts if isinstance(verdict, Message)]
     if channel.whole and len(messages) < len(items):
         raise _whole_refused([verdict for verdict in verdicts if isinstance(verdict, dict)])
+    if channel.start is not None and channel.start.per_batch:
+        _check_together(channel.start, messages)
     outcomes = (yield from stored(plan, messages)) if messages else []
     return _answer(channel, envelope.request, verdicts, outcomes, observer)
+
+
+def _check_together(start: Start, messages: Sequence[Message]) -> None:
+    """Raise TooLarge where the messages are more than one execution can be handed."""
+    most = limits.WORKFLOW_DATA.value
+    if len(batch_input(start, messages).encode()) > most:
+        raise TooLarge(f"The messages of a request start one workflow together, which takes at most {most} bytes.")
 
 
 def _judged(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from headgate import limits
@@ -33,12 +33,23 @@ _TAKEN = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}") 
 def execution_name(start: Start, message: Message, *, express: bool = False) -> str:
     """The same for the same message. What a name cannot hold is replaced, and the whole marked with a hash then; so is
     that of a message whose key counts per principal, but for an Express workflow, where names need not differ."""
-    said = start.name.replace("{id}", message.key).replace("{channel}", message.channel)
+    said = start.called.replace("{id}", message.key).replace("{channel}", message.channel)
+    said = said.replace("{batch}", batch_name(message))
     fit = _UNFIT.sub("_", said)
-    if fit == said and len(said) <= _NAME_CHARS and (express or not message.scope):
+    if fit == said and len(said) <= _NAME_CHARS and (express or start.per_batch or not message.scope):
         return said
-    mark = hashlib.sha256(f"{message.scope}\n{said}".encode()).hexdigest()[:_MARK_CHARS]
-    return f"{fit[: _NAME_CHARS - _MARK_CHARS - 1]}-{mark}"
+    return _marked(fit, f"{message.scope}\n{said}")
+
+
+def batch_name(message: Message) -> str:
+    """What all messages of a request have in common, and no others."""
+    said = f"{message.channel}\n{message.principal}\n{message.request_id}\n{message.received_ms}"
+    return f"{message.received_ms}-{hashlib.sha256(said.encode()).hexdigest()[:_MARK_CHARS]}"
+
+
+def batch_input(start: Start, messages: Sequence[Message]) -> str:
+    """The JSON text: the list of what stands for each message."""
+    return f"[{','.join(execution_input(start, message) for message in messages)}]"
 
 
 def execution_input(start: Start, message: Message) -> str:
@@ -54,20 +65,71 @@ def execution_of(
     one started now; one that failed, where a person has put the message back, gone on with. None where there is none
     yet, and it may be tried again. `apart_ms` is how far the clocks of who takes messages in and of who runs workflows
     may be apart."""
-    if channel.start is None:
-        raise ValueError(f"channel {channel.name} starts no workflow")
+    start = _start_of(channel)
     known = started_id(lease.message)
     execution = None if known is None else executions.describe(known)
     if execution is None or (is_redriven(lease.message) and execution.status not in ("RUNNING", "SUCCEEDED")):
-        name = execution_name(channel.start, lease.message, express=express)
-        text = input_of(channel.start, lease.message)
-        asked = _Asked(channel.start.workflow_name, name, text, lease.message.received_ms - apart_ms)
+        name = execution_name(start, lease.message, express=express)
+        text = input_of(start, lease.message)
+        asked = _Asked(start.workflow_name, name, text, lease.message.received_ms - apart_ms)
         execution = _again(executions, execution) or _begun(executions, asked)
+    return _started(channel, execution, now_ms)
+
+
+def executions_of(
+    executions: Executions, channel: Channel, leases: Sequence[Lease], now_ms: int
+) -> list[Started | None]:
+    """`execution_of` for leased messages of a channel that starts one for each request. Which messages one holds, its
+    input tells: what a crash left of a batch finds the execution that it is in, else starts one of its own."""
+    known = {_place(lease.message): _known(executions, lease.message) for lease in leases}
+    fresh: dict[str, list[Message]] = {}
+    for lease in leases:
+        if known[_place(lease.message)] is None:
+            fresh.setdefault(batch_name(lease.message), []).append(lease.message)
+    for messages in fresh.values():
+        known |= _begun_together(executions, channel, messages)
+    return [_started(channel, known[_place(lease.message)], now_ms) for lease in leases]
+
+
+def _known(executions: Executions, message: Message) -> Execution | None:
+    """The execution that a message has; one that failed, where a person has put the message back, gone on with."""
+    id_ = started_id(message)
+    execution = None if id_ is None else executions.describe(id_)
+    if execution is not None and is_redriven(message) and execution.status not in ("RUNNING", "SUCCEEDED"):
+        return _again(executions, execution)
+    return execution
+
+
+def _begun_together(
+    executions: Executions, channel: Channel, messages: Sequence[Message]
+) -> dict[tuple[str, str], Execution | None]:
+    start = _start_of(channel)
+    asked = _Asked(start.workflow_name, execution_name(start, messages[0]), batch_input(start, messages), 0)
+    execution = _found(executions, asked)
+    inside = set() if execution is None else {_spelled(one) for one in json.loads(execution.input)}
+    outside = [one for one in messages if _spelled(json.loads(execution_input(start, one))) not in inside]
+    found = {_place(message): execution for message in messages}
+    if execution is not None and outside:
+        own = _marked(asked.name, "\n".join(f"{message.scope}\t{message.key}" for message in outside))
+        another = _found(executions, asked._replace(name=own, input=batch_input(start, outside)))
+        found |= {_place(message): another for message in outside}
+    return found
+
+
+def _place(message: Message) -> tuple[str, str]:
+    return message.scope, message.key
+
+
+def _started(channel: Channel, execution: Execution | None, now_ms: int) -> Started | None:
     if execution is None:
         return None
-    if execution.status == "RUNNING":
-        return Started(execution.id)
-    return Started(execution.id, ended(channel, execution, now_ms))
+    return Started(execution.id, None if execution.status == "RUNNING" else ended(channel, execution, now_ms))
+
+
+def _start_of(channel: Channel) -> Start:
+    if channel.start is None:
+        raise ValueError(f"channel {channel.name} starts no workflow")
+    return channel.start
 
 
 def started_id(message: Message) -> str | None:
@@ -108,7 +170,16 @@ def is_name(name: str) -> bool:
 
 def is_same(one: Any, other: Any) -> bool:
     """Whether two inputs are the same JSON."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)  # `==` takes true for 1
+    return _spelled(one) == _spelled(other)
+
+
+def _spelled(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)  # `==` takes true for 1
+
+
+def _marked(name: str, said: str) -> str:
+    mark = hashlib.sha256(said.encode()).hexdigest()[:_MARK_CHARS]
+    return f"{name[: _NAME_CHARS - _MARK_CHARS - 1]}-{mark}"
 
 
 def _again(executions: Executions, failed: Execution | None) -> Execution | None:

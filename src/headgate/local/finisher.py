@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from headgate import limits
 from headgate.clock import Clock
 from headgate.declare.channel import Channel
 from headgate.engine import Outcome
@@ -64,7 +65,9 @@ class Finisher:
     def _finish(self, channel: Channel) -> int:
         """What came before this process, or longer ago than a request may take: a request is at anything newer."""
         until_ms = max(self._since_ms, self._clock.now_ms() - LEASE_MS)
-        keys = self._engine.queue.overdue(channel.name, 0, _PAGE)
+        together = channel.start is not None and channel.start.per_batch
+        most = limits.BATCH_EACH.value if together else _PAGE
+        keys = self._engine.queue.overdue(channel.name, 0, most)
         rows = [self._engine.index.get(channel.name, scope, key) for scope, key in keys]
         messages = [row for row in rows if row is not None and row.received_ms < until_ms]
         done = self._driven(channel, messages)

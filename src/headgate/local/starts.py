@@ -17,14 +17,14 @@ from headgate.errors import Unavailable
 from headgate.gate.effects import Started
 from headgate.gate.finish import ended
 from headgate.gate.observe import site
-from headgate.gate.start import execution_of
+from headgate.gate.start import execution_of, executions_of
 from headgate.local.queue import LocalQueue
 
 log = logging.getLogger("headgate.local")
 
 _AT_A_TIME = 32
 _MOST_WRITTEN = 200
-_MOST_ENDS = 10_000  # of executions that nobody follows: schedules start some too
+_MOST_ENDS = 10_000  # of executions that nobody follows yet, or any more
 
 
 class Starts:
@@ -36,7 +36,7 @@ class Starts:
         self._express = {workflow.name for workflow in app.workflows if workflow.express}
         self._rows = rows
         self._clock = clock
-        self._leases: dict[str, Lease] = {}
+        self._leases: dict[str, list[Lease]] = {}
         self._ends: OrderedDict[str, Execution] = OrderedDict()
         self._guard = threading.Lock()
         self._pool = ThreadPoolExecutor(_AT_A_TIME, "headgate-starts")
@@ -46,6 +46,9 @@ class Starts:
 
     def start(self, executions: Executions, leases: Sequence[Lease]) -> list[Started | None]:
         """See `StartAll`."""
+        channel = self._channels[leases[0].message.channel]
+        if channel.start is not None and channel.start.per_batch:
+            return executions_of(executions, channel, leases, self._clock.now_ms())
         if len(leases) == 1:
             return [self._start(executions, leases[0])]
         return [*self._pool.map(lambda lease: self._start(executions, lease), leases)]  # they share their syncs
@@ -54,19 +57,17 @@ class Starts:
         """See `Follow`."""
         with self._guard:
             for lease, id_ in started:
-                execution = self._ends.pop(id_, None)
+                execution = self._ends.get(id_)
                 if execution is None:
-                    self._leases[id_] = lease
+                    self._leases.setdefault(id_, []).append(lease)
                 else:
                     self._to_write.put((lease, execution))
 
     def ended(self, execution: Execution) -> None:
         """An execution has ended; may be told more than once."""
         with self._guard:
-            lease = self._leases.pop(execution.id, None)
-            if lease is not None:
+            for lease in self._leases.pop(execution.id, ()):
                 self._to_write.put((lease, execution))
-                return
             self._ends[execution.id] = execution
             if len(self._ends) > _MOST_ENDS:
                 self._ends.popitem(last=False)
