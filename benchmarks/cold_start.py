@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import os
 import platform
 import shutil
 import statistics
+import sys
 import tempfile
 import uuid
 import zipfile
@@ -26,9 +28,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from runtime import link_runtime, started, table
+from runtime import add_signer, link_runtime, started, table
 
 from headgate.cdk.packaging import Target, code, layer
+from headgate.declare.app import App
 
 HERE = Path(__file__).parent
 _TITLE = "## Cold start"
@@ -134,6 +137,7 @@ def _packed(source: Path, names: tuple[str, ...], folder: Path, target: Target) 
     for place, zip_ in (("code", code(project, target)), ("layer", layer(project, target))):
         with zipfile.ZipFile(zip_) as archive:
             archive.extractall(folder / place)
+    add_signer(project, folder / "layer")
     return folder
 
 
@@ -170,7 +174,9 @@ def _page(subjects: list[Subject], rounds: int, calls: int) -> str:
         "",
         f"Python {platform.python_version()}, boto3 {version('boto3')}, "
         + ", ".join(f"{name} {version(name)}" for name in _PEERS)
-        + ". The machine is not Lambda's: only the ratios mean something.",
+        + f". The machine is not Lambda's, and had a load of {os.getloadavg()[1]:.0f} on {os.cpu_count()} cores: "
+        "only the ratios mean something.",
+        *_lent(),
         "",
         "| goal | asked | seen | |",
         "|---|---:|---:|---|",
@@ -197,6 +203,12 @@ def _page(subjects: list[Subject], rounds: int, calls: int) -> str:
         ratios += [own.median(name) / other.median(name) for name in ("start_cpu_ms", "memory_mb", "warm_cpu_ms")]
         lines.append(f"| headgate over {other.title} | " + " | ".join(f"{ratio:.2f} ×" for ratio in ratios) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _lent() -> list[str]:
+    if sys.version_info >= (3, 12):
+        return []
+    return ["", f"The signer is lent to this Python: it ships to the default runtime ({App('bench').runtime})."]
 
 
 def _architecture() -> Any:

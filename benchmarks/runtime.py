@@ -5,6 +5,7 @@ Python of this environment, and of its packages only those that Lambda's runtime
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import queue
@@ -15,17 +16,23 @@ import sys
 import sysconfig
 import threading
 import time
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from importlib import metadata
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import Any
+
+from headgate.cdk.packaging import Target, layer
+from headgate.declare.app import App
 
 BROUGHT = ("awslambdaric", "boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "simplejson",
            "six", "snapshot-restore-py", "urllib3")  # fmt: skip
 _MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
+_SIGNER = "aws_sdk_signers"
 _DEADLINE_S = 30
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -206,6 +213,15 @@ def link_runtime(folder: Path) -> Path:
         }:
             (folder / top).symlink_to(str(found.locate_file(top)))
     return folder
+
+
+def add_signer(project: Path, unpacked: Path) -> None:
+    """The signer that ships to functions of the default runtime, for a layer of an older one, which has none."""
+    if (unpacked / "python" / _SIGNER).exists():
+        return
+    with zipfile.ZipFile(layer(project, Target(App("bench").runtime))) as archive:
+        archive.extractall(unpacked, [name for name in archive.namelist() if name.startswith(f"python/{_SIGNER}/")])
+    compileall.compile_dir(unpacked / "python" / _SIGNER, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
 
 
 def _folder_of(package: str) -> str:

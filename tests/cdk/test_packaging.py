@@ -117,6 +117,11 @@ def test_a_layer_for_arm_has_arm_binaries_and_nothing_that_lambda_has_or_has_no_
     assert machines == {b"\xb7\x00"}, "e_machine of an ELF file for AArch64"
 
 
+def test_a_signer_by_itself_is_shipped_to_every_python_that_it_is_published_for(project: Path) -> None:
+    assert "aws_sdk_signers" in packages(layer(project, AWS))
+    assert "aws_sdk_signers" not in packages(layer(project, Target("python3.11", "arm64")))
+
+
 def test_of_headgate_only_what_runs_in_lambda_is_shipped(project: Path) -> None:
     ours = {name.removeprefix("python/headgate/") for name in names(layer(project, AWS)) if "/headgate/" in name}
 

@@ -6,14 +6,17 @@ Why API keys do not lie in Secrets Manager too: docs/adr/0005-api-keys-in-dynamo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from headgate.aws.clients import Clients
 from headgate.aws.layout import API_KEYS
 from headgate.clock import Clock
 from headgate.engine import ApiKeyRow, Keys
 from headgate.errors import Unavailable
-from headgate.issuers import Issuers, Jwks
+
+if TYPE_CHECKING:
+    from headgate.issuers import Issuers, Jwks
 
 FRESH_S = 300
 """A secret that was rotated is in use after so many seconds at the latest; `Signed` takes the old one beside it."""
@@ -27,7 +30,7 @@ class DynamoKeys(Keys):
     def __init__(self, table: str, clients: Clients, clock: Clock) -> None:
         self._table = table
         self._clients = clients
-        self._issuers = Issuers(clock)
+        self._clock = clock
 
     def api_key(self, id: str) -> ApiKeyRow | None:
         if not id:
@@ -62,6 +65,12 @@ class DynamoKeys(Keys):
 
     def jwks(self, url: str, *, missing: bool) -> Jwks:
         return self._issuers.jwks(url, missing=missing)
+
+    @cached_property
+    def _issuers(self) -> Issuers:
+        from headgate.issuers import Issuers  # only some functions ask issuers, and it loads another HTTP client
+
+        return Issuers(self._clock)
 
     def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         return self._clients.call("dynamodb", operation, TableName=self._table, **parameters)

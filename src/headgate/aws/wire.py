@@ -1,4 +1,4 @@
-"""DynamoDB over its JSON protocol, for functions: botocore signs, and nothing else of the SDK is loaded.
+"""DynamoDB over its JSON protocol, for functions: a library signs (aws/signing.py), and no client is loaded.
 
 The SDK's client takes as long to load as all the rest: docs/adr/0007-dynamodb-without-the-client.md has the figures.
 Faults are met as the SDK meets them in its standard mode: three tries in all, with random and growing pauses.
@@ -10,15 +10,18 @@ import base64
 import json
 import random
 import re
+import socket
 import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from headgate.aws.signing import Credentials, signer_for
 from headgate.clock import Clock
 
 ATTEMPTS = 3
@@ -36,14 +39,6 @@ _AGAIN_STATUS = (500, 502, 503, 504)
 
 class OutOfTime(Exception):
     """There is not enough time left for another try."""
-
-
-class Credentials(NamedTuple):
-    """What Lambda puts in the environment, by the names that botocore's signer has for it."""
-
-    access_key: str
-    secret_key: str
-    token: str | None
 
 
 class Told(NamedTuple):
@@ -64,19 +59,12 @@ class Wire:
     of threads may call; connections are kept open, as many as there were calls at a time."""
 
     def __init__(self, environment: Mapping[str, str], clock: Clock) -> None:
-        from botocore.auth import SigV4Auth
-        from botocore.awsrequest import AWSRequest
-
         self._idle: list[HTTPConnection] = []
         region = environment.get("AWS_REGION") or environment["AWS_DEFAULT_REGION"]
         given = environment.get("AWS_ENDPOINT_URL_DYNAMODB") or environment.get("AWS_ENDPOINT_URL")
-        self._url = (given or f"https://dynamodb.{region}.{dns_suffix(region)}").rstrip("/") + "/"
-        self._where = urlsplit(self._url)
-        self._made_request = AWSRequest
-        credentials = Credentials(
-            environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], environment.get("AWS_SESSION_TOKEN")
-        )
-        self._signer = SigV4Auth(credentials, "dynamodb", region)
+        url = (given or f"https://dynamodb.{region}.{dns_suffix(region)}").rstrip("/") + "/"
+        self._where = urlsplit(url)
+        self._signer = signer_for("dynamodb", region, url, Credentials.read(environment))
         secure = self._where.scheme == "https"
         self._trust = ssl.create_default_context(cafile=environment.get("AWS_CA_BUNDLE")) if secure else None
         self._clock = clock
@@ -108,9 +96,7 @@ class Wire:
 
     def _exchange(self, action: str, body: bytes) -> Told:
         headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"DynamoDB_20120810.{action}"}
-        request = self._made_request("POST", self._url, headers=headers, data=body)
-        self._signer.add_auth(request)
-        signed = dict(request.headers.items())
+        signed = self._signer.signed(headers, body)
         while self._idle:
             with suppress(ConnectionError, IndexError):  # closed while the function was asleep: that counts as no try
                 return self._ask(self._idle.pop(), body, signed)
@@ -134,20 +120,27 @@ class Wire:
     def _connected(self) -> HTTPConnection:
         host, port = str(self._where.hostname), self._where.port
         connection = (
-            HTTPConnection(host, port, timeout=CONNECT_S)
-            if self._trust is None
-            else HTTPSConnection(host, port, timeout=CONNECT_S, context=self._trust)
+            HTTPConnection(host, port) if self._trust is None else HTTPSConnection(host, port, context=self._trust)
         )
-        connection.connect()
-        connection.sock.settimeout(READ_S)
+        name = host.encode() if host.isascii() else host  # text would load the tables for names in other scripts
+        opened = socket.create_connection((name, connection.port), timeout=CONNECT_S)  # type: ignore[arg-type]
+        try:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._trust is not None:
+                opened = self._trust.wrap_socket(opened, server_hostname=name)
+            opened.settimeout(READ_S)
+        except BaseException:
+            opened.close()
+            raise
+        connection.sock = opened
         return connection
 
 
 def dns_suffix(region: str) -> str:
     """What the names of AWS's hosts end in, in a region."""
-    import botocore
-
-    partitions = json.loads((Path(botocore.__file__).parent / "data" / "partitions.json").read_bytes())["partitions"]
+    found = find_spec("botocore")  # in every Python runtime of Lambda; of it only this file is read
+    told = Path(str(found and found.origin)).with_name("data").joinpath("partitions.json").read_bytes()
+    partitions = json.loads(told)["partitions"]
     fitting = (each for each in partitions if region in each["regions"] or re.match(each["regionRegex"], region))
     return str(next(fitting, partitions[0])["outputs"]["dnsSuffix"])
 

@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 from headgate.errors import Misuse
 
-NEEDED_HERE = ("jiter", "msgspec", "pydantic", "pyjwt", "uuid-utils")
-"""Of headgate's own dependencies, those that the part which runs in Lambda imports."""
+NEEDED_HERE = ("aws-sdk-signers", "jiter", "msgspec", "pydantic", "pyjwt", "uuid-utils")
+"""Of headgate's own dependencies, with those of its extras, those that the part which runs in Lambda imports."""
 
 BROUGHT_BY_LAMBDA = ("boto3", "botocore", "s3transfer")
 """In every Python runtime of Lambda, and therefore in no zip."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_EXTRA = re.compile(r"""(?: and|;) extra == (?:'cdk'|"cdk")""")
 _CLUTTER = ("bin", "RECORD", ".lock", "__pycache__")
 
 
@@ -113,7 +114,7 @@ def _has_dependencies(pyproject: Path) -> bool:
 
 
 def _ours() -> tuple[str, ...]:
-    return tuple(line for line in requires("headgate") or () if _normal(line) in NEEDED_HERE and "extra ==" not in line)
+    return tuple(_EXTRA.sub("", line) for line in requires("headgate") or () if _normal(line) in NEEDED_HERE)
 
 
 def _locked(project: Path) -> str:

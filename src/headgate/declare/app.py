@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, overload
 
@@ -18,9 +17,12 @@ from headgate.declare.shape import TEXT, given, misfits
 from headgate.declare.source import caller
 from headgate.declare.stage import DEFAULT_STAGE, Packaging, Stage, packaging_sentences
 from headgate.declare.table import Table
-from headgate.declare.task import Definition, Task, Workflow
+from headgate.declare.task import Task, Workflow
 from headgate.declare.topic import Subscriber, Topic
 from headgate.errors import DeclarationError, DeclarationFault, Misuse
+
+if TYPE_CHECKING:
+    from headgate.declare.task import Definition
 
 Options = ParamSpec("Options")
 
@@ -86,6 +88,8 @@ def _refuse(sentences: list[str]) -> None:
 
 def _meant(name: str, known: Iterable[str], ending: str = "") -> str:
     """How a sentence about an unknown name ends."""
+    from difflib import get_close_matches
+
     near = get_close_matches(name, list(known), n=1, cutoff=0.7)
     return f"; did you mean `{near[0]}{ending}`?" if near else "."
 

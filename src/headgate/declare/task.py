@@ -1,4 +1,7 @@
-"""Tasks, the functions that workflows call; and workflows, as an app declares them."""
+"""Tasks, the functions that workflows call; and workflows, as an app declares them.
+
+The language itself is loaded where a document is looked at: most functions of an app run none.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from headgate.declare import asl
-from headgate.declare.asl_services import service_faults
-from headgate.declare.compile import Machine, machine, placed, places
 from headgate.declare.handler import Needs
 from headgate.declare.settings import Env, Secret
 from headgate.declare.shape import FLAG, TEXT, misfits
 from headgate.declare.source import caller, folder_of_caller
-from headgate.declare.table import Table
-from headgate.declare.workflow import Step
 from headgate.errors import DeclarationError, DeclarationFault
 
-Definition = Step | Mapping[str, Any] | str | Path
+if TYPE_CHECKING:
+    from headgate.declare.compile import Machine
+    from headgate.declare.table import Table
+    from headgate.declare.workflow import Step
+
+    Definition = Step | Mapping[str, Any] | str | Path
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _ARNS = {
@@ -126,6 +129,8 @@ class Workflow:
     def document(self) -> Machine:
         """The document, in which `${task:NAME}` and the like stand for what an engine knows. Raises DeclarationError
         where it cannot be had."""
+        from headgate.declare.compile import machine
+
         match self.definition:
             case Mapping():
                 made = dict(self.definition)
@@ -145,12 +150,19 @@ class Workflow:
 
     def placed(self, name_of: Callable[[str, str], str] = local_name) -> Machine:
         """The document with an engine's own names in it; see `compile.placed`."""
+        from headgate.declare.compile import placed
+
         document: Machine = placed(self.document, name_of)
         return document
 
     def sentences(self, known: Mapping[str, Collection[str]], tables: Mapping[str, Table]) -> Iterator[str]:
         """What of it cannot be honoured; `known` has the names of what the app has by their kind, `tables` its tables
         by theirs."""
+        from headgate.declare import asl
+        from headgate.declare.asl_services import service_faults
+        from headgate.declare.compile import places
+        from headgate.declare.workflow import Step
+
         shapes = {"name": TEXT, "express": FLAG, "description": TEXT}
         if wrong := list(misfits("", {name: getattr(self, name) for name in shapes}, shapes)):
             yield from wrong

@@ -12,6 +12,7 @@ from headgate.declare.channel import Channel
 from headgate.declare.delivery import Direct, Queued, Stream
 from headgate.declare.stores import Field
 from headgate.gate.verify import ChannelVerifier, verifier_for
+from headgate.message import cutter
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ def plan_for(
     verifier: VerifierFor = verifier_for,
 ) -> Plan:
     """The plan of one channel. Raises Misuse where a setting cannot be used."""
+    if channel.many:
+        cutter()
     return Plan(
         channel=channel,
         verifier=verifier(channel, settings, clock),

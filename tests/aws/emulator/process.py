@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.aws.emulator import node
+from tests.aws.emulator import node, signer
 from tests.aws.emulator.ledger import asked_by
 from tests.aws.emulator.wire import Fault, Kind
 from tests.cases import ROOT
@@ -170,6 +170,8 @@ def start(folder: Path, owner: int, mode: str = "strict") -> Emulator:
         "EMULATOR_WIRE_PORT": str(wire_port),
         "EMULATOR_ENDPOINT": f"https://127.0.0.1:{wire_port}",
     }
+    if not signer.IS_SHIPPED_HERE:
+        env["EMULATOR_SIGNER"] = str(signer.fetch(folder / "signer"))
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.aws.emulator.launch"],

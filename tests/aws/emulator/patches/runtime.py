@@ -103,6 +103,8 @@ def _link_packages(runtime: Path) -> None:
             source = Path(str(found.locate_file(top)))
             if source.exists() and top != "__pycache__":
                 (runtime / top).symlink_to(source)
+    if signer := os.environ.get("EMULATOR_SIGNER"):  # the one thing that layers for this Python lack
+        (runtime / "aws_sdk_signers").symlink_to(Path(signer) / "aws_sdk_signers")
 
 
 def _unpacked(package: _Package) -> Path:
