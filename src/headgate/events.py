@@ -36,7 +36,8 @@ class Faulted(NamedTuple):
 
 class Worked(NamedTuple):
     """An attempt at a message behind the gate, and how it ended: `what` is `processed`, `retried`, `failed` or
-    `rejected`. `where` is code only, as above; `late` where somebody else had begun meanwhile: it does not count."""
+    `rejected`; or `put_off`, where an outage of ours kept it from being made. `where` is code only, as above; `late`
+    where somebody else had begun meanwhile: it does not count."""
 
     channel: str
     what: str

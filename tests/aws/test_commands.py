@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from headgate.cdk.outputs import API_URL
 from headgate.cli.deployed import find
 from headgate.declare.load import load_app
 from headgate.message import Moment
 from headgate.testing.contract.index import message
+from tests.aws.desk import Desk
 from tests.aws.emulator import deployment
 from tests.aws.emulator.process import ACCOUNT, Emulator
 from tests.aws.emulator.versions import ARCHITECTURE, RUNTIME
-from tests.cli.shell import Done, run, until
+from tests.cli.shell import Done, until
 from tests.once import once
 
 pytestmark = [pytest.mark.xdist_group("commands"), pytest.mark.slow]
@@ -76,27 +75,6 @@ stack = cdk.Stack(app, "bad-queue")
 cdk.CfnResource(stack, "Letters", type="AWS::SQS::Queue", properties={"QueueName": "a b c", "FifoQueue": True})
 app.synth()
 """
-
-
-class Desk:
-    """A project, and the command typed in it."""
-
-    def __init__(self, folder: Path, emulator: Emulator) -> None:
-        self.folder = folder
-        self.emulator = emulator
-        self._env = {**emulator.env, "HEADGATE_STAGE": "", "SSL_CERT_FILE": emulator.certificate}
-
-    def type(self, *words: str, typed: str = "", env: Mapping[str, str] = {}) -> Done:
-        return run(self.folder, *words, env={**self._env, **env}, typed=typed, patience_s=240)
-
-    def told(self, *words: str) -> Any:
-        done = self.type(*words, "--json")
-        assert done.code == 0, done.err
-        return json.loads(done.out)
-
-    def at(self, outputs: Mapping[str, str]) -> tuple[str, str]:
-        """What makes `send` go to the emulator, which does not serve at the address that AWS would."""
-        return "--url", self.emulator.plain_url(outputs[API_URL])
 
 
 def project(folder: Path, emulator: Emulator, app: str) -> Desk:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, quote
 import pytest
 
 from headgate import ApiKey, App, Iam, Queued
-from headgate.aws.envelope import Sent, Where, arrival_template, opened
+from headgate.aws.envelope import Sent, Where, arrival_template, opened, sealed
 from headgate.declare.channel import Channel
 from headgate.message import Message
 
@@ -66,6 +66,12 @@ def test_what_counts_per_principal_is_in_the_principals_scope() -> None:
     found = opened(own, sent(arrival_template(own), facts, b"{}"))
     assert isinstance(found, Message)
     assert (found.scope, found.principal) == ("arn:ann", "arn:ann")
+
+
+def test_what_a_workflow_sent_keeps_its_id_in_whatever_message_it_is() -> None:
+    sent = opened(channel(), '{"é": "&+%"}', Sent("m-1", 1_767_225_600_000))
+    assert isinstance(sent, Message)
+    assert opened(channel(), sealed(sent), Sent("m-2", 1)) == sent
 
 
 @pytest.mark.parametrize("where", [Where("", "1"), Where("ann", "\u043a\u043b\u044e\u0447 \"'\n")])

@@ -266,10 +266,10 @@ def test_somebody_elses_key_stays_as_it_is(store: Store) -> None:
 def test_what_is_overdue_is_put_into_its_queue_again_once_in_a_while(store: Store) -> None:
     assert kinds(store.index.commit([accepted("1")])) == ["stored"]
     store.clock.advance(60)
-    assert store.queue.swept("orders", "", "1", 30_000) == ""
+    assert store.queue.swept("orders", "", "1", 30_000) == ("", "")
     assert store.queue.swept("orders", "", "1", 30_000) is None
     store.clock.advance(30)
-    assert store.queue.swept("orders", "", "1", 30_000) == ""
+    assert store.queue.swept("orders", "", "1", 30_000) == ("", "")
     lease = store.begun("1")
     store.clock.advance(29)
     assert store.queue.swept("orders", "", "1", 0) is None

@@ -20,10 +20,10 @@ import pytest
 from headgate.clock import SystemClock
 from headgate.testing.answer import Answer, Headers
 from headgate.testing.credentials import aws_signature
+from tests.aws.desk import Desk
 from tests.aws.emulator import deployment
 from tests.aws.emulator.process import ACCOUNT, Emulator
 from tests.aws.emulator.versions import ARCHITECTURE, RUNTIME
-from tests.aws.test_commands import Desk
 from tests.aws.test_readmes import lines
 from tests.cases import ROOT, command
 from tests.cli.shell import Done

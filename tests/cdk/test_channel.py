@@ -41,7 +41,7 @@ DUTIES = {
     },
     "orders.worker": {
         **fed_by("OrdersQueueArn"),
-        **on(f"{DATA}OrdersQueueArn", "sqs:ChangeMessageVisibility"),
+        **on(f"{DATA}OrdersQueueArn", "sqs:ChangeMessageVisibility", "sqs:SendMessage"),
         **on(f"{TABLES}OrdersTableName", "dynamodb:UpdateItem"),
         "s3:GetObject": {f"{BODIES}orders/kept/*", ORDERS_ARCHIVE},
         "s3:PutObject": {ORDERS_ARCHIVE},
@@ -60,7 +60,8 @@ DUTIES = {
     },
     "payments.worker": {
         **fed_by("PaymentsQueueArn"),
-        **on(f"{DATA}PaymentsQueueArn", "sqs:ChangeMessageVisibility"),
+        **on(f"{DATA}PaymentsQueueArn", "sqs:ChangeMessageVisibility", "sqs:SendMessage"),
+        **on(f"{TABLES}PaymentsTableName/index/headgate.line", "dynamodb:Query"),
         **on(f"{TABLES}PaymentsTableName", "dynamodb:UpdateItem"),
     },
     "raw.worker": {

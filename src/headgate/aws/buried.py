@@ -57,7 +57,7 @@ class Buried:
 
     def _mark(self, where: Where) -> bool:
         """A row that waits, or is in work, is left to the sweep, which finds it when its time has come."""
-        lease = self._rooms.queue.begin(self._rooms.channel.name, *where, self._rooms.work.lease_ms)
+        lease = self._rooms.queue.begin(self._rooms.channel.name, where.scope, where.key, self._rooms.work.lease_ms)
         if not isinstance(lease, Lease):
             return True
         failed = self._moment(lease.message.attempts - 1)

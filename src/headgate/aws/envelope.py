@@ -18,14 +18,17 @@ _ARRIVAL = ("id", "received_ms", "principal", "traceparent", "body")
 
 
 class Where(NamedTuple):
-    """A message that has a row."""
+    """A message that has a row. `place` is where it stands among those that it is ordered with (its `received_at`),
+    empty where there are none."""
 
     scope: str
     key: str
+    place: str = ""
 
     def written(self) -> str:
         """As the body of a message of SQS."""
-        return json.dumps({_ROW: self._asdict()}, ensure_ascii=False)
+        told = {"scope": self.scope, "key": self.key, **({"place": self.place} if self.place else {})}
+        return json.dumps({_ROW: told}, ensure_ascii=False)
 
 
 def arrival_template(channel: Channel) -> str:
@@ -66,7 +69,8 @@ def opened(channel: Channel, body: str, sent: Sent | None = None) -> Where | Mes
     try:
         found = json.loads(body)
         if found.keys() == {_ROW}:
-            return Where(_text(found[_ROW]["scope"]), _text(found[_ROW]["key"]))
+            row = found[_ROW]
+            return Where(_text(row["scope"]), _text(row["key"]), _text(row.get("place", "")))
         if found.keys() == {*_ARRIVAL}:
             return _arrived(channel, found)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
@@ -74,6 +78,18 @@ def opened(channel: Channel, body: str, sent: Sent | None = None) -> Where | Mes
     if sent is None or not channel.unread:
         return None
     return Message(channel.name, "", sent.id, body.encode(), sent.at_ms, "", sent.id, "", "accepted", None)
+
+
+def sealed(arrived: Message) -> str:
+    """What came in, as API Gateway would have put it into the queue: it keeps its id whatever message it is in."""
+    told = {
+        "id": arrived.key,
+        "received_ms": arrived.received_ms,
+        "principal": base64.b64encode(arrived.principal.encode()).decode(),
+        "traceparent": base64.b64encode(arrived.traceparent.encode("latin-1")).decode(),
+        "body": base64.b64encode(arrived.body).decode(),
+    }
+    return json.dumps(told)
 
 
 def _arrived(channel: Channel, found: Mapping[str, Any]) -> Message:

@@ -47,5 +47,6 @@ def failures(ids: Sequence[str]) -> dict[str, Any]:
 def _letter(layout: Layout, change: Event) -> Letter:
     new = change["dynamodb"]["NewImage"]
     scope = "" if layout.sort is None else value_of(new[layout.sort.name]["S"])
-    where = Where(scope, value_of(new[layout.partition.name]["S"]))
-    return Letter(where, new[ORDER]["S"] if ORDER in new else "", str(change["dynamodb"]["SequenceNumber"]))
+    order = new[ORDER]["S"] if ORDER in new else ""
+    where = Where(scope, value_of(new[layout.partition.name]["S"]), new[RECEIVED_AT]["S"] if order else "")
+    return Letter(where, order, str(change["dynamodb"]["SequenceNumber"]))

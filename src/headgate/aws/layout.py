@@ -10,6 +10,7 @@
     lease           of a message in work: the token of whoever is at it; else what was done to the row last
     dead            of a dead letter: its shard
     execution_arn   of the execution that the message started last
+    order_line      of an unfinished message with an order: what stands for the value that it is ordered by
     record_at       of a message in a stream: the shard and the sequence of its record; absent until both are known
     unread          there where nobody has looked at the body yet, or it was found to be bad
 
@@ -52,6 +53,7 @@ SWEPT_AT = "swept_at"
 DEAD = "dead"
 EXECUTION_ARN = "execution_arn"
 RECORD_AT = "record_at"
+LINE = "order_line"
 
 SHARDS = "0123456789abcdef"
 """The values of `shard`."""
@@ -62,6 +64,8 @@ DUE = "headgate.due"
 """The index of unfinished messages: only those have `due_at`."""
 DEAD_LETTERS = "headgate.dead"
 """The index of dead letters: only those have `dead`."""
+LINES = "headgate.line"
+"""The index of unfinished messages by the value that they are ordered by, in the order in which they came."""
 EXECUTIONS = "headgate.execution"
 """The index of messages by the execution that they started."""
 
@@ -126,12 +130,18 @@ def layout_of(channel: Channel) -> Layout:
             SecondaryIndex(NEWEST, Attribute(SHARD), received),
             SecondaryIndex(DUE, Attribute(SHARD), Attribute(DUE_AT, "N")),
             *([SecondaryIndex(DEAD_LETTERS, Attribute(DEAD), received)] if channel.queue or channel.stream else []),
+            *([SecondaryIndex(LINES, Attribute(LINE), received)] if _is_ordered(channel) else []),
             *([SecondaryIndex(EXECUTIONS, Attribute(EXECUTION_ARN), received)] if channel.start else []),
             *found,
         ),
         tuple(it for it in channel.attributes if it.name not in keys),
         channel.archive,
     )
+
+
+def line_of(order: str) -> str:
+    """What stands for a value that messages are ordered by, in a row and in a queue of SQS."""
+    return hashlib.sha256(order.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def body_prefix(channel: str, keep_days: int | None) -> str:
@@ -148,6 +158,10 @@ def key_text(value: str) -> str:
 def value_of(text: str) -> str:
     """What `key_text` was given."""
     return text.removeprefix("\0")
+
+
+def _is_ordered(channel: Channel) -> bool:
+    return channel.queue is not None and channel.queue.order_by is not None
 
 
 def _index_name(field: str) -> str:

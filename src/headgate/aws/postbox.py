@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from headgate import limits
 from headgate.aws.clients import Clients, Declined
 from headgate.aws.envelope import Where
+from headgate.aws.layout import line_of
 from headgate.aws.pages import pause
 from headgate.clock import Clock
 from headgate.errors import Unavailable
@@ -64,6 +65,15 @@ class Postbox:
             except Unavailable:
                 return
 
+    def renew(self, body: str, group: str) -> bool:
+        """Put a message in once more, behind all others, as one that was never taken out. Whether that was done."""
+        ordered = {"MessageGroupId": group, "MessageDeduplicationId": uuid4().hex} if self._is_ordered else {}
+        try:
+            self._call("send_message", MessageBody=body, **ordered)
+        except Unavailable:
+            return False
+        return True
+
     def waiting(self) -> int:
         """How many messages nobody has taken out, roughly."""
         answer = self._call("get_queue_attributes", AttributeNames=["ApproximateNumberOfMessages"])
@@ -105,7 +115,7 @@ class Postbox:
         entry: dict[str, Any] = {"MessageBody": letter.where.written()}
         if self._is_ordered:
             group = letter.order or letter.where.written()
-            entry |= {"MessageGroupId": _short(group), "MessageDeduplicationId": _short(letter.once)}
+            entry |= {"MessageGroupId": line_of(group), "MessageDeduplicationId": line_of(letter.once)}
         return entry
 
     def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
@@ -113,8 +123,3 @@ class Postbox:
             return self._clients.call("sqs", operation, QueueUrl=self._url, **parameters)
         except Declined:
             raise Unavailable(retry_after_s=RETRY_AFTER_S) from None
-
-
-def _short(text: str) -> str:
-    """What SQS takes for an id: 128 plain characters at most."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -23,9 +23,12 @@ from headgate.aws.layout import (
     EXPIRES_AT,
     EXPIRES_MS,
     LEASE,
+    LINE,
+    LINES,
     ORDER,
     ORIGINAL,
     ORIGINAL_AT,
+    RECEIVED_AT,
     SHARD,
     SHARDS,
     STATUS,
@@ -36,7 +39,17 @@ from headgate.aws.layout import (
     value_of,
 )
 from headgate.aws.pages import TRIES, Partition, Table, pause
-from headgate.aws.rows import Values, address, expiry, is_expired, message_of, shown, text_or_bytes, timeline_text
+from headgate.aws.rows import (
+    Values,
+    address,
+    expiry,
+    in_line,
+    is_expired,
+    message_of,
+    shown,
+    text_or_bytes,
+    timeline_text,
+)
 from headgate.clock import Clock
 from headgate.engine import DEAD as DEAD_STATUSES
 from headgate.engine import (
@@ -57,6 +70,8 @@ from headgate.errors import Unavailable
 from headgate.http import RETRY_AFTER_S
 from headgate.message import STARTED, Message, Moment
 
+AHEAD = 20
+"""How many messages of a line are looked at in one go."""
 COUNTED = 100
 """How many dead letters of a shard are counted: whoever asks each minute has to know whether there are any."""
 _UNREAD = ".unread"
@@ -121,6 +136,8 @@ class DynamoQueue(Queue):
     def settle(self, lease: Lease, settlement: Settlement) -> bool:
         final = settlement.status not in OPEN
         change = Change({STATUS: {"S": settlement.status}, LEASE: _mark("settled")}, {SWEPT_AT})
+        if final and lease.message.order:
+            change.removes.add(LINE)
         _tell(change, lengthened(lease.message.timeline, settlement.moments))
         _put(change, ERROR, settlement.error)
         if started := [moment.detail for moment in settlement.moments if moment.what == STARTED]:
@@ -136,6 +153,24 @@ class DynamoQueue(Queue):
         else:
             change.sets[DUE_AT] = {"N": str(self._clock.now_ms() + settlement.delay_ms)}
         return self._of_lease(lease, change, is_dead=settlement.status in DEAD_STATUSES)
+
+    def ahead(self, channel: str, line: str, place: str) -> list[tuple[str, str]]:
+        """(scope, key) of unfinished messages in a line before a place, the first in it first, AHEAD at most. May lag
+        behind by a second."""
+        table = self._index.table(channel)
+        if table is None:
+            return []
+        answer = self._clients.call(
+            "dynamodb",
+            "query",
+            TableName=table.name,
+            IndexName=LINES,
+            KeyConditionExpression="#line = :line AND #received < :place",
+            ExpressionAttributeNames={"#line": LINE, "#received": RECEIVED_AT},
+            ExpressionAttributeValues={":line": {"S": line}, ":place": {"S": place}},
+            Limit=AHEAD,
+        )
+        return [_where(table.layout, values) for values in answer["Items"]]
 
     def overdue(self, channel: str, by_ms: int, limit: int) -> list[tuple[str, str]]:
         table = self._index.table(channel)
@@ -227,9 +262,9 @@ class DynamoQueue(Queue):
 
     # --------------------------------------------------------------------------------------------------- for the sweep
 
-    def swept(self, channel: str, scope: str, key: str, again_ms: int) -> str | None:
-        """Take note that an overdue message is put into its queue once more; what it is ordered by, empty where by
-        nothing. None where it is not due, or where that was done less than `again_ms` ago."""
+    def swept(self, channel: str, scope: str, key: str, again_ms: int) -> tuple[str, str] | None:
+        """Take note that an overdue message is put into its queue once more; what it is ordered by, and its place among
+        those; empty where by nothing. None where it is not due, or where that was done less than `again_ms` ago."""
         found = self._index.at(channel, scope, key)
         if found is None:
             return None
@@ -243,7 +278,7 @@ class DynamoQueue(Queue):
         )  # fmt: skip
         if not done:
             return None
-        return str(values[ORDER]["S"]) if ORDER in values else ""
+        return (values[ORDER]["S"], values[RECEIVED_AT]["S"]) if ORDER in values else ("", "")
 
     def dead_letters(self, channel: str) -> int:
         """How many dead letters there are, as far as they are counted: up to COUNTED in each shard. May lag behind by a
@@ -364,6 +399,7 @@ class DynamoQueue(Queue):
         match alteration:
             case Redriven():
                 change.sets |= {STATUS: {"S": "accepted"}, ATTEMPTS: {"N": "0"}, DUE_AT: {"N": str(now_ms)}}
+                change.sets |= in_line(table.layout, message.order)
                 change.removes |= {ERROR, DEAD, *_EXPIRY}
             case Edited(_, body, fields, order):
                 edited = message._replace(body=body, fields=fields, order=order)

@@ -23,6 +23,8 @@ from headgate.aws.layout import (
     ERROR,
     EXPIRES_AT,
     EXPIRES_MS,
+    LINE,
+    LINES,
     ORDER,
     ORIGINAL,
     PRINCIPAL,
@@ -37,6 +39,7 @@ from headgate.aws.layout import (
     Layout,
     body_prefix,
     key_text,
+    line_of,
     value_of,
 )
 from headgate.clock import isoformat
@@ -105,6 +108,7 @@ def row_of(message: Message, layout: Layout, inline_bytes: int, now_ms: int) -> 
     values |= {name: {"S": text} for name, text in named if text}
     if message.status in OPEN or message.status == words.UNREAD:
         values[DUE_AT] = {"N": str(now_ms)}
+        values |= in_line(layout, message.order)
     if message.status in DEAD_STATUSES:
         values[DEAD] = values[SHARD]
     if message.attempts:
@@ -205,6 +209,12 @@ def address(message: Message) -> str:
     whose = json.dumps([message.scope, message.key], ensure_ascii=False).encode()
     name = hashlib.sha256(hashlib.sha256(whose).digest() + message.body).hexdigest()
     return f"{body_prefix(message.channel, days)}{name}"
+
+
+def in_line(layout: Layout, order: str) -> dict[str, Any]:
+    """What an unfinished message has where messages wait for each other."""
+    has_lines = any(index.name == LINES for index in layout.indexes)
+    return {LINE: {"S": line_of(order)}} if order and has_lines else {}
 
 
 def _digest(body: bytes) -> bytes:

@@ -51,9 +51,11 @@ class Sweep:
         name = self._rooms.channel.name
         letters = []
         for scope, key in self._rooms.queue.overdue(name, by_ms, _MOST):
-            order = self._rooms.queue.swept(name, scope, key, visibility_ms)
-            if order is not None:
-                letters.append(Letter(Where(scope, key), order, f"{scope}\n{key}\n{self._rooms.clock.now_ms()}"))
+            found = self._rooms.queue.swept(name, scope, key, visibility_ms)
+            if found is not None:
+                order, place = found
+                once = f"{scope}\n{key}\n{self._rooms.clock.now_ms()}"
+                letters.append(Letter(Where(scope, key, place), order, once))
         self._rooms.postbox.post(letters)
         return len(letters)
 

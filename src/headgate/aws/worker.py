@@ -1,4 +1,8 @@
-"""Works off what SQS hands over: rows, and what came in unread. A verdict goes to the row first, then to the queue."""
+"""Works off what SQS hands over: rows, and what came in unread. A verdict goes to the row first, then to the queue.
+
+SQS counts how often it has handed a message over, and gives it up in the end. That is meant for those that no function
+survives: where we ourselves put one off, it is put in anew before that count is at its end.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headgate.aws.envelope import Sent, Where, opened
+from headgate.aws.duties import working
+from headgate.aws.envelope import Sent, Where, opened, sealed
 from headgate.aws.forwarder import failures
 from headgate.aws.hand import Hand
 from headgate.aws.postbox import Letter
+from headgate.aws.queue import AHEAD
 from headgate.aws.rooms import Rooms
 from headgate.engine import Lease, NotYet, Settlement
 from headgate.errors import Unavailable
@@ -79,7 +85,7 @@ class Worker:
             going = [item for item in wave if item.group not in stopped]
             self._work_off(going)
             stopped |= {item.group for item in going if not item.is_done}
-        again = [item for item in items if not item.is_done]
+        again = [item for item in items if not item.is_done and not self._is_renewed(item)]
         self._rooms.postbox.delay([(item.handle, item.delay_s) for item in again if item.delay_s is not None])
         self._rooms.metrics.write()
         return failures([item.id for item in again])
@@ -92,6 +98,14 @@ class Worker:
         self._attempt(dict(enumerate(leases)), items)
         self._rooms.metrics.write()
 
+    def _is_renewed(self, item: Item) -> bool:
+        """Whether SQS has a new message for one that we put off, and that it would soon have handed over too often."""
+        channel, delivery = self._rooms.channel, self._rooms.channel.queue
+        if delivery is None or item.delay_s is None or item.receives < working(channel, delivery).receives - 1:
+            return False
+        found = opened(channel, item.body, item.sent)
+        return self._rooms.postbox.renew(sealed(found) if isinstance(found, Message) else item.body, item.group)
+
     # ------------------------------------------------------------------------------------------------------- one wave
 
     def _work_off(self, items: Sequence[Item]) -> None:
@@ -100,6 +114,7 @@ class Worker:
             try:
                 lease = self._begun(item)
             except Unavailable:
+                item.delay_s = self._soon(item)
                 continue
             except Exception as error:  # noqa: BLE001 - the others are none the worse for it
                 log.error("a message could not be begun where=%s", site(error))
@@ -115,21 +130,42 @@ class Worker:
             log.error("what is no message of ours lies in the queue id=%s", item.id)
             return None
         where = self._looked_at(found, item) if isinstance(found, Message) else found
-        if where is None or not self._has_time(1):
-            if where is not None:
-                item.delay_s = 0
+        if where is None or not self._is_next(where, item):
             return None
-        lease = self._rooms.queue.begin(self._rooms.channel.name, *where, self._rooms.work.lease_ms)
+        if not self._has_time(1):
+            item.delay_s = 0
+            return None
+        lease = self._rooms.queue.begin(self._rooms.channel.name, where.scope, where.key, self._rooms.work.lease_ms)
         match lease:
             case None:
                 item.is_done = True
             case NotYet(due_ms):
-                item.delay_s = None if due_ms is None else (due_ms - self._rooms.clock.now_ms()) / 1000
+                item.delay_s = None if due_ms is None else self._until(due_ms)
             case Lease() if self._rooms.queue.is_unread(lease):
                 self._look(lease, item)
             case Lease():
                 return lease
         return None
+
+    def _is_next(self, where: Where, item: Item) -> bool:
+        """Whether nothing before a message in its line is unfinished. What is, is worked off here and now: its own
+        message of SQS may have been put in behind this one, which would hold it up."""
+        while where.place and (ahead := self._rooms.queue.ahead(self._rooms.channel.name, item.group, where.place)):
+            for each in ahead:
+                first = Item(item.id, "", Where(*each).written(), item.group, 1)
+                self._work_off([first])
+                if not first.is_done:
+                    item.delay_s = first.delay_s
+                    return False
+            if len(ahead) < AHEAD:
+                break
+        return True
+
+    def _soon(self, item: Item) -> float:
+        return self._rooms.work.delivery.backoff.delay_s(item.receives, self._rooms.work.dice)
+
+    def _until(self, due_ms: int) -> float:
+        return (due_ms - self._rooms.clock.now_ms()) / 1000
 
     def _has_time(self, groups: int) -> bool:
         timeout_s = self._rooms.channel.needs.timeout_s if self._hand is not None else 0.0
@@ -189,6 +225,7 @@ class Worker:
         except StopIteration:
             return None
         except Unavailable:
+            item.delay_s = self._until(attempt.lease.until_ms)
             return None  # nobody knows what was written: the row does, when the message comes again
         except Exception as error:  # noqa: BLE001 - the others are none the worse for it
             log.error("an attempt broke off where=%s", site(error))
@@ -236,7 +273,7 @@ class Worker:
                         if answer in ("stored", "replayed"):
                             where = Where(message.scope, message.key)
                     case Settle(_, settlement) if settlement.status == "accepted":
-                        item.delay_s = settlement.delay_ms / 1000
+                        item.delay_s = max(settlement.delay_ms / 1000, self._soon(item))
                         answer = True
                     case Settle(_, settlement):
                         keep_ms = settlement.keep_ms

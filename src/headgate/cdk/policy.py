@@ -13,7 +13,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 
 from headgate.aws.index import INLINE_BYTES
-from headgate.aws.layout import DEAD_LETTERS, DUE, EXECUTIONS, body_prefix, layout_of
+from headgate.aws.layout import DEAD_LETTERS, DUE, EXECUTIONS, LINES, body_prefix, layout_of
 from headgate.cdk.bodies import keep_days
 from headgate.declare.channel import Channel
 
@@ -130,12 +130,12 @@ def forwarder(_: Channel, rooms: Rooms) -> list[Grant]:
 
 
 def worker(channel: Channel, rooms: Rooms) -> list[Grant]:
-    """Is fed by the queue, and works messages off. Those that came in unread it also stores."""
+    """Is fed by the queue, and works messages off; what it puts off for too long it puts in anew. Those that came in
+    unread it also stores."""
     unread = channel.unread
     return [
-        Grant(
-            (*_SQS_FEED, "sqs:ChangeMessageVisibility", *(["sqs:SendMessage"] if unread else [])), _queues(rooms.queue)
-        ),
+        Grant((*_SQS_FEED, "sqs:ChangeMessageVisibility", "sqs:SendMessage"), _queues(rooms.queue)),
+        *([_asked(rooms.table, [LINES])] if rooms.queue is not None and rooms.queue.fifo else []),
         _on(rooms.table, *(["PutItem", "DeleteItem"] if unread else []), "UpdateItem"),
         *_bodies(channel, rooms, "GetObject", *(["PutObject"] if unread else [])),
         *_archive(rooms),

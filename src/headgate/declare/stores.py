@@ -21,6 +21,7 @@ OWN_NAMES = frozenset(
         "scope", "body", "body_at", "digest", "received_at", "principal", "request", "traceparent", "status",
         "error", "expires_at", "expires_ms", "due_at", "shard", "attempts", "lease", "timeline", "order_key",
         "original", "original_at", "unread", "swept_at", "dead", "execution_arn", "record_at",
+        "order_line",
     }
 )  # fmt: skip
 """What else a table on AWS holds of a message, beside its key and its declared fields; `aws/layout.py` tells what."""

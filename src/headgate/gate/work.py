@@ -36,6 +36,7 @@ from headgate.http import Request
 from headgate.message import Message, Moment, load
 
 _SLACK_S = 30.0
+_OUTAGE_S = 1.0
 LOST = "Nobody knows how this attempt ended: its process was stopped, or died."
 
 
@@ -98,8 +99,10 @@ class Work:
         name, report = "", DONE
         if self.channel.archive is not None:
             name = yield Archived(object_of(self.channel, lease.message))
-            report = DONE if name else Report("retry", detail="The archive could not be written.", kind="Archive")
-        if report is DONE and self.channel.handler is not None:
+            if not name:
+                yield from self._put_off(lease, "Archive")
+                return
+        if self.channel.handler is not None:
             report = yield Handle(lease)
         settlement = self._judged(lease.message, report)
         if name and not any(moment.what == "archived" and moment.detail == name for moment in lease.message.timeline):
@@ -126,7 +129,14 @@ class Work:
                 taken = Conflict(f"Another message holds the key {message.key}; it stands unchanged.")
                 yield from self._end(lease, self._rejected(lease.message, taken))
             case "unavailable":
-                yield from self._end(lease, self._judged(lease.message, Report("retry", detail=BROKE, kind="Store")))
+                yield from self._put_off(lease, "Store")
+
+    def _put_off(self, lease: Lease, kind: str) -> Steps:
+        """An outage of ours uses up no attempt: the same one is made when it is over."""
+        message = lease.message
+        wait_s = max(self.delivery.backoff.delay_s(message.attempts, self.dice), _OUTAGE_S)
+        yield Settle(lease, Settlement("accepted", delay_ms=round(1000 * wait_s), uncounted=True))
+        self.observer.told(Worked(self.channel.name, "put_off", message.request_id, message.attempts, kind))
 
     def _read(self, arrived: Message) -> Message:
         """Raises what senders of other channels are refused with."""

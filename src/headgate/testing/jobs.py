@@ -1,10 +1,12 @@
-"""The app that the scenarios of what is worked off are sent to: a queue behind the gate, one before it, and a stream.
+"""The app that the scenarios of what is worked off are sent to: a queue behind the gate, one before it, and one that
+keeps an order; a stream, and one that takes each message once.
 
 headgate serve --app headgate.testing.jobs:app
 """
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 from pydantic import BaseModel, Field
@@ -19,12 +21,14 @@ from headgate.message import Message
 
 
 class Job(BaseModel):
-    """A message that says how its handling ends: the first `fails` attempts fail, all of them if it is `hopeless`."""
+    """A message that says how its handling ends: the first `fails` attempts fail, all of them if it is `hopeless`. Each
+    takes `takes_s`."""
 
     id: str
     company: str | None = None
     fails: Annotated[int, Field(ge=0)] = 0
     hopeless: bool = False
+    takes_s: Annotated[float, Field(ge=0)] = 0
 
 
 HIDDEN = "text of an exception"
@@ -35,10 +39,12 @@ ATTEMPTS = 3
 
 
 app = App("jobs")
+app.topic("people")
 
 
 def worked_off(job: Job, message: Message) -> None:
     """Does as the job says."""
+    time.sleep(job.takes_s)
     if job.hopeless:
         raise Permanent("hopeless")
     if message.attempt <= job.fails:
@@ -56,6 +62,12 @@ for path, delivery in {
     )(worked_off)  # fmt: skip
 
 
+app.channel(
+    "/ordered", Job, key="id", delivery=Queued(attempts=ATTEMPTS, backoff=_SOON, order_by="company"),
+    auth=Public(), read=True,
+)(worked_off)  # fmt: skip
+
+
 def appended(receipt: Receipt) -> Reply:
     """Where the record is."""
     return Reply(202, {"id": receipt.key, "shard": receipt.shard, "sequence": receipt.sequence})
@@ -66,5 +78,14 @@ def appended(receipt: Receipt) -> Reply:
     auth=Public(), accepted=appended,
 )  # fmt: skip
 def consumed(job: Job, message: Message) -> None:
+    """Does as the job says."""
+    worked_off(job, message)
+
+
+@app.channel(
+    "/once", Job, key="id", delivery=Stream(partition_key="id", dedupe=True, attempts=ATTEMPTS, backoff=_SOON),
+    auth=Public(), read=True, accepted=appended,
+)  # fmt: skip
+def once(job: Job, message: Message) -> None:
     """Does as the job says."""
     worked_off(job, message)

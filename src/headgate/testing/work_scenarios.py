@@ -11,6 +11,9 @@ What follows behind the gate is looked for until it is there, for a minute at mo
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -21,6 +24,8 @@ from headgate.testing.scenarios import Site, is_problem, is_replay, new_key, poi
 _PATIENCE_S = 60
 _LOOK_AGAIN_S = 0.1
 _OPEN = ("accepted", "processing")
+_CLOCKS_S = 0.02
+"""How far the clocks of two machines may be apart, and what is lost when times are written down."""
 
 
 def job(**fields: object) -> dict[str, object]:
@@ -40,13 +45,28 @@ def settled(site: Site, channel: str, key: object) -> dict[str, Any]:
         time.sleep(_LOOK_AGAIN_S)
 
 
-def moments(site: Site, channel: str, key: object) -> list[str]:
-    """What happened to a message, in its order."""
+def told_of(site: Site, channel: str, key: object) -> list[dict[str, Any]]:
+    """What is told of what happened to a message, in its order."""
     answer = site.read(channel, f"/{key}/timeline")
     assert answer.status == 200, answer
     assert HIDDEN.encode() not in answer.body
     items: list[dict[str, Any]] = answer.json()["items"]
-    return [item["what"] for item in items]
+    return items
+
+
+def moments(site: Site, channel: str, key: object) -> list[str]:
+    """What happened to a message, in its order."""
+    return [item["what"] for item in told_of(site, channel, key)]
+
+
+def spans(site: Site, key: object) -> list[tuple[float, float]]:
+    """From when to when each attempt at a job of `ordered` took."""
+    ends = [item for item in told_of(site, "ordered", key) if item["took_ms"] is not None]
+    return [(_s(item["at"]) - item["took_ms"] / 1000, _s(item["at"])) for item in ends]
+
+
+def _s(at: str) -> float:
+    return datetime.fromisoformat(at).timestamp()
 
 
 class WorkScenarios:
@@ -154,3 +174,38 @@ class WorkScenarios:
         assert sequences == sorted(set(sequences))
         assert len({answer.json()["id"] for answer in answers}) == 3
         assert pointers(site.post("events", {"fails": -1})) == {"/id", "/fails"}
+
+    def test_of_one_company_jobs_are_done_one_at_a_time_and_in_the_order_they_were_sent(self, site: Site) -> None:
+        company = new_key()
+        sent = [job(company=company, takes_s=0.05) for _ in range(6)]
+        for one in sent:
+            assert site.post("ordered", one).status == 202
+        for one in sent:
+            assert settled(site, "ordered", one["id"])["status"] == "processed"
+        times = [span for one in sent for span in spans(site, one["id"])]
+        assert len(times) == len(sent)
+        assert all(before[1] <= after[0] + _CLOCKS_S for before, after in pairwise(times))
+
+    def test_a_job_that_fails_holds_up_its_company_and_no_other_until_its_attempts_are_used_up(
+        self, site: Site
+    ) -> None:
+        company = new_key()
+        bad, held_up, other = job(company=company, fails=ATTEMPTS), job(company=company), job(company=new_key())
+        for one in (bad, held_up, other):
+            site.post("ordered", one)
+        assert [settled(site, "ordered", one["id"])["status"] for one in (bad, held_up, other)] == [
+            "failed", "processed", "processed",
+        ]  # fmt: skip
+        attempts = spans(site, bad["id"])
+        assert len(attempts) == ATTEMPTS
+        assert spans(site, held_up["id"])[0][0] + _CLOCKS_S >= attempts[-1][1]
+        assert spans(site, other["id"])[0][1] < attempts[-1][1]
+
+    def test_twins_of_an_event_that_is_taken_once_are_one_record_and_get_one_answer(self, site: Site) -> None:
+        sent = job()
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(lambda _: site.post("once", sent), range(16)))
+        assert {(answer.status, answer.body) for answer in answers} == {(202, answers[0].body)}
+        assert [is_replay(answer) for answer in answers].count(False) == 1
+        is_problem(site.post("once", {**sent, "company": "another"}), 409, "conflict")
+        assert site.read("once", f"/{sent['id']}").json()["body"] == sent

@@ -1,8 +1,9 @@
 """Works off one channel's queue, with its handler. Called by the queue.
 
 It calls dynamodb:UpdateItem, s3:GetObject for large bodies, s3:GetObject and s3:PutObject on the channel's archive, and
-sqs:ChangeMessageVisibility. Where messages are let in unread also dynamodb:PutItem, dynamodb:DeleteItem, s3:PutObject
-for large bodies, and sqs:SendMessage.
+sqs:ChangeMessageVisibility; in outages sqs:SendMessage. Where messages are let in unread also dynamodb:PutItem,
+dynamodb:DeleteItem, s3:PutObject for large bodies, and sqs:SendMessage; where they keep an order dynamodb:Query on the
+index of lines.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def _count(request: Mapping[str, Any], api_id: str, stage: str, method: str, sta
     if not path:
         return
     api = {"ApiName": gateway._rest_apis[api_id]["name"]}
-    settings = ((request.get("stage") or {}).get("methodSettings") or {}).get(f"{path.lstrip('/')}/{method}") or {}
+    settings = ((request.get("stage") or {}).get("methodSettings") or {}).get(f"{path}/{method}") or {}
     by_method = {**api, "Stage": stage, "Resource": path, "Method": method}
     for dimensions in [api, *([by_method] if settings.get("metricsEnabled") else [])]:
         cloudwatch.record_metric("AWS/ApiGateway", "5XXError", float(status >= _SERVER_FAULT), "Count", dimensions)

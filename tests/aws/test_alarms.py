@@ -1,0 +1,177 @@
+"""Alarms of a deployed app: each goes off, is told to whoever subscribed to the topic, and is over.
+
+Five minutes are six seconds in the emulator. What takes them to come about, the age of a message and the lag of a
+consumer, is put into CloudWatch by hand, as the metric of the very queue and function that the alarm looks at.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import pytest
+
+from headgate.cdk.outputs import pascal
+from headgate.testing.jobs import ATTEMPTS
+from headgate.testing.scenarios import Site
+from headgate.testing.work_scenarios import job, moments, settled
+from tests.aws.desk import Desk
+from tests.aws.emulator.deployment import Deployed
+
+pytestmark = pytest.mark.xdist_group("jobs")
+
+_PATIENCE_S = 45
+DEAD = "/jobs has dead letters."
+OLD = "A message of /jobs has been waiting for 5 minutes or more."
+FAILED = "5 attempts or more at /jobs failed within 5 minutes."
+ERRORS = "5% or more of the requests to /ordered failed within 5 minutes."
+REJECTED = "10% or more of what /unread let in within 5 minutes is bad."
+BEHIND = "Consumer consumed of /events is 5 minutes or more behind."
+
+
+class Heard:
+    """What a subscriber to the topic of a deployed app is told."""
+
+    def __init__(self, app: Deployed) -> None:
+        self._sqs, sns = app.emulator.client("sqs"), app.emulator.client("sns")
+        self._alarms = app.emulator.client("cloudwatch")
+        self._url = self._sqs.create_queue(QueueName=f"subscriber-{uuid4().hex}")["QueueUrl"]
+        asked = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])
+        topic, queue = app.outputs["PeopleTopicArn"], asked["Attributes"]["QueueArn"]
+        may = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage"}
+        policy = {**may, "Resource": queue, "Condition": {"ArnEquals": {"aws:SourceArn": topic}}}
+        attributes = {"Policy": json.dumps({"Version": "2012-10-17", "Statement": [policy]})}
+        self._sqs.set_queue_attributes(QueueUrl=self._url, Attributes=attributes)
+        self._sns = sns
+        self._subscription = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue, ReturnSubscriptionArn=True)[
+            "SubscriptionArn"
+        ]
+        self.notices: list[tuple[str, str]] = []
+
+    def close(self) -> None:
+        self._sns.unsubscribe(SubscriptionArn=self._subscription)
+        self._sqs.delete_queue(QueueUrl=self._url)
+
+    def listen(self) -> list[tuple[str, str]]:
+        """What has been told so far: sentences and states."""
+        for letter in self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10).get("Messages", ()):
+            told = json.loads(json.loads(letter["Body"])["Message"])
+            self.notices.append((told["AlarmDescription"], told["NewStateValue"]))
+            self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=letter["ReceiptHandle"])
+        return self.notices
+
+    def hears(self, *sentences: str, state: str) -> None:
+        """Wait until of each of these alarms that state was told."""
+        until_s = time.monotonic() + _PATIENCE_S
+        while left := {(sentence, state) for sentence in sentences} - set(self.listen()):
+            assert time.monotonic() < until_s, f"{left} was not told, but {self.notices}"
+            time.sleep(0.2)
+
+    def states(self, *sentences: str) -> dict[str, str]:
+        """How alarms are now."""
+        pages = self._alarms.get_paginator("describe_alarms").paginate()
+        return {
+            alarm["AlarmDescription"]: alarm["StateValue"]
+            for page in pages
+            for alarm in page["MetricAlarms"]
+            if alarm["AlarmDescription"] in sentences
+        }
+
+
+@pytest.fixture
+def app(deployed: Callable[[str], Deployed]) -> Deployed:
+    return deployed("jobs")
+
+
+@pytest.fixture
+def site(app: Deployed) -> Site:
+    return Site(app.url, {}, {"alice": ""})
+
+
+@pytest.fixture
+def desk(app: Deployed) -> Desk:
+    return Desk(app.project, app.emulator)
+
+
+@pytest.fixture
+def heard(app: Deployed, desk: Desk) -> Iterator[Heard]:
+    """A subscriber, from a time on at which no alarm is off."""
+    desk.type("dead", "discard", "jobs", "--all", "--reason", "of another test", "--yes", "--stage", "dev")
+    subscriber = Heard(app)
+    until_s = time.monotonic() + _PATIENCE_S
+    while "ALARM" in subscriber.states(DEAD, OLD, FAILED, ERRORS, REJECTED, BEHIND).values():
+        assert time.monotonic() < until_s
+        time.sleep(0.2)
+    subscriber.listen()
+    subscriber.notices.clear()
+    try:
+        yield subscriber
+    finally:
+        subscriber.close()
+
+
+def sweep(app: Deployed, channel: str) -> None:
+    """What happens each minute."""
+    name = app.functions()[f"{pascal(channel)}Sweep"]
+    told = app.emulator.client("lambda").invoke(FunctionName=name, Payload=b"{}")
+    assert "FunctionError" not in told, told["Payload"].read()
+
+
+def tell(app: Deployed, namespace: str, metric: str, value: float, **dimensions: str) -> None:
+    """Put a value into CloudWatch."""
+    named = [{"Name": name, "Value": of} for name, of in dimensions.items()]
+    data = [{"MetricName": metric, "Value": value, "Dimensions": named}]
+    app.emulator.client("cloudwatch").put_metric_data(Namespace=namespace, MetricData=data)
+
+
+def test_dead_letters_are_told_for_as_long_as_there_are_any_and_then_that_it_is_over(
+    app: Deployed, site: Site, desk: Desk, heard: Heard
+) -> None:
+    poison, given_up = job(hopeless=True), job(hopeless=True)
+    for one in (poison, given_up):
+        site.post("jobs", one)
+        assert settled(site, "jobs", one["id"])["status"] == "failed"
+    heard.hears(DEAD, state="ALARM")
+
+    for _ in range(11):  # more of its minutes than it looks at, in which nothing more fails
+        sweep(app, "jobs")
+        time.sleep(0.6)
+    assert heard.states(DEAD) == {DEAD: "ALARM"}
+    assert (DEAD, "OK") not in heard.listen()
+
+    stage = ("--stage", "dev")
+    mended = json.dumps({**poison, "hopeless": False})
+    assert desk.type("dead", "edit", "jobs", str(poison["id"]), "--body", "-", *stage, typed=mended).code == 0
+    assert desk.type("dead", "redrive", "jobs", str(poison["id"]), *stage).err == "1 redriven.\n"
+    done = desk.type("dead", "discard", "jobs", str(given_up["id"]), "--reason", "a test order", "--yes", *stage)
+    assert done.err == "1 discarded.\n"
+    assert settled(site, "jobs", poison["id"])["status"] == "processed"
+    happened = [what for what in moments(site, "jobs", poison["id"]) if what != "archived"]
+    assert happened == ["accepted", "failed", "edited", "redriven", "processed"]
+    sweep(app, "jobs")
+    heard.hears(DEAD, state="OK")
+    assert [state for sentence, state in heard.notices if sentence == DEAD] == ["ALARM", "OK"]
+
+
+def test_every_other_alarm_goes_off_and_is_over(app: Deployed, site: Site, heard: Heard) -> None:
+    functions, stream = app.functions(), {"FunctionName": app.functions()["EventsConsumedConsumer"]}
+    for _ in range(3):
+        site.post("jobs", job(fails=ATTEMPTS - 1))
+    for _ in range(2):
+        site.post("unread", job(fails=-1))
+    with app.emulator.fault(functions["OrderedIngest"], "refuse"):
+        assert site.post("ordered", job(company="any")).status == 503
+    tell(app, "AWS/SQS", "ApproximateAgeOfOldestMessage", 301, QueueName=app.outputs["JobsQueueName"])
+    tell(app, "AWS/Lambda", "IteratorAge", 300_001, **stream)
+    heard.hears(FAILED, ERRORS, REJECTED, OLD, BEHIND, state="ALARM")
+
+    for company in ("a", "b", "c"):
+        assert site.post("ordered", job(company=company)).status == 202
+    every = (FAILED, ERRORS, REJECTED, OLD, BEHIND)
+    heard.hears(*every, state="OK")
+    until_s = time.monotonic() + _PATIENCE_S
+    while heard.states(*every) != dict.fromkeys(every, "OK"):
+        assert time.monotonic() < until_s, heard.states(*every)
+        time.sleep(0.2)
