@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -56,12 +56,12 @@ class Site(NamedTuple):
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Site]:
-    """The app in a new folder."""
+def serving(folder: Path, app: Path = HERE / "queued.py", more: Mapping[str, str] = {}) -> Iterator[Site]:
+    """The app in a new folder; `more` is for its environment."""
     folder.mkdir()
     port, state, lines = free_port(), folder / "state", folder / "handled"
-    command = [BIN / "headgate", "serve", "--app", HERE / "queued.py", "--port", port, "--state", state]
-    with _process(command, folder, lambda: _listens(port), environment={"HANDLED": str(lines)}) as process:
+    command = [BIN / "headgate", "serve", "--app", app, "--port", port, "--state", state]
+    with _process(command, folder, lambda: _listens(port), environment={"HANDLED": str(lines), **more}) as process:
         yield Site(Running(port, (process,), None), state / "messages.sqlite3", lines)
 
 

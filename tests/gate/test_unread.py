@@ -152,7 +152,25 @@ def test_a_rejected_message_is_edited_and_redriven(headgate_app_from: Serve) -> 
     assert [moment.what for moment in the(app, id_).timeline] == ["rejected", "edited", "redriven", "processed"]
     assert the(app, id_).original == b"\xff"
     assert the(app, id_).timeline[-1].detail == "It goes on under the key A."
+    assert [moment.what for moment in the(app, "A").timeline] == ["redriven", "processed"]
+    assert the(app, "A").timeline[0].detail == f"It was let in under the id {id_}, where what happened before is told."
+    assert the(app, "A").request_id == id_
     assert seen == [Order(id="A", n=1)]
+    assert not queue.alter("orders", "", id_, Redriven(Moment(now_ms, "redriven"))), "it is no dead letter any more"
+
+
+def test_a_rejected_message_whose_key_was_taken_meanwhile_is_rejected_again(headgate_app_from: Serve) -> None:
+    app = served(headgate_app_from, [])
+    id_ = let_in(app, '{"id":"A","n":"one"}')
+    let_in(app, '{"id":"A","n":1}')
+    app.drain()
+    queue, now_ms = app._engine.queue, app.clock.now_ms()
+    assert queue.alter("orders", "", id_, Edited(Moment(now_ms, "edited"), b'{"id":"A","n":2}'))
+    assert queue.alter("orders", "", id_, Redriven(Moment(now_ms, "redriven")))
+    app.drain()
+    assert rows(app) == {"A": "processed", id_: "rejected"}
+    assert the(app, "A").body == b'{"id":"A","n":1}'
+    assert [moment.what for moment in the(app, id_).timeline] == ["rejected", "edited", "redriven", "rejected"]
 
 
 def test_only_who_may_post_is_let_in_and_keys_count_for_each(headgate_app_from: Serve) -> None:

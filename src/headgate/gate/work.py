@@ -114,7 +114,7 @@ class Work:
         nobody has its key: then it becomes a message like all others, and waits for its first attempt."""
         try:
             message = self._read(lease.message)
-            outcome = yield Promote(lease, message)
+            outcome = yield Promote(lease, message._replace(timeline=self._origin(lease.message)))
         except Refusal as error:
             yield from self._end(lease, self._rejected(lease.message, error))
             return
@@ -143,6 +143,13 @@ class Work:
         request = Request("POST", self.channel.path, "", {}, arrived.request_id, arrived.received_ms)
         plan = replace(self.plan, new_id=lambda: arrived.key)
         return judge(plan, Envelope.of(plan, request, arrived.principal), load(arrived.body))
+
+    def _origin(self, arrived: Message) -> tuple[Moment, ...]:
+        """What the new row says of the one that was redriven, which stays, and has the history."""
+        if not arrived.timeline:
+            return ()
+        detail = f"It was let in under the id {arrived.key}, where what happened before is told."
+        return (Moment(self.clock.now_ms(), "redriven", detail=detail),)
 
     def _rejected(self, message: Message, error: Refusal) -> Settlement:
         first = error.faults[0] if error.faults else FieldFault("", "", error.reason)

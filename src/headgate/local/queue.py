@@ -263,6 +263,10 @@ class LocalQueue(Queue):
             self._journal.put(connection, old, waiting._replace(due_ms=self._journal.turn(connection, waiting)))
             return "stored"
         kind = self._index.store(connection, message).kind
+        if kind == "stored" and message.timeline:
+            new = self._entry(connection, message.channel, message.scope, message.key)
+            assert new is not None  # noqa: S101 - it was stored just now
+            self._journal.put(connection, new, new._replace(timeline=encoded(message.timeline)))
         if kind in ("stored", "replayed"):
             self._leave(connection, old, lease, message)
         return kind
