@@ -344,7 +344,7 @@ def test_a_hundred_connections_that_are_lost_at_any_point_leave_nothing(loop: Cl
         disk.release()
         loop.settle()
     groups = site.server.driver._groups
-    loop.until(lambda: groups is not None and groups._in_flight is None and groups._open is None)
+    loop.until(lambda: groups is not None and not groups._in_flight and groups._open is None)
     del line
     gc.collect()
     assert [thing for thing in gc.get_objects() if isinstance(thing, Exchange | Drive | GateProtocol)] == []

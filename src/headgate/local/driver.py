@@ -47,6 +47,7 @@ class LocalDriver(Driver):
         super().__init__(gate, clock)
         self.engine = engine
         self.buckets = Buckets(clock)
+        self.ahead = False  # how messages are grouped, see Groups
         self._groups: Groups | None = None
         self._waiting = ThreadPoolExecutor(_WAITING, "headgate-waiting")  # no thread is made before it is needed
 
@@ -54,7 +55,7 @@ class LocalDriver(Driver):
     def groups(self) -> Groups:
         """Made on the loop that serves."""
         if self._groups is None:
-            self._groups = Groups(self.engine.index, asyncio.get_running_loop())
+            self._groups = Groups(self.engine.index, asyncio.get_running_loop(), ahead=self.ahead)
         return self._groups
 
     def carry_out(self, effect: Effect, asker: Asker) -> Any:

@@ -45,6 +45,7 @@ class Fronts:
 
     def __init__(self, server: Server, sock: socket.socket, many: int, command: Command) -> None:
         self._server = server
+        server.driver.ahead = True
         self._sock = sock
         self._many = many
         self._command = command

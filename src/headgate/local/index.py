@@ -94,7 +94,7 @@ class LocalIndex(Index):
 
     def commit(self, messages: Sequence[Message], *, whole: bool = False) -> list[Outcome]:
         try:
-            (outcomes,) = self._writing.change(self._storing([Batch(messages, whole)]))
+            (outcomes,) = self._writing.change(self._storing(lambda: [Batch(messages, whole)]))
         except Unavailable:
             return [Outcome("unavailable")] * len(messages)
         return outcomes  # type: ignore[no-any-return]
@@ -136,15 +136,18 @@ class LocalIndex(Index):
         )
         return [scope for (scope,) in rows]
 
-    def commit_together(self, batches: Sequence[Batch], landed: Callable[[list[list[Outcome]]], None]) -> None:
+    def commit_together(
+        self, batches: Callable[[], Sequence[Batch]], landed: Callable[[list[list[Outcome]]], None]
+    ) -> None:
         """`commit` of several batches by one durable write; returns at once.
 
-        `landed` is called on the writer's thread, with the outcomes of each batch.
+        Both are called on the writer's thread: `batches` when it begins, once or more, and `landed` with the outcomes
+        of each batch.
         """
 
         def told(results: list[Any]) -> None:
             if isinstance(results[0], BaseException):
-                landed([[Outcome("unavailable")] * len(batch.messages) for batch in batches])
+                landed([[Outcome("unavailable")] * len(batch.messages) for batch in batches()])
             else:
                 landed(results[0])
 
@@ -158,8 +161,9 @@ class LocalIndex(Index):
             raise RuntimeError("this index was opened for reading")
         return self._writer
 
-    def _storing(self, batches: Sequence[Batch]) -> Change:
+    def _storing(self, waiting: Callable[[], Sequence[Batch]]) -> Change:
         def store(connection: sqlite3.Connection) -> list[list[Outcome]]:
+            batches = waiting()
             outcomes = self._store_or_undo(connection, batches)
             if outcomes is None:
                 # One of them cannot be written at all. Each for itself, so that it does not take the others along.
