@@ -76,7 +76,7 @@ class Groups:
         self._open.add(batch, landed)
 
     def _hand_over(self) -> None:
-        """Hand the open group to the writer. Whatever arrives until it lands, or from when it is begun, makes up the next
+        """Hand the open group to the writer. Whatever arrives until it lands, or once it is begun, makes up the next
         one."""
         group = self._open
         if group is None or len(self._in_flight) == self._most:
