@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headgate.cdk.toolkit import cdk, installed, node, node_version, pinned, run
+from headgate.cdk.toolkit import cdk, image_builder, installed, node, node_version, pinned, run
 from headgate.errors import Misuse
 
 PROGRAM = "#!/usr/bin/env node\nconsole.log(process.argv.slice(2).join(' ')); console.error('oh'); process.exit(7)\n"
@@ -66,6 +66,24 @@ def test_its_lines_and_its_exit_code_are_passed_on(tmp_path: Path) -> None:
 
     assert code == 7
     assert sorted(lines) == ["deploy --all --no-notices\n", "oh\n"]
+
+
+def test_images_are_built_by_what_the_cdk_cli_would_take_if_it_is_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = tmp_path / "finch"
+    monkeypatch.setenv("CDK_DOCKER", str(builder))
+    with pytest.raises(Misuse, match="which is not installed: install it, or have zips made instead"):
+        image_builder()
+
+    for code, is_up in ((1, False), (0, True)):
+        builder.write_text(f'#!/bin/sh\n[ "$*" = info ] && exit {code}\n')
+        builder.chmod(0o755)
+        if is_up:
+            assert image_builder() == str(builder)
+        else:
+            with pytest.raises(Misuse, match="whose daemon does not answer: start it, or have zips made instead"):
+                image_builder()
 
 
 def test_where_it_cannot_be_installed_it_says_why_in_one_sentence(

@@ -55,6 +55,38 @@ def test_synth_writes_the_templates_and_says_how_large_the_layer_is(desk: Path) 
     assert not (desk / "cdk.out").exists()
 
 
+def test_what_the_cdk_takes_as_context_can_be_said_too(desk: Path) -> None:
+    done = run(desk, "synth", "-c", "packaging=image", "--context", "architecture=x86_64", env=NO_AWS)
+
+    assert done.code == 0, done.err
+    assert "layer" not in done.out
+    told = (desk / "cdk.out" / "desk-dev-service.assets.json").read_text()
+    assert "linux/amd64" in told
+    for wrong, sentence in (
+        ("packaging", "say NAME=VALUE, as in packaging=zip."),
+        ("stage=prod", "say --stage instead."),
+    ):
+        done = run(desk, "synth", "-c", wrong, env=NO_AWS)
+        assert done.code == 2
+        assert sentence in done.err
+
+
+def test_where_images_cannot_be_built_nothing_is_deployed_and_the_doctor_knows(desk: Path) -> None:
+    (desk / "app.py").write_text((desk / "app.py").read_text().replace('"desk")', '"desk", packaging="image")', 1))
+    without_docker = {**NO_AWS, "CDK_DOCKER": "no-such-program"}
+    sentence = (
+        "Container images take no-such-program, which is not installed: install it, or have zips made instead: "
+        "`-c packaging=zip`."
+    )
+
+    done = run(desk, "deploy", "--log-role", env=without_docker)
+    found = run(desk, "doctor", env=without_docker)
+
+    assert (done.code, done.err.splitlines()[-1]) == (2, sentence)
+    assert found.code == 1
+    assert f"missing  images    {sentence}" in found.out
+
+
 def test_the_projects_own_program_goes_first_and_its_failure_is_told(desk: Path) -> None:
     (desk / "own.py").write_text("import sys; sys.exit('own.py: not today')")
     (desk / "cdk.json").write_text('{"app": "python own.py"}')

@@ -52,6 +52,11 @@ class Assembly:
         ]
         return [files[key] for key in dict.fromkeys(keys) if key in files]
 
+    @property
+    def has_images(self) -> bool:
+        """Whether container images are built when it is deployed."""
+        return any(_read(listed).get("dockerImages") for listed in self.folder.glob("*.assets.json"))
+
     def _assets(self) -> dict[str, Path]:
         """Files by the key they get in the bucket."""
         return dict(self._named_assets())

@@ -21,6 +21,7 @@ from headgate.cdk.zips import digest
 from headgate.errors import Misuse
 
 OLDEST_NODE = 20
+_PATIENCE_S = 30
 
 _PACKAGE = ("node_modules", "aws-cdk", "package.json")
 _NPM_DETAILS = ("code ", "syscall ", "errno ", "A complete log ")
@@ -85,6 +86,26 @@ def node_version(node: str) -> str:
     told = subprocess.run([node, "--version"], capture_output=True, text=True).stdout  # noqa: S603 - found by us
     found = re.search(r"\d+\.\d+\.\d+", told)
     return found[0] if found else ""
+
+
+def image_builder() -> str:
+    """What container images are built with, once it answers: Docker, or what CDK_DOCKER names, as the CDK CLI has it.
+
+    Raises Misuse where it is not installed, or not running.
+    """
+    program = os.environ.get("CDK_DOCKER") or "docker"
+    instead = "or have zips made instead: `-c packaging=zip`."
+    if shutil.which(program) is None:
+        raise Misuse(f"Container images take {program}, which is not installed: install it, {instead}")
+    try:
+        done = subprocess.run(  # noqa: S603 - named by the user
+            [program, "info"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE_S
+        )
+    except subprocess.TimeoutExpired:
+        done = None
+    if done is None or done.returncode:
+        raise Misuse(f"Container images take {program}, whose daemon does not answer: start it, {instead}")
+    return program
 
 
 def environment() -> dict[str, str]:

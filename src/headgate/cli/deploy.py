@@ -7,7 +7,7 @@ import json
 import click
 
 from headgate.cli.deployed import NotAllowed
-from headgate.cli.deployment import OUTPUTS_FILE, deployment, stage_option
+from headgate.cli.deployment import OUTPUTS_FILE, context_option, deployment, stage_option
 from headgate.cli.place import Place, placed
 from headgate.cli.table import print_table
 from headgate.errors import Misuse
@@ -17,8 +17,9 @@ from headgate.errors import Misuse
 @stage_option
 @click.option("--bootstrap", is_flag=True, help="First prepare the account and region for the CDK; once is enough.")
 @click.option("--log-role", is_flag=True, help="Also let API Gateway write logs in this account; once is enough.")
+@context_option
 @placed
-def deploy(place: Place, bootstrap: bool, log_role: bool) -> None:
+def deploy(place: Place, context: tuple[str, ...], bootstrap: bool, log_role: bool) -> None:
     """Deploy the app to your AWS account: create or change what `headgate diff` shows.
 
     One line for each resource goes to stderr, the outputs to stdout and into outputs.json beside the app. Where it
@@ -28,10 +29,12 @@ def deploy(place: Place, bootstrap: bool, log_role: bool) -> None:
     Example:
       headgate deploy --stage prod
     """
-    made = deployment(place)
+    made = deployment(place, context)
     if not log_role:
         _check_log_role(place)
-    made.synthesize(None, *(["log_role=true"] if log_role else []))
+    assembly = made.synthesize(None, *(["log_role=true"] if log_role else []))
+    if assembly.has_images:
+        _check_builder()
     if bootstrap:
         made.run("bootstrap")
     outputs = made.project / OUTPUTS_FILE
@@ -40,6 +43,13 @@ def deploy(place: Place, bootstrap: bool, log_role: bool) -> None:
     )  # fmt: skip
     stacks = json.loads(outputs.read_text(encoding="utf-8"))
     print_table(("OUTPUT", "VALUE"), sorted(pair for found in stacks.values() for pair in found.items()))
+
+
+def _check_builder() -> None:
+    """Before anything is created: the CDK CLI says no more than that an image could not be built."""
+    from headgate.cdk.toolkit import image_builder
+
+    image_builder()
 
 
 def _check_log_role(place: Place) -> None:

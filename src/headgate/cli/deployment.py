@@ -28,11 +28,33 @@ stage_option = click.option(
 )
 
 
+def _said(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    for each in value:
+        name, equals, _ = each.partition("=")
+        if not name or not equals:
+            raise click.BadParameter("say NAME=VALUE, as in packaging=zip.", context, parameter)
+        if name in ("app", "stage"):
+            raise click.BadParameter(f"say --{name} instead.", context, parameter)
+    return value
+
+
+context_option = click.option(
+    "-c",
+    "--context",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_said,
+    help="As with the CDK's own commands: packaging=zip, runtime=..., architecture=...; may be repeated.",
+)
+
+
 @dataclass(frozen=True)
 class Deployment:
-    """An app in a stage, about to be deployed or removed. `place` is one of that stage."""
+    """An app in a stage, about to be deployed or removed. `place` is one of that stage; `context` is what the app's
+    program is told besides."""
 
     place: Place
+    context: tuple[str, ...] = ()
 
     @property
     def project(self) -> Path:
@@ -47,7 +69,7 @@ class Deployment:
     def synthesize(self, folder: Path | None = None, *context: str) -> Assembly:
         """Write the templates. What is wrong with the app is told as every command tells it, before anything else.
 
-        `context` is what the program is told besides, as in `log_role=true`.
+        `context` is what the program is told this time, as in `log_role=true`.
         """
         from headgate.cdk.assembly import Assembly
         from headgate.cdk.progress import Progress
@@ -56,7 +78,7 @@ class Deployment:
         target = folder or self.assembly_folder
         words = ["synth", "--quiet", "--output", str(target), "--context", f"app={self._target()}"]
         words += ["--context", f"stage={self._stage}", *self._program()]
-        for said in context:
+        for said in (*self.context, *context):
             words += ["--context", said]
         click.echo(f"Packing and synthesizing {self.place.app.name}, stage {self._stage} ...", err=True)
         progress = Progress()
@@ -133,8 +155,8 @@ def _hint(line: str) -> None:
         click.echo(f"\r\x1b[K{line[:100]}", nl=False, err=True)
 
 
-def deployment(place: Place) -> Deployment:
+def deployment(place: Place, context: tuple[str, ...] = ()) -> Deployment:
     """The deployment of an app in the stage that was said. Raises Misuse where the extra `cdk` is not installed."""
     if find_spec("aws_cdk") is None:
         raise Misuse("Deploying needs the CDK: `pip install 'headgate[cdk]'`.")
-    return Deployment(place)
+    return Deployment(place, context)

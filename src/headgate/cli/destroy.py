@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from headgate.cli.deployment import deployment, stage_option
+from headgate.cli.deployment import context_option, deployment, stage_option
 from headgate.cli.place import Place, placed
 from headgate.cli.table import print_table
 from headgate.errors import Misuse
@@ -15,8 +15,9 @@ from headgate.errors import Misuse
 @click.command
 @stage_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@context_option
 @placed
-def destroy(place: Place, yes: bool) -> int:
+def destroy(place: Place, context: tuple[str, ...], yes: bool) -> int:
     """Remove the deployed app from your AWS account. First says what will be lost, then asks.
 
     What a stage with removal="retain" stores is not removed.
@@ -25,7 +26,7 @@ def destroy(place: Place, yes: bool) -> int:
     Example:
       headgate destroy --stage test --yes
     """
-    made = deployment(place)
+    made = deployment(place, context)
     deployed = made.place.deployed
     if not deployed.stacks:
         click.echo(f"{deployed.name} is not deployed: there is nothing to remove.", err=True)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import click
 
-from headgate.cli.deployment import deployment, stage_option
+from headgate.cli.deployment import context_option, deployment, stage_option
 from headgate.cli.place import Place, placed
 
 
 @click.command
 @stage_option
 @click.option("--fail", is_flag=True, help="Exit with 1 where anything differs.")
+@context_option
 @placed
-def diff(place: Place, fail: bool) -> int:
+def diff(place: Place, context: tuple[str, ...], fail: bool) -> int:
     """Say what a deployment would change. Nothing is changed.
 
     \b
     Example:
       headgate diff --stage prod
     """
-    made = deployment(place)
+    made = deployment(place, context)
     made.synthesize()
     return made.show("diff", *(["--fail"] if fail else []))

@@ -55,6 +55,8 @@ def _of_this_machine(place: Place) -> Iterator[Finding]:
     yield _found("CDK CLI", lambda: _cdk(place))
     yield _found("uv", _uv)
     yield _bytecode(place)
+    if _packaging(place) == "image":
+        yield _found("images", _image_builder)
 
 
 def _found(what: str, look: Callable[[], str]) -> Finding:
@@ -81,6 +83,19 @@ def _uv() -> str:
     from headgate.cdk.dependencies import uv
 
     return _first_word([uv(), "--version"], 1)
+
+
+def _packaging(place: Place) -> str:
+    try:
+        return place.app.stage_named(place.stage or current_stage()).packaging or place.app.packaging
+    except HeadgateError:
+        return ""  # told with the bytecode
+
+
+def _image_builder() -> str:
+    from headgate.cdk.toolkit import image_builder
+
+    return f"built with {image_builder()}, which answers"
 
 
 def _first_word(command: list[str], at: int = 0) -> str:

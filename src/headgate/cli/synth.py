@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from headgate import limits
-from headgate.cli.deployment import deployment, stage_option
+from headgate.cli.deployment import context_option, deployment, stage_option
 from headgate.cli.place import Place, placed
 
 
@@ -19,8 +19,9 @@ from headgate.cli.place import Place, placed
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the templates go.  [default: cdk.out beside the app]",
 )
+@context_option
 @placed
-def synth(place: Place, output: Path | None) -> None:
+def synth(place: Place, context: tuple[str, ...], output: Path | None) -> None:
     """Write the CloudFormation templates of the app in a stage, and what is uploaded with them.
 
     Needs neither AWS nor Docker: dependencies are fetched ready-made for the machine that Lambda runs on.
@@ -31,7 +32,7 @@ def synth(place: Place, output: Path | None) -> None:
     """
     from headgate.cdk.zips import has_bytecode, size_of
 
-    made = deployment(place)
+    made = deployment(place, context)
     folder = made.assembly_folder if output is None else output.resolve()
     assembly = made.synthesize(folder)
     for stack in assembly.stacks:
