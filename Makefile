@@ -10,7 +10,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env run test lint check format docs bench bench-queues clean
+.PHONY: help env run test lint check format docs bench bench-queues bench-proofs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name what; do printf '%-20s %s\n' "$$name" "$$what"; done
@@ -48,6 +48,10 @@ bench: ## measure, side by side with what people use otherwise
 bench-queues: ## measure queues, beside task queues
 	@$(PYTHON) tools/bootstrap.py --group bench
 	@$(BIN)/python benchmarks/queues.py $(ARGS)
+
+bench-proofs: ## run the hardest tests behind the gate in their long forms
+	@$(PYTHON) tools/bootstrap.py --group bench
+	@$(BIN)/python benchmarks/proofs.py $(ARGS)
 
 clean: ## remove all that was made
 	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

@@ -34,9 +34,13 @@ SCHEMA = f"""CREATE TABLE work (
     timeline BLOB
 );
 CREATE INDEX work_due ON work (channel, due_ms) WHERE {_IS_OPEN};
+CREATE INDEX work_leased ON work (channel, due_ms) WHERE {_LOST};
 CREATE INDEX work_line ON work (channel, line, seq) WHERE line IS NOT NULL AND {_IS_OPEN};
 CREATE INDEX work_dead ON work (channel, seq) WHERE status IN ('failed', 'rejected')"""
 
+# Each by its index, however the planner sees it: a backlog may have millions of rows.
+_OPEN = f"INDEXED BY work_due WHERE {_IS_OPEN}"
+_LEASED = f"INDEXED BY work_leased WHERE {_LOST}"
 _COLUMNS = "seq, channel, status, attempts, due_ms, token, line, error, body, timeline"
 _ROWS_AT_ONCE = 64
 _TIME, _TIME_KEPT_EVERY_MS = "queue_time", 1_000
@@ -218,20 +222,20 @@ class Journal:
         """The messages that are due at `until_ms`, of one scope if it is said, those longest due first, and whether an
         attempt of them was lost; those are in front, and not more than `care` says."""
 
-        def due(limit: int, of: str = "") -> list[tuple[int, bool]]:
+        def due(limit: int, which: str) -> list[tuple[int, bool]]:
             found = connection.execute(
-                f"SELECT seq, {_LOST} FROM work WHERE channel = :channel AND {_IS_OPEN} AND due_ms <= :until"
-                f"{_in(scope)}{of} ORDER BY due_ms LIMIT :limit",
+                f"SELECT seq, {_LOST} FROM work {which} AND channel = :channel AND due_ms <= :until{_in(scope)}"
+                " ORDER BY due_ms LIMIT :limit",
                 {"channel": channel, "until": until_ms, "scope": scope, "limit": limit},
             )
             return [(seq, bool(is_lost)) for seq, is_lost in found]
 
         if care is None:
-            return due(limit)
-        lost = due(min(limit, care.limit), f" AND {_LOST} AND attempts <> {care.most - 1}") if care.limit else []
+            return due(limit, _OPEN)
+        lost = due(min(limit, care.limit), f"{_LEASED} AND attempts <> {care.most - 1}") if care.limit else []
         if not lost and care.limit and care.is_alone:
-            lost = due(1, f" AND {_LOST}")
-        return lost + due(limit - len(lost), f" AND NOT {_LOST}")
+            lost = due(1, _LEASED)
+        return lost + due(limit - len(lost), f"{_OPEN} AND NOT {_LOST}")
 
     def next_due_ms(
         self, connection: sqlite3.Connection, channel: int, scope: str | None = None, care: Care | None = None
@@ -243,7 +247,7 @@ class Journal:
         elif care is not None and not care.is_alone:
             of = f" AND NOT ({_LOST} AND attempts = {care.most - 1})"
         found = connection.execute(
-            f"SELECT due_ms FROM work WHERE channel = :channel AND {_IS_OPEN} AND due_ms IS NOT NULL{_in(scope)}{of}"
+            f"SELECT due_ms FROM work {_OPEN} AND channel = :channel AND due_ms IS NOT NULL{_in(scope)}{of}"
             " ORDER BY due_ms LIMIT 1",
             {"channel": channel, "scope": scope},
         ).fetchone()

@@ -46,8 +46,8 @@ class Site:
     """
 
     base_url: str
-    settings: Mapping[str, str] = field(repr=False)
-    api_keys: Mapping[str, str] = field(repr=False)
+    settings: Mapping[str, str] = field(default_factory=dict, repr=False)
+    api_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     iam: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def ask(
@@ -82,7 +82,7 @@ class Site:
         """The headers that open a channel, for one request to what is behind it."""
         found = _CHANNELS[channel]
         url = self.base_url.rstrip("/") + found.path + rest
-        signer = Credentials(self.settings, SystemClock(), {"notes": self.api_keys[sender]}, self.iam)
+        signer = Credentials(self.settings, SystemClock(), {"notes": self.api_keys.get(sender, "")}, self.iam)
         return signer.headers(found, body, sender=sender, id_=f"msg_{uuid4()}", url=url, method=method)
 
     def token(self, channel: str, **claims: object) -> str:

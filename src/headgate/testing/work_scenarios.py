@@ -3,7 +3,7 @@
     class TestMyJobs(WorkScenarios):
         @pytest.fixture
         def site(self) -> Site:
-            return Site("https://intake.example", {}, {"alice": ""})
+            return Site("https://intake.example")
 
 What follows behind the gate is looked for until it is there, for a minute at most.
 """
