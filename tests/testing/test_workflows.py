@@ -12,6 +12,9 @@ import pytest
 
 from headgate import ApiKey, App, Archive, DeclarationError, Header, Public, Queued, Receipt, Start
 from headgate import workflow as w
+from headgate.declare.compile import placed
+from headgate.declare.express import noted
+from headgate.declare.task import local_name
 from headgate.engine import Redriven
 from headgate.message import Moment
 from headgate.testing.inprocess import AppUnderTest
@@ -300,3 +303,24 @@ def test_a_condition_that_does_not_hold_is_caught_by_its_name(tmp_path: Path) ->
             site.send("/orders", {"id": key})
             site.drain()
             assert status(site, key) == status_then
+
+
+def test_an_express_workflow_that_messages_start_runs_with_the_states_around_it(
+    tmp_path: Path,
+) -> None:
+    app = App("shop")
+    quick = app.workflow("quick", w.give({"status": "processed"}), express=True)
+    app.workflow("alone", w.give({"status": "processed"}), express=True)
+    app.channel("/orders", key="id", auth=Public(), read=True, workflow=quick)
+    app.check()
+    with up(app, tmp_path / "state") as site:
+        engine = site._engine.workflows
+        assert engine is not None
+        known = {name: workflow.document for name, workflow in engine.executions.workflows.items()}
+        assert known["quick"] == placed(noted(quick.document), local_name)
+        assert "headgate: claim" not in known["alone"]["States"]
+        site.send("/orders", {"id": "1"})
+        site.drain()
+        assert status(site) == "processed"
+        (run,) = site.runs("quick")
+        assert (run.input, run.output) == ('{"id": "1"}', '{"status":"processed"}')

@@ -313,6 +313,10 @@ class DynamoQueue(Queue):
         table, values = held
         return Lease(message_of(table.layout, values), values[LEASE]["S"], int(values[DUE_AT]["N"]))
 
+    def take_over(self, lease: Lease, settlement: Settlement) -> bool:
+        """`settle`, after which the lease is nobody's that had it: each settlement leaves a mark of its own."""
+        return self.settle(lease, settlement)
+
     def started(self, channel: str, execution: str) -> list[tuple[str, str]]:
         """(scope, key) of the message that started an execution. May lag behind by a second."""
         table = self._index.table(channel)

@@ -29,14 +29,19 @@ def export(place: Place) -> None:
 @click.argument("workflow", required=False)
 @placed
 def asl(place: Place, workflow: str | None) -> None:
-    """Print WORKFLOW in Amazon States Language, as the local engine runs it; its name may be left out where the app
-    has one.
+    """Print WORKFLOW in Amazon States Language, as the engines run it: an Express one that messages start with the
+    states that claim the message and write its end down. Its name may be left out where the app has one.
 
     \b
     Example:
       headgate export asl orders > orders.asl.json
     """
-    print(json.dumps(_workflow(place, workflow).placed(), indent=2, ensure_ascii=False))
+    from headgate.declare.compile import placed as put
+    from headgate.declare.express import document_of
+    from headgate.declare.task import local_name
+
+    document = put(document_of(place.app, _workflow(place, workflow)), local_name)
+    print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 @export.command

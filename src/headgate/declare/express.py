@@ -12,9 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headgate.declare.compile import Machine
+
+if TYPE_CHECKING:
+    from headgate.declare.app import App
+    from headgate.declare.task import Workflow
 
 ADDRESS = "headgate"
 """In the input of a machine made so: whose execution this is, with `ended`, `channel`, `scope` and `key`. Without it
@@ -25,6 +29,13 @@ INPUT = "input"
 _NAME = "headgate: {}".format
 _OURS = f"$.{ADDRESS}"
 _ALWAYS = {"ErrorEquals": ["States.ALL"], "IntervalSeconds": 1, "MaxAttempts": 4, "BackoffRate": 2.0}
+
+
+def document_of(app: App, workflow: Workflow) -> Machine:
+    """The document that the engines run: with these states around it where messages start it and it is Express."""
+    starts = (channel.start for channel in app.channels if channel.start is not None)
+    is_noted = workflow.express and any(start.workflow_name == workflow.name for start in starts)
+    return noted(workflow.document) if is_noted else workflow.document
 
 
 def noted(document: Mapping[str, Any]) -> Machine:
@@ -73,6 +84,29 @@ def addressed(text: str, ended: str, channel: str, scope: str, key: str) -> str:
     writes down its end."""
     address = {"ended": ended, "channel": channel, "scope": scope, "key": key}
     return f'{{"{ADDRESS}":{json.dumps(address, ensure_ascii=False)},"{INPUT}":{text}}}'
+
+
+class Address(NamedTuple):
+    """Whose execution it is."""
+
+    channel: str
+    scope: str
+    key: str
+
+
+def address_of(input: str) -> Address | None:
+    """Whose execution has this input; None where it is nobody's."""
+    match json.loads(input):
+        case {"headgate": {"channel": str(channel), "scope": str(scope), "key": str(key)}}:
+            return Address(channel, scope, key)
+    return None
+
+
+def handed(input: str) -> str:
+    """What the workflow itself is handed of an execution's input: all of it, where it is nobody's."""
+    if not input.startswith(f'{{"{ADDRESS}":'):
+        return input
+    return input.partition(f'}},"{INPUT}":')[2][:-1] or input
 
 
 def _call(said: Mapping[str, Any], result: str | None, following: str) -> dict[str, Any]:

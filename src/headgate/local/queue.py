@@ -161,6 +161,39 @@ class LocalQueue(Queue):
             lambda connection: [self._settle(connection, lease, settlement) for lease, settlement in settled]
         )
 
+    # ------------------------------------------------------------------------------------------- for ends of executions
+
+    def leased(self, channel: str, scope: str, key: str) -> Lease | None:
+        """The lease that a message in work has now, whoever took it. None where it is not in work."""
+
+        def leased(reader: sqlite3.Connection) -> Lease | None:
+            entry = self._entry(reader, channel, scope, key)
+            if entry is None or entry.status != "processing" or entry.token is None:
+                return None
+            (message,) = self._index.at(reader, [entry.seq])
+            return Lease(message, f"{entry.token}.{entry.seq}", entry.due_ms or 0)
+
+        return self._index.read_with(leased)
+
+    def take_over(self, lease: Lease, settlement: Settlement) -> bool:
+        """`settle` with `processing`, after which the lease is nobody's that had it. False too where something was told
+        of the message since."""
+
+        def take_over(connection: sqlite3.Connection) -> bool:
+            before = self._mine(connection, lease)
+            if before is None or len(before.moments) != len(lease.message.timeline):
+                return False
+            if not self._settle(connection, lease, settlement):
+                return False
+            entry = self._journal.entry(connection, int(lease.token.split(".")[1]))
+            if entry is not None:
+                self._journal.put(connection, entry, entry._replace(token=secrets.token_hex(8)))
+            return True
+
+        return bool(self._writer.change(take_over))
+
+    # ------------------------------------------------------------------------------------------- what is in the queue
+
     def idle_ms(self, channel: str, scope: str | None = None, care: Care | None = None) -> int | None:
         """How long until a message is due that may be claimed, 0 or less where one is; None where none will be, as
         things are."""

@@ -12,12 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 from headgate.clock import Clock
-from headgate.declare import asl
-from headgate.declare import task as declared
 from headgate.declare.app import App
+from headgate.declare.compile import placed
+from headgate.declare.express import document_of
 from headgate.declare.task import local_name
 from headgate.engine import Archive, ArchiveObject, Index, Lease, Notice, Topics
-from headgate.errors import Misuse, Unavailable
+from headgate.errors import Unavailable
 from headgate.gate.effects import Started
 from headgate.local.executions import LocalExecutions, Workflow
 from headgate.local.executions.schema import FILE_NAME
@@ -25,7 +25,7 @@ from headgate.local.executions.services import Invoke, Service, Services, TaskFa
 from headgate.local.item_expressions import Refused
 from headgate.local.items import LocalItems
 from headgate.local.scheduler import DueTimes, Scheduler
-from headgate.local.starts import Starts
+from headgate.local.starts import ENDED, Starts
 from headgate.message import UNREAD, Message
 
 _SERVICE = "arn:aws:states:::"
@@ -47,10 +47,12 @@ class LocalWorkflows:
         starts: Starts,
         on_broken: Callable[[], None] = lambda: None,
     ) -> None:
-        for workflow in app.workflows:
-            _check_rooms(workflow, services)
-        known = {workflow.name: Workflow(workflow.placed(), workflow.kind) for workflow in app.workflows}
-        performer = Services(invoke, services)
+        known = {it.name: Workflow(placed(document_of(app, it), local_name), it.kind) for it in app.workflows}
+
+        def invoke_or_hear(name: str, event: Any, token: str) -> Any:
+            return _heard(starts, event) if name == ENDED else invoke(name, event, token)
+
+        performer = Services(invoke_or_hear, services)
         file = folder / FILE_NAME
         self.executions = LocalExecutions(file, known, performer, clock, ended=starts.ended, on_broken=on_broken)
         self.starts = starts
@@ -76,15 +78,11 @@ class LocalWorkflows:
         self.starts.close()
 
 
-def _check_rooms(workflow: declared.Workflow, services: Mapping[str, Service]) -> None:
-    """Raise Misuse where a workflow asks a service that this machine has no room for."""
-    for name, state in asl.states(workflow.placed()):
-        service = str(state.get("Resource", "")).removeprefix(_SERVICE)
-        if service.count(":") and not asl.is_lambda(service) and service not in (*services, "lambda:invoke"):
-            raise Misuse(
-                f"{workflow.where}: workflow {workflow.name}: state {name!r} asks {service}, for which this machine "
-                f"has no room; it has {', '.join(services)}. Do it in a task."
-            )
+def _heard(starts: Starts, event: Any) -> dict[str, bool]:
+    try:
+        return starts.hear(event)
+    except Unavailable as error:
+        raise TaskFailed("Unavailable", error.detail) from None
 
 
 def services(topics: Topics, archive: Archive, items: LocalItems, index: Index, clock: Clock) -> dict[str, Service]:

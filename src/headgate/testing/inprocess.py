@@ -19,6 +19,7 @@ from headgate.declare.app import App
 from headgate.declare.auth import ApiKey, Iam
 from headgate.declare.channel import Channel
 from headgate.declare.compile import places
+from headgate.declare.express import handed
 from headgate.engine import Execution, Lease, Notice, Topics
 from headgate.gate.consume import Consuming, Reading
 from headgate.gate.handle import Handling, Report
@@ -142,10 +143,11 @@ class AppUnderTest:
         return [notice for told, notice in self._told if told == topic]
 
     def runs(self, workflow: str) -> list[Execution]:
-        """The executions of a workflow, the one started last first."""
+        """The executions of a workflow, the one started last first, each with what the workflow was handed."""
         if self._workflows is None:
             return []
-        return self._workflows.executions.find(workflow, None, _PAGE).executions
+        found = self._workflows.executions.find(workflow, None, _PAGE).executions
+        return [run._replace(input=handed(run.input)) for run in found]
 
     def drain(self) -> None:
         """Let everything that happens in the background happen: messages that are due are worked off, in any order,
