@@ -55,6 +55,8 @@ def work(job):
 
 @app.channel("/events", auth=Public(), delivery=Stream(shards=2, attempts=1))
 def seen(events):
+    for event in events:
+        print("saw", event["n"])
     return [Permanent("negative n") if event["n"] < 0 else None for event in events]
 
 
@@ -282,8 +284,7 @@ def test_records_of_the_deployed_app_are_read_and_its_consumers_are_told(desk: D
 
 
 def test_how_far_a_consumer_of_the_deployed_app_is_behind_is_what_cloudwatch_knows(desk: Desk) -> None:
-    pages = desk.emulator.client("lambda").get_paginator("list_functions").paginate()
-    (name,) = [it["FunctionName"] for page in pages for it in page["Functions"] if "SeenConsumer" in it["FunctionName"]]
+    name = function(desk, "SeenConsumer")
     told = {"MetricName": "IteratorAge", "Dimensions": [{"Name": "FunctionName", "Value": name}], "Value": 4200}
     desk.emulator.client("cloudwatch").put_metric_data(Namespace="AWS/Lambda", MetricData=[told])
 
@@ -291,11 +292,74 @@ def test_how_far_a_consumer_of_the_deployed_app_is_behind_is_what_cloudwatch_kno
     assert status[1].split() == ["events", "seen", "-", "-", "-", "-", "4.2"]
 
 
-def test_a_replay_of_the_deployed_app_is_refused(desk: Desk) -> None:
-    done = desk.type("replay", "events", "seen", "--from", "start", "--stage", "dev")
+def test_a_replay_of_the_deployed_app_goes_to_one_consumer_and_tells_how_far_it_came(desk: Desk) -> None:
+    url = desk.at(desk.told("outputs"))
+    for n in (101, 102, 103):
+        assert desk.type("send", "events", json.dumps({"n": n}), "--stage", "dev", *url).code == 0
+    name = function(desk, "SeenConsumer")
+    until(lambda: "saw 103" in log_of(desk, name), "it is consumed")
+    records = [
+        json.loads(line) for line in desk.type("stream", "read", "events", "--json", "--stage", "dev").out.splitlines()
+    ]
+    (last,) = (record for record in records if record["body"]["n"] == 103)
+    stage = ("--from", "start", "--stage", "dev")
 
-    assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("Nothing is replayed in a deployed app, since ")
+    dry = desk.type("replay", "events", "seen", *stage, "--dry-run")
+    assert dry.out == f"{len(records)} records would go to seen.\n"
+    assert log_of(desk, name).count("saw 103") == 1
+    one_shard = ("--shard", last["shard"], "--to", last["sequence"])
+    shorter = desk.type("replay", "events", "seen", *stage, *one_shard)
+    mine = [one for one in records if one["shard"] == last["shard"] and int(one["sequence"]) <= int(last["sequence"])]
+    assert shorter.out == f"{len(mine)} record{'s' * (len(mine) > 1)} went to seen.\n"
+    assert log_of(desk, name).count("saw 103") == 2
+    assert desk.type("replay", "events", "seen", *stage).out == f"{len(records)} records went to seen.\n"
+    assert log_of(desk, name).count("saw 103") == 3
+
+    none = desk.type("replay", "events", "seen", "--from", "latest", "--stage", "dev")
+    assert (none.code, none.err) == (1, "There is no record in that range.\n")
+    unknown = desk.type("replay", "events", "seen", *stage, "--shard", "shard-7")
+    assert (unknown.code, unknown.err.split(";")[0]) == (2, "shard-7 is not a shard of /events")
+    assert desk.type("replay", "events", "seen", *stage, "--no-wait").code == 2
+
+
+def test_a_replay_of_the_deployed_app_that_is_stuck_says_how_to_go_on_and_can_be_gone_on_with(desk: Desk) -> None:
+    url = desk.at(desk.told("outputs"))
+    assert desk.type("send", "events", json.dumps({"n": 200}), "--stage", "dev", *url).code == 0
+    name = function(desk, "SeenConsumer")
+    until(lambda: "saw 200" in log_of(desk, name), "it is consumed")
+    functions = desk.emulator.client("lambda")
+    whole = functions.get_function_configuration(FunctionName=name)["Handler"]
+    functions.update_function_configuration(FunctionName=name, Handler="gone.handler")
+    try:
+        stuck = desk.type("replay", "events", "seen", "--from", "start", "--stage", "dev")
+    finally:
+        functions.update_function_configuration(FunctionName=name, Handler=whole)
+    assert (stuck.code, stuck.out) == (1, "")
+    why, how, *lines = stuck.err.splitlines()
+    assert why.startswith("seen does not get past the record ")
+    assert ": its function ended with Runtime." in why
+    assert how == "To go on from here:"
+
+    before = log_of(desk, name).count("saw 200")
+    for line in lines:
+        desk.type(*line.split()[1:])
+    assert log_of(desk, name).count("saw 200") == before + 1
+
+
+def function(desk: Desk, duty: str) -> str:
+    """The name of the one function that has such a name in the app."""
+    pages = desk.emulator.client("lambda").get_paginator("list_functions").paginate()
+    names = [it["FunctionName"] for page in pages for it in page["Functions"]]
+    (name,) = [name for name in names if duty in name and name.startswith("commands-")]
+    return str(name)
+
+
+def log_of(desk: Desk, function: str) -> str:
+    """All that a function has written."""
+    config = desk.emulator.client("lambda").get_function_configuration(FunctionName=function)
+    pages = desk.emulator.client("logs").get_paginator("filter_log_events")
+    found = pages.paginate(logGroupName=config["LoggingConfig"]["LogGroup"])
+    return "\n".join(event["message"] for page in found for event in page["events"])
 
 
 def test_alarms_of_the_deployed_app_are_listed_with_the_state_that_cloudwatch_has(desk: Desk) -> None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from headgate import limits
 from headgate.aws.wire import ATTEMPTS, CONNECT_S, READ_S, OutOfTime, Wire
 from headgate.clock import Clock
 from headgate.errors import Unavailable
@@ -21,6 +22,8 @@ log = logging.getLogger("headgate.aws")
 CONNECTIONS = 32
 """How many calls of one service may be under way at a time before connections are thrown away."""
 
+_PATIENCE_S = {"lambda": limits.HANDLER_TIME.value + 60}
+"""A function that is called answers when it is done, and is not to be called again meanwhile."""
 _REPLY_S = 0.5  # what a function needs to answer once a call has failed
 _LIGHT = ("dynamodb", "secretsmanager", "stepfunctions")  # S3 still asks that list about regions that are not called so
 NOT_RUN = frozenset(
@@ -119,7 +122,8 @@ class Clients:
             region_name=self._region,
             config=Config(
                 connect_timeout=CONNECT_S,
-                read_timeout=READ_S,
+                read_timeout=_PATIENCE_S.get(service, READ_S),
+                tcp_keepalive=service in _PATIENCE_S,
                 retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
                 max_pool_connections=CONNECTIONS,
             ),

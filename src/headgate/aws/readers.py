@@ -24,6 +24,13 @@ class Reader(NamedTuple):
 
 def readers_of(clients: Clients, stream_arn: str, clock: Clock) -> list[Reader]:
     """The consumers of a stream, by their names. Raises Unavailable."""
+    functions = functions_of(clients, stream_arn)
+    lags = _lags(clients, list(functions.values()), clock)
+    return sorted(Reader(*each) for each in zip(functions, lags, strict=True))
+
+
+def functions_of(clients: Clients, stream_arn: str) -> dict[str, str]:
+    """The functions that a stream is handed to, by the names of their consumers. Raises Unavailable."""
     mappings: list[dict[str, Any]] = []
     following: dict[str, str] = {}
     while True:
@@ -36,9 +43,10 @@ def readers_of(clients: Clients, stream_arn: str, clock: Clock) -> list[Reader]:
         clients.call("lambda", "get_function_configuration", FunctionName=mapping["FunctionArn"])
         for mapping in mappings
     ]
-    consumers = [function.get("Environment", {}).get("Variables", {}).get(CONSUMER, "") for function in functions]
-    lags = _lags(clients, [function["FunctionName"] for function in functions], clock)
-    return sorted(Reader(*each) for each in zip(consumers, lags, strict=True))
+    return {
+        function.get("Environment", {}).get("Variables", {}).get(CONSUMER, ""): function["FunctionName"]
+        for function in functions
+    }
 
 
 def _lags(clients: Clients, functions: Sequence[str], clock: Clock) -> list[int | None]:

@@ -21,7 +21,23 @@ from headgate.message import Message
 _AT_ONCE = 500
 _AT_ONCE_BYTES = 4 * 1024 * 1024
 _READ_MOST = 10_000
+_TOLD_MOST = 500
+_CLOCKS = timedelta(minutes=1)
 _SEQUENCE = re.compile(r"\d{1,128}", re.ASCII)
+
+
+class Told(NamedTuple):
+    """A record, and what Kinesis told of it. `arrived_s` is when that got it."""
+
+    record: Record
+    data: bytes
+    partition: str
+    arrived_s: float
+
+    @classmethod
+    def of(cls, channel: str, shard: str, told: Mapping[str, Any]) -> Told:
+        """One of what GetRecords answers."""
+        return cls(record_of(channel, shard, told), told["Data"], told["PartitionKey"], _arrived_s(told))
 
 
 class Log(NamedTuple):
@@ -93,6 +109,22 @@ class KinesisStream(Stream):
             at = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": newest}
         return found
 
+    def told(self, channel: str, shard: str, after: str | None, since_ms: int | None) -> Iterator[Told]:
+        """The records of a shard behind a sequence, else from about a time on, else from the oldest one on, to the end.
+        Raises as `read` does."""
+        while page := self._page(channel, shard, after, since_ms):
+            yield from page
+            after = page[-1].record.place.sequence
+
+    def _page(self, channel: str, shard: str, after: str | None, since_ms: int | None) -> list[Told]:
+        at: dict[str, Any] = {"ShardIteratorType": "TRIM_HORIZON"}
+        if since_ms is not None:  # a record arrives after it was received, by clocks that are not quite the same
+            from_ = datetime.fromtimestamp(since_ms / 1000, UTC) - _CLOCKS
+            at = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": from_}
+        if after is not None:
+            at = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": after}
+        return self._told(channel, shard, at, _TOLD_MOST)
+
     def _append(self, group: Sequence[Message]) -> list[Outcome]:
         places: dict[int, Place] = {}
         for attempt in range(TRIES):
@@ -117,15 +149,19 @@ class KinesisStream(Stream):
         ]
 
     def _records(self, channel: str, shard: str, at: Mapping[str, Any], limit: int) -> list[Record]:
-        found: list[Record] = []
         oldest_ms = self._clock.now_ms() - self._logs[channel].retention_ms
+        return [told.record for told in self._told(channel, shard, at, limit, oldest_ms)]
+
+    def _told(self, channel: str, shard: str, at: Mapping[str, Any], limit: int, oldest_ms: int = 0) -> list[Told]:
+        """Records that were received after `oldest_ms`."""
+        found: list[Told] = []
         iterator = self._call("get_shard_iterator", StreamName=self._logs[channel].name, ShardId=shard, **at).get(
             "ShardIterator"
         )
         while iterator and len(found) < limit:
             answer = self._call("get_records", ShardIterator=iterator, Limit=min(limit - len(found), _READ_MOST))
-            records = (record_of(channel, shard, each) for each in answer["Records"])
-            found += [record for record in records if record.message.received_ms > oldest_ms]
+            all_ = [Told.of(channel, shard, each) for each in answer["Records"]]
+            found += [told for told in all_ if told.record.message.received_ms > oldest_ms]
             iterator = answer.get("NextShardIterator")
             if not answer["Records"] and not answer.get("MillisBehindLatest"):
                 break
@@ -165,8 +201,7 @@ def record_of(channel: str, shard: str, told: Mapping[str, Any]) -> Record:
             facts["traceparent"], "accepted", None, order=partition,
         )  # fmt: skip
     except (ValueError, KeyError, TypeError):
-        arrived = told.get("ApproximateArrivalTimestamp", datetime.fromtimestamp(0, UTC))
-        received_ms = round((arrived.timestamp() if isinstance(arrived, datetime) else float(arrived)) * 1000)
+        received_ms = round(_arrived_s(told) * 1000)
         message = Message(channel, "", sequence, data, received_ms, "", sequence, "", "accepted", None, order=partition)
     return Record(Place(shard, sequence), message)
 
@@ -184,6 +219,31 @@ def pushed(channel: str, told: Mapping[str, Any]) -> Record:
             "ApproximateArrivalTimestamp": kinesis["approximateArrivalTimestamp"],
         },
     )
+
+
+def pushing(told: Told, stream_arn: str) -> dict[str, Any]:
+    """A record, as Lambda hands it over: what `pushed` takes."""
+    shard, sequence = told.record.place
+    return {
+        "kinesis": {
+            "kinesisSchemaVersion": "1.0",
+            "partitionKey": told.partition,
+            "sequenceNumber": sequence,
+            "data": base64.b64encode(told.data).decode(),
+            "approximateArrivalTimestamp": told.arrived_s,
+        },
+        "eventSource": "aws:kinesis",
+        "eventVersion": "1.0",
+        "eventID": f"{shard}:{sequence}",
+        "eventName": "aws:kinesis:record",
+        "awsRegion": stream_arn.split(":")[3],
+        "eventSourceARN": stream_arn,
+    }
+
+
+def _arrived_s(told: Mapping[str, Any]) -> float:
+    arrived = told.get("ApproximateArrivalTimestamp", 0.0)
+    return arrived.timestamp() if isinstance(arrived, datetime) else float(arrived)
 
 
 def _groups(messages: Sequence[Message]) -> Iterator[list[Message]]:

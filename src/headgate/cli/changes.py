@@ -26,12 +26,6 @@ Answer = TypeVar("Answer")
 Ranges = Mapping[str, tuple[str | None, str]]
 """Of shards: the sequence before the first record, and that of the last."""
 
-NO_REPLAY = (
-    "Nothing is replayed in a deployed app, since Lambda keeps one place in a shard for each consumer; "
-    "`headgate stream read` prints its records."
-)
-"""Why nothing of a deployed app is read once more."""
-
 _TRIES = 100
 _PAUSE_S = 0.05
 _TIMEOUT_S = 10
@@ -214,7 +208,7 @@ class InStage(Changes):
             return sum(index.threads.in_parallel(lambda place: queue.alter(channel, *place, alteration), places))
 
     def replay(self, channel: str, consumer: str, ranges: Ranges) -> list[int]:  # noqa: ARG002
-        raise Misuse(NO_REPLAY)
+        raise Misuse("Nobody keeps a replay of a deployed app: `headgate replay` hands the records over itself.")
 
 
 def _refused(error: HTTPError) -> None:

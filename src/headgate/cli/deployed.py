@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from headgate.aws.keys import DynamoKeys
     from headgate.aws.queue import DynamoQueue
     from headgate.aws.readers import Reader
+    from headgate.aws.replay import Replaying
     from headgate.aws.stream import KinesisStream
     from headgate.testing.credentials import Credentials
 
@@ -158,6 +159,22 @@ class Deployed:
 
         with _told():
             return readers_of(self.clients, self.output(names.stream_arn(channel.name)), SystemClock())
+
+    @contextmanager
+    def replaying(self, channel: Channel, consumer: str) -> Iterator[Replaying]:
+        """What hands records of a channel's stream to one of its consumers once more."""
+        from headgate.aws.duties import consuming
+        from headgate.aws.readers import functions_of
+        from headgate.aws.replay import Replaying
+
+        if channel.stream is None:
+            raise Misuse(f"{channel.path} has no stream.")
+        how, arn = consuming(channel, channel.stream), self.output(names.stream_arn(channel.name))
+        with self.stream() as stream:
+            functions = functions_of(self.clients, arn)
+            if consumer not in functions:
+                raise Misuse(f"{consumer} is not deployed: `headgate deploy --stage {self.stage.name}`.")
+            yield Replaying(stream, self.clients, channel.name, arn, functions[consumer], how.batch, how.retries)
 
     def is_enabled(self, schedule: Schedule) -> bool:
         """Whether AWS starts by the clock what the schedule says."""

@@ -75,10 +75,7 @@ def read(place: Place, channel: str, start: str, shard: str | None, limit: int, 
     """
     found = streamed(place, channel)
     with place.stream() as log:
-        shards = log.shards(found.name)
-        if shard is not None and shard not in shards:
-            raise Misuse(f"{visible(shard)} is not a shard of {found.path}; it has {', '.join(shards)}.")
-        records = islice(_records(log, found, [shard] if shard else shards, start), limit)
+        records = islice(_records(log, found, shards_of(log, found, shard), start), limit)
         for record in records:
             print(_as_json(record) if as_json else _as_line(record))
 
@@ -139,6 +136,14 @@ def streamed(place: Place, name: str) -> Channel:
     return found
 
 
+def shards_of(stream: Stream, channel: Channel, only: str | None) -> list[str]:
+    """The shards that are meant. Raises Misuse."""
+    shards = stream.shards(channel.name)
+    if only is not None and only not in shards:
+        raise Misuse(f"{visible(only)} is not a shard of {channel.path}; it has {', '.join(shards)}.")
+    return shards if only is None else [only]
+
+
 def _records(stream: Stream, channel: Channel, shards: list[str], start: str) -> Iterator[Record]:
     each = [_shard(stream, channel.name, shard, after_of(stream, channel.name, shard, start)) for shard in shards]
     return merge(*each, key=lambda record: record.message.received_ms)
@@ -167,10 +172,11 @@ def after_of(stream: Stream, channel: str, shard: str, start: str) -> str | None
         case number if number.isascii() and number.isdigit():
             return number
         case time:
-            return stream.position(channel, shard, _ms(time))
+            return stream.position(channel, shard, ms_of(time))
 
 
-def _ms(text: str) -> int:
+def ms_of(text: str) -> int:
+    """A time that somebody named. Raises Misuse."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
