@@ -152,6 +152,11 @@ class Reading:
         """What to write down before the handler is given what `begin` answered with."""
         return Trial(self._turn._replace(size=len(self._records)), self._first, self._moments, is_begun=True)
 
+    @property
+    def rest(self) -> Trial | None:
+        """What to write down while no turn is handed over."""
+        return Trial(self._turn, self._first, self._moments) if self._turn.tries else None
+
     def begin(self, records: Sequence[Record]) -> list[Message]:
         """What the handler is given of the next records. Nothing where it is known already what becomes of the first
         ones: then `told` is next, with no reports."""

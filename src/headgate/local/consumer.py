@@ -7,7 +7,8 @@ letter is kept before its checkpoint moves, by the same write.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from headgate.errors import Unavailable
@@ -15,6 +16,7 @@ from headgate.gate.consume import Consuming, Follow, Reading
 from headgate.gate.handle import Report
 from headgate.local.crew import PAUSE_S, Crew
 from headgate.local.hand import Orders
+from headgate.local.hands import Hand
 from headgate.local.stream import Lane, LocalStream, Mark
 from headgate.message import Message
 
@@ -46,6 +48,8 @@ class Consumer(Crew[Portion]):
         self._busy: set[Lane] = set()
         self._not_before_s: dict[Lane, float] = {}
         self._dry: set[Lane] = set()
+        self._begun: dict[Lane, list[Message]] = {}  # being written down, and not handed over yet
+        self._landed: deque[tuple[dict[Lane, list[Message]], bool]] = deque()
         self._moved: dict[Lane, Mark] = {}
         self._unsaved: dict[Lane, Mark] = {}
         self._is_saving = threading.Event()
@@ -60,9 +64,10 @@ class Consumer(Crew[Portion]):
     def _round(self) -> None:
         try:
             self._look()
+            self._hand_over()
             ready = [way for way in self._ways.values() if self._is_ready(way.lane)]
             if ready:
-                is_pressed = all(hand.groups for hand in self._hands)
+                is_pressed = len(self._idle()) <= len(self._begun)
                 self._staff(is_pressed=is_pressed, most=min(self._needs.concurrency, len(self._ways)))
             self._feed(ready)
             self._save()
@@ -79,8 +84,10 @@ class Consumer(Crew[Portion]):
             self._listen()
         for hand in self._hands:
             hand.groups.clear()
-        if self._moved and self._drain_s:
-            self._stream.move(*self._name_and_consumer, self._moved)
+        untouched = {lane: self._ways[lane].reading for lane in self._begun}
+        marks = self._moved | {lane: Mark(reading.after, reading.rest) for lane, reading in untouched.items()}
+        if marks and self._drain_s:
+            self._stream.move(*self._name_and_consumer, marks)
 
     @property
     def _name_and_consumer(self) -> tuple[str, str]:
@@ -89,15 +96,15 @@ class Consumer(Crew[Portion]):
     def _patience_s(self) -> float | None:
         now_s = self._clock.elapsed_s()
         until = self._hands_patience_s()
-        until += [at_s - now_s for lane, at_s in self._not_before_s.items() if lane not in self._busy]
+        until += [at_s - now_s for lane, at_s in self._not_before_s.items() if lane not in self._busy and at_s > now_s]
         if self._start_at_s > now_s:
             until.append(self._start_at_s - now_s)
-        if any(self._is_ready(lane) for lane in self._ways) and self._has_idle_hand():
+        if any(self._is_ready(lane) for lane in self._ways) and len(self._idle()) > len(self._begun):
             return 0.0
         return max(0.0, min(until)) if until else None
 
-    def _has_idle_hand(self) -> bool:
-        return any(hand.is_ready and not hand.groups for hand in self._hands)
+    def _idle(self) -> list[Hand[Portion]]:
+        return [hand for hand in self._hands if hand.is_ready and not hand.groups]
 
     # ----------------------------------------------------------------------------------------------------- the records
 
@@ -116,21 +123,46 @@ class Consumer(Crew[Portion]):
         return self._not_before_s.get(lane, 0.0) <= self._clock.elapsed_s()
 
     def _feed(self, ready: list[Way]) -> None:
-        """Give each idle hand the next records of a lane; of the lanes in turn."""
-        idle = [hand for hand in self._hands if hand.is_ready and not hand.groups]
-        begun: list[tuple[Way, list[Message]]] = []
+        """Write down what each idle hand is given next, lanes in turn. Others go on meanwhile, so that several lanes
+        share a sync."""
+        room = len(self._idle()) - len(self._begun)
+        begun: dict[Lane, list[Message]] = {}
         for way in ready:
-            if len(begun) == len(idle):
+            if len(begun) >= room:
                 break
             if messages := self._begin(way):
-                begun.append((way, messages))
+                begun[way.lane] = messages
         if not begun:
             return
-        self._write({way.lane: Mark(way.reading.after, way.reading.begun) for way, _ in begun})
-        for hand, (way, messages) in zip(idle, begun, strict=False):
-            self._busy.add(way.lane)
-            hand.give([Portion(way, len(messages))], [messages], self._clock.elapsed_s())
-            self._ways[way.lane] = self._ways.pop(way.lane)  # the others first, next time
+        for lane in begun:
+            self._ways[lane] = self._ways.pop(lane)  # the others first, next time
+            self._supersede(lane)
+        self._busy |= begun.keys()
+        self._begun |= begun
+        readings = {lane: self._ways[lane].reading for lane in begun}
+
+        def landed(done: bool) -> None:
+            self._landed.append((begun, done))
+            Crew.wake(self)
+
+        marks = {lane: Mark(reading.after, reading.begun) for lane, reading in readings.items()}
+        self._stream.move_soon(*self._name_and_consumer, marks, landed)
+
+    def _hand_over(self) -> None:
+        """What is written down."""
+        while self._landed:
+            begun, done = self._landed.popleft()
+            for lane, messages in begun.items():
+                if self._begun.get(lane) is not messages:
+                    continue  # forgotten meanwhile
+                del self._begun[lane]
+                hand = next(iter(self._idle()), None)
+                if hand is None or not done:
+                    self._busy.discard(lane)
+                    if not done:
+                        self._not_before_s[lane] = self._clock.elapsed_s() + PAUSE_S
+                else:
+                    hand.give([Portion(self._ways[lane], len(messages))], [messages], self._clock.elapsed_s())
 
     def _begin(self, way: Way) -> list[Message]:
         """What comes next of a lane; nothing where there is no more, or where it goes on without the handler."""
@@ -151,8 +183,7 @@ class Consumer(Crew[Portion]):
         if way.lane.replay is not None:
             self._stream.finish(way.lane)
             del self._ways[way.lane]
-            self._moved.pop(way.lane, None)
-            self._unsaved.pop(way.lane, None)
+            self._supersede(way.lane)
 
     def _told(self, group: Portion, reports: list[Report]) -> None:
         self._busy.discard(group.way.lane)
@@ -165,7 +196,7 @@ class Consumer(Crew[Portion]):
         self._busy.discard(group.way.lane)
 
     def _forget(self) -> None:
-        for lanes in (self._ways, self._busy, self._dry, self._not_before_s):
+        for lanes in (self._ways, self._busy, self._begun, self._dry, self._not_before_s):
             lanes.clear()
         self._has_more.set()
 
@@ -175,7 +206,8 @@ class Consumer(Crew[Portion]):
         wait_s = follow.wait_s
         try:
             if follow.letters or (follow.trial and wait_s):  # without a wait the next `begun` says the same
-                self._write({way.lane: mark}, follow.letters)
+                self._stream.move(*self._name_and_consumer, {way.lane: mark}, follow.letters)
+                self._supersede(way.lane)
             elif follow.after != before:
                 self._moved[way.lane] = mark
         except Unavailable:
@@ -188,12 +220,10 @@ class Consumer(Crew[Portion]):
 
     # ------------------------------------------------------------------------------------------------- the checkpoints
 
-    def _write(self, marks: Mapping[Lane, Mark], letters: Sequence[Message] = ()) -> None:
-        """Now, and in the place of what was to be written of these lanes. Raises Unavailable."""
-        self._stream.move(*self._name_and_consumer, marks, letters)
-        for lane in marks:
-            self._moved.pop(lane, None)
-            self._unsaved.pop(lane, None)
+    def _supersede(self, lane: Lane) -> None:
+        """What was to be written of a lane is said by another write."""
+        self._moved.pop(lane, None)
+        self._unsaved.pop(lane, None)
 
     def _save(self) -> None:
         """Write down what is done, where nothing comes next; one write at a time, so that each has all that was done
