@@ -60,7 +60,7 @@ def bootstrapped(emulator: Emulator, run_folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def deployed(emulator: Emulator, bootstrapped: None, run_folder: Path) -> Callable[[str], Deployed]:
-    """Deploys an example, `intake`, `conformance` or `jobs` by the CDK CLI: who asks first does it, others find it."""
+    """Deploys an example, `intake`, `works`, `conformance` or `jobs`: who asks first does it, others find it."""
     from tests.aws.emulator import deployment
     from tests.aws.emulator.deployment import Deployed
 
@@ -96,8 +96,8 @@ def _project(name: str, folder: Path) -> Path:
         source = ROOT / "src" / "headgate" / "testing" / _SHIPPED[name]
         (folder / "app.py").write_text(source.read_text())
         return folder
-    home = ROOT / "tests" / "aws" if name == "intake" else ROOT / "examples"
-    return project_of(home / name, folder)
+    own = ROOT / "tests" / "aws" / name
+    return project_of(own if own.is_dir() else ROOT / "examples" / name, folder)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -29,8 +29,12 @@ from tests.aws.emulator.specimen import TTL_ATTRIBUTE, share_template, template
 pytestmark = pytest.mark.xdist_group("departures")
 
 _STACK = "specimen"
-_OUTPUTS = ("Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm", "Batches", "Picky")
+_OUTPUTS = (
+    "Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm", "Batches", "Machine", "Started", "Sends",
+    "Posts", "Keyless", "Putting", "Reads", "Picky",
+)  # fmt: skip
 _PATIENCE_S = 5.0
+_MEANWHILE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,13 @@ class Specimen:
     log: str
     alarm: str
     batches: str
+    machine: str
+    started: str
+    sends: str
+    posts: str
+    keyless: str
+    putting: str
+    reads: str
     picky: str
 
     def has_metric(self, namespace: str, name: str, **dimensions: str) -> bool:
@@ -242,6 +253,72 @@ def barred_queue(specimen: Specimen) -> None:
         time.sleep(0.1)
 
 
+def idle_machine(specimen: Specimen) -> None:
+    assert ended(specimen, specimen.machine) == ("FAILED", "Lambda.AWSLambdaException")
+
+
+def keyless_machine(specimen: Specimen) -> None:
+    assert ended(specimen, specimen.keyless) == ("FAILED", "SNS.KmsAccessDeniedException")
+
+
+def ended(specimen: Specimen, machine: str) -> tuple[str, str | None]:
+    """How an execution of a machine ends, and with which error."""
+    machines = specimen.emulator.client("stepfunctions")
+    id_ = machines.start_execution(stateMachineArn=machine)["executionArn"]
+    until_s = time.monotonic() + _PATIENCE_S
+    while (told := machines.describe_execution(executionArn=id_))["status"] == "RUNNING":
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+    return told["status"], told.get("error")
+
+
+def put_object(specimen: Specimen) -> None:
+    assert ended(specimen, specimen.putting) == ("SUCCEEDED", None)
+    found = specimen.emulator.client("s3").get_object(Bucket=specimen.bucket, Key="put.json")
+    assert json.loads(found["Body"].read()) == {}
+
+
+def redriven(specimen: Specimen) -> None:
+    machines = specimen.emulator.client("stepfunctions")
+    ended(specimen, specimen.machine)
+    id_ = machines.list_executions(stateMachineArn=specimen.machine)["executions"][0]["executionArn"]
+    assert machines.describe_execution(executionArn=id_)["redriveCount"] == 0
+    machines.redrive_execution(executionArn=id_)
+    told = machines.describe_execution(executionArn=id_)
+    assert (told["status"], told["redriveCount"]) == ("RUNNING", 1)
+
+
+def records_of_a_stream(specimen: Specimen) -> None:
+    asked = json.dumps({"stream": specimen.log}).encode()
+    told = specimen.emulator.client("lambda").invoke(FunctionName=specimen.reads, Payload=asked)
+    assert "FunctionError" not in told, told["Payload"].read()
+
+
+def idle_rule(specimen: Specimen) -> None:
+    happen(specimen, "starts")
+    machines = specimen.emulator.client("stepfunctions")
+    until_s = time.monotonic() + _MEANWHILE_S
+    while time.monotonic() < until_s:
+        assert machines.list_executions(stateMachineArn=specimen.started)["executions"] == []
+        time.sleep(0.1)
+
+
+def uncalled_function(specimen: Specimen) -> None:
+    asked = json.dumps({"queue": specimen.posts}).encode()
+    told = specimen.emulator.client("lambda").invoke(FunctionName=specimen.sends, Payload=asked)  # a call of our own
+    assert "FunctionError" not in told, told["Payload"].read()
+    happen(specimen, "calls")
+    time.sleep(_MEANWHILE_S)
+    queue = specimen.emulator.client("sqs")
+    sent = queue.get_queue_attributes(QueueUrl=specimen.posts, AttributeNames=["ApproximateNumberOfMessages"])
+    assert sent["Attributes"]["ApproximateNumberOfMessages"] == "1"
+
+
+def happen(specimen: Specimen, detail: str) -> None:
+    event = {"Source": "specimen", "DetailType": detail, "Detail": "{}"}
+    specimen.emulator.client("events").put_events(Entries=[event])
+
+
 def alarm_of_its_own(specimen: Specimen) -> None:
     metrics = specimen.emulator.client("cloudwatch")
     other = {"MetricName": "bad", "Value": 5, "Dimensions": [{"Name": "of", "Value": "another"}]}
@@ -326,6 +403,13 @@ PROBES: dict[str, Callable[[Specimen], None]] = {
     "logs, queues and the API are metrics": counted_answers,
     "Lambda tells how old the records of a stream are": told_age,
     "Express executions are nobody's to ask for": unknown_executions,
+    "a task of a machine is done with the role of the machine": idle_machine,
+    "who publishes to an encrypted topic uses its key": keyless_machine,
+    "a rule starts a machine with its role": idle_rule,
+    "a rule calls a function whose policy names the rule": uncalled_function,
+    "Step Functions puts objects": put_object,
+    "an execution that failed is redriven": redriven,
+    "records are read with the permission for their stream": records_of_a_stream,
     "alarms look at their own metric": alarm_of_its_own,
     "alarms of metric math": alarm_of_math,
 }

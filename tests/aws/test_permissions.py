@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 
 from headgate.cdk.outputs import pascal
+from tests.aws.powers import denied, granted, unused
 from tests.aws.site import LARGE, Site, new_note
 
 pytestmark = pytest.mark.xdist_group("intake")
 
-_BY_LAMBDA_ITSELF = {"logs:CreateLogStream", "logs:PutLogEvents"}
 _NOT_READ = ("tiny",)
 _MANY = ("each", "all")
 
@@ -46,21 +46,23 @@ def functions(site: Site) -> dict[str, str]:
 
 def test_no_function_is_granted_what_it_does_not_call(used: Site) -> None:
     for name, function in functions(used).items():
-        called = {action for action, _ in used.deployed.emulator.actions(function)}
-        granted = used.deployed.granted(function) - _BY_LAMBDA_ITSELF
-        assert granted == called, name
+        called = used.deployed.emulator.actions(function)
+        given = granted(used.deployed, used.deployed.role_of(function))
+        assert (unused(given, called), denied(given, called)) == (set(), set()), name
 
 
 def test_without_any_one_of_its_permissions_a_function_fails(used: Site) -> None:
     unnoticed = []
     for name, function in functions(used).items():
-        for action in used.deployed.granted(function) - _BY_LAMBDA_ITSELF:
-            with used.deployed.without(function, action):
-                if action.startswith("secretsmanager:"):
+        role = used.deployed.role_of(function)
+        for grant in granted(used.deployed, role):
+            is_secret = grant[0].startswith("secretsmanager:")
+            with used.deployed.without((role, grant)):
+                if is_secret:
                     used.deployed.start_anew(function)
                 if works(used, channel_of(used, name)):
-                    unnoticed.append((name, action))
-            if action.startswith("secretsmanager:"):
+                    unnoticed.append((name, grant))
+            if is_secret:
                 used.deployed.start_anew(function)
     assert unnoticed == []
 

@@ -67,8 +67,14 @@ DUTIES = {
     "raw.worker": {
         **fed_by("RawQueueArn"),
         **on(f"{DATA}RawQueueArn", "sqs:ChangeMessageVisibility", "sqs:SendMessage"),
-        **on(f"{TABLES}RawTableName", "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:UpdateItem"),
+        **on(f"{TABLES}RawTableName", "dynamodb:PutItem", "dynamodb:UpdateItem"),
         **on("", "s3:GetObject", "s3:PutObject"),
+    },
+    "drop.worker": {
+        **fed_by("DropQueueArn"),
+        **on(f"{DATA}DropQueueArn", "sqs:ChangeMessageVisibility", "sqs:SendMessage"),
+        **on(f"{TABLES}DropTableName", "dynamodb:PutItem", "dynamodb:UpdateItem"),
+        **on(f"{BODIES}drop/kept/*", "s3:GetObject", "s3:PutObject"),
     },
     "raw.buried": {
         **fed_by("RawDeadLettersArn"),

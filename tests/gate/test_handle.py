@@ -115,6 +115,12 @@ def test_a_traceback_begins_with_the_users_code_and_is_not_for_senders() -> None
     assert report.where.startswith("test_handle.py:")
 
 
+def test_what_somebody_else_has_put_into_a_stream_fails_with_a_reason_too() -> None:
+    report = report_on(raises(AssertionError()), "hello")
+    assert (report.ending, report.kind) == ("failed", "Unfit")
+    assert report.detail.endswith("it is no JSON.")
+
+
 def test_a_message_that_fits_no_more_fails_with_reason_and_place_and_the_handler_is_not_called() -> None:
     seen: list[Any] = []
     report = report_on(seen.append, '{"id":"1","amount":"much"}')

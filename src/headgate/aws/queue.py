@@ -233,28 +233,10 @@ class DynamoQueue(Queue):
         return "stored" if self._of_lease(lease, change) else "late"
 
     def leave(self, lease: Lease, message: Message) -> None:
-        """The row under the sender's id has done its service, since `message` was promoted from it to another key; one
-        with a history stays, as a record of it."""
-        if lease.message.timeline:
-            moved = Moment(self._clock.now_ms(), "processed", detail=f"It goes on under the key {message.key}.")
-            self.settle(lease, Settlement("processed", (moved,)))
-            return
-        found = self._index.at(*lease.message[:3])
-        if found is None:
-            return
-        table, at = found
-        try:
-            self._clients.call(
-                "dynamodb",
-                "delete_item",
-                TableName=table.name,
-                Key=at,
-                ConditionExpression="#lease = :lease",
-                ExpressionAttributeNames={"#lease": LEASE},
-                ExpressionAttributeValues={":lease": {"S": _token(lease)}},
-            )
-        except Declined:
-            return  # somebody else has begun since, and will leave it
+        """The row under the sender's id has done its service, since `message` was promoted from it to another key; it
+        stays as a record of what happened to it."""
+        moved = Moment(self._clock.now_ms(), "processed", detail=f"It goes on under the key {message.key}.")
+        self.settle(lease, Settlement("processed", (moved,)))
 
     def is_unread(self, lease: Lease) -> bool:
         """Whether nobody has looked at a message yet."""

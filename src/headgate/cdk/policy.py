@@ -136,7 +136,7 @@ def worker(channel: Channel, rooms: Rooms) -> list[Grant]:
     return [
         Grant((*_SQS_FEED, "sqs:ChangeMessageVisibility", "sqs:SendMessage"), _queues(rooms.queue)),
         *([_asked(rooms.table, [LINES])] if rooms.queue is not None and rooms.queue.fifo else []),
-        _on(rooms.table, *(["PutItem", "DeleteItem"] if unread else []), "UpdateItem"),
+        _on(rooms.table, *(["PutItem"] if unread else []), "UpdateItem"),
         *_bodies(channel, rooms, "GetObject", *(["PutObject"] if unread else [])),
         *_archive(rooms),
     ]

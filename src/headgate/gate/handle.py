@@ -186,7 +186,10 @@ def _failed(error: BaseException) -> Report:
 
 def _unfit(error: ValidationError, body: bytes) -> Report:
     """Trying again cannot help; but a person, or an older version of the app, can."""
-    first = faults_of(error, json.loads(body), "")[0]
+    try:
+        first = faults_of(error, json.loads(body), "")[0]
+    except ValueError:  # somebody else has put it into the stream
+        return Report("failed", detail=f"{UNFIT}: it is no JSON.", kind="Unfit")
     at = f" at {first.pointer}" if first.pointer else ""
     return Report("failed", detail=f"{UNFIT}{at}: {first.detail}.", kind="Unfit", pointer=first.pointer)
 

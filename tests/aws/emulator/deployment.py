@@ -7,9 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from tests.aws.emulator.process import ACCOUNT, REGION, Emulator
 from tests.aws.emulator.versions import ARCHITECTURE, RUNTIME
 
 _TIMEOUT_S = 240
+
+Grant = tuple[str, str]
+"""An action, and a resource, which may have a `*` in it."""
 
 
 @dataclass(frozen=True)
@@ -74,35 +78,53 @@ class Deployed:
         events = logs.filter_log_events(logGroupName=group)["events"]
         return "\n".join(event["message"] for event in events)
 
-    @contextmanager
-    def without(self, function: str, action: str) -> Iterator[None]:
-        """For the length of a `with`, the role of a function is not granted one action."""
+    def roles(self) -> dict[str, str]:
+        """The names of its roles, by their logical names."""
+        return dict(self.resources("AWS::IAM::Role"))
+
+    def role_of(self, function: str) -> str:
+        """The name of the role of a function."""
         config = self.emulator.client("lambda").get_function_configuration(FunctionName=function)
-        role = config["Role"].rpartition("/")[2]
-        roles = self.emulator.client("iam")
-        before = {
-            name: roles.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-            for name in roles.list_role_policies(RoleName=role)["PolicyNames"]
+        return str(config["Role"].rpartition("/")[2])
+
+    def granted(self, role: str) -> set[Grant]:
+        """What a role is granted."""
+        return {
+            (action, resource)
+            for document in self._policies(role).values()
+            for statement in document["Statement"]
+            for action in _listed(statement["Action"])
+            for resource in _listed(statement["Resource"])
         }
+
+    @contextmanager
+    def without(self, *taken: tuple[str, Grant]) -> Iterator[None]:
+        """For the length of a `with`, each of these roles lacks the grant beside it."""
+        roles = self.emulator.client("iam")
+
+        def put(role: str, name: str, document: Any) -> None:
+            if document["Statement"]:
+                roles.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
+            else:
+                roles.delete_role_policy(RoleName=role, PolicyName=name)
+
+        before = {role: self._policies(role) for role, _ in taken}
         try:
-            for name, document in before.items():
-                left = {**document, "Statement": list(_without(document["Statement"], action))}
-                roles.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(left))
+            for role, documents in before.items():
+                grants = [grant for of, grant in taken if of == role]
+                for name, document in documents.items():
+                    put(role, name, {**document, "Statement": list(_without(document["Statement"], grants))})
             yield
         finally:
-            for name, document in before.items():
-                roles.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
+            for role, documents in before.items():
+                for name, document in documents.items():
+                    put(role, name, document)
 
-    def granted(self, function: str) -> set[str]:
-        """The actions that the role of a function is granted."""
-        config = self.emulator.client("lambda").get_function_configuration(FunctionName=function)
-        role = config["Role"].rpartition("/")[2]
+    def _policies(self, role: str) -> dict[str, Any]:
         roles = self.emulator.client("iam")
         return {
-            action
+            name: roles.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
             for name in roles.list_role_policies(RoleName=role)["PolicyNames"]
-            for statement in roles.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]["Statement"]
-            for action in _actions(statement)
         }
 
 
@@ -161,12 +183,12 @@ def _of_the_app(stage: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _without(statements: Iterable[Any], action: str) -> Iterator[Any]:
+def _without(statements: Iterable[Any], grants: Collection[Grant]) -> Iterator[Any]:
+    """The statements, one for each action and resource, but for these."""
     for statement in statements:
-        if left := [one for one in _actions(statement) if one != action]:
-            yield {**statement, "Action": left}
+        pairs = product(_listed(statement["Action"]), _listed(statement["Resource"]))
+        yield from ({**statement, "Action": pair[0], "Resource": pair[1]} for pair in pairs if pair not in grants)
 
 
-def _actions(statement: Mapping[str, Any]) -> list[str]:
-    said = statement["Action"]
-    return [said] if isinstance(said, str) else list(said)
+def _listed(said: str | list[str]) -> list[str]:
+    return [said] if isinstance(said, str) else said

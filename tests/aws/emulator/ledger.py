@@ -1,5 +1,5 @@
-"""What is written down of running functions: who they are, and which actions they ask for. Files, so that the wire and
-the tests, which are other processes, can read them.
+"""What is written down of running functions, and of roles that services act with: who they are, and which actions they
+ask for. Files, so that the wire and the tests, which are other processes, can read them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _PEOPLE, _ASKED = "functions", "asked"
+_noted: set[tuple[str, str, str]] = set()
 
 
 def install(folder: Path) -> None:
@@ -19,7 +20,6 @@ def install(folder: Path) -> None:
     (folder / _PEOPLE).mkdir()
     (folder / _ASKED).mkdir()
     register, enforce = sts.register_session, iam_evaluator.enforce
-    known: set[tuple[str, str, str]] = set()
 
     def registered(access_key: str, session: dict[str, Any]) -> None:
         role, _, name = str(session.get("Arn", "")).rpartition("/")
@@ -29,15 +29,20 @@ def install(folder: Path) -> None:
 
     def enforced(access_key_id: str, iam_action: str, service: str, region: str, resource_arn: str = "*",
                  service_context: dict[str, Any] | None = None) -> Any:  # fmt: skip
-        asked = (function_of(folder, access_key_id), iam_action, resource_arn)
-        if asked[0] and asked not in known:
-            known.add(asked)
-            with (folder / _ASKED / asked[0]).open("a") as told:
-                told.write(json.dumps(asked[1:]) + "\n")
+        if function := function_of(folder, access_key_id):
+            note(folder, function, iam_action, resource_arn)
         return enforce(access_key_id, iam_action, service, region, resource_arn, service_context)
 
     sts.register_session = registered
     iam_evaluator.enforce = enforced
+
+
+def note(folder: Path, who: str, action: str, resource: str) -> None:
+    """Write down, once, that a function or a service with this role asks for an action."""
+    if (who, action, resource) not in _noted:
+        _noted.add((who, action, resource))
+        with (folder / _ASKED / who).open("a") as told:
+            told.write(json.dumps([action, resource]) + "\n")
 
 
 def function_of(folder: Path, access_key: str) -> str:
@@ -48,8 +53,8 @@ def function_of(folder: Path, access_key: str) -> str:
         return ""
 
 
-def asked_by(folder: Path, function: str) -> set[tuple[str, str]]:
-    """(action, resource) of all that a function has asked for since it is there."""
-    told = folder / _ASKED / function
+def asked_by(folder: Path, who: str) -> set[tuple[str, str]]:
+    """(action, resource) of all that a function, or a role, has asked for since it is there."""
+    told = folder / _ASKED / who
     lines = told.read_text().splitlines() if told.exists() else []
     return {(action, resource) for action, resource in map(json.loads, lines)}

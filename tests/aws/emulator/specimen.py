@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.aws.emulator.feeds import FEEDS
 from tests.aws.emulator.process import ACCOUNT, REGION
 from tests.aws.emulator.versions import RUNTIME
 
-_TOLD = ("Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm", "Batches", "Picky")
+_TOLD = (
+    "Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm", "Batches", "Machine", "Started", "Sends",
+    "Posts", "Keyless", "Putting", "Reads", "Picky",
+)  # fmt: skip
 TTL_ATTRIBUTE = "expires_at"
 
 _ECHO = """
@@ -39,6 +43,20 @@ def handler(event, context):
     entry = {"Id": "0", "MessageBody": "x"}
     told = boto3.client("sqs").send_message_batch(QueueUrl=event["queue"], Entries=[entry])
     return len(told["Successful"])
+"""
+_SENDS = """
+import boto3
+
+def handler(event, context):
+    boto3.client("sqs").send_message(QueueUrl=event["queue"], MessageBody="x")
+"""
+_READS = """
+import boto3
+
+def handler(event, context):
+    log = boto3.client("kinesis")
+    at = {"ShardId": "shardId-000000000000", "ShardIteratorType": "TRIM_HORIZON"}
+    return len(log.get_records(ShardIterator=log.get_shard_iterator(StreamName=event["stream"], **at)["ShardIterator"]))
 """
 _PICKY = """
 import base64
@@ -86,6 +104,46 @@ def template() -> dict[str, Any]:
         "Picky": _function("PickyRole", _PICKY),
         "BatchesRole": _role("lambda.amazonaws.com", "sqs:SendMessage"),
         "Batches": _function("BatchesRole", _BATCHES),
+        "Sends": _function("BatchesRole", _SENDS),
+        "Posts": _of("AWS::SQS::Queue"),
+        "UnaskedRule": _rule("calls", {"Id": "it", "Arn": {"Fn::GetAtt": ["Sends", "Arn"]}, "Input": _POSTED}),
+        "IdleRole": _role("states.amazonaws.com"),
+        "Machine": _machine({"Type": "Task", "Resource": "${echo}", "End": True}, echo={"Fn::GetAtt": ["Echo", "Arn"]}),
+        "Started": _machine({"Type": "Succeed"}),
+        "Key": _of("AWS::KMS::Key", KeyPolicy={"Version": "2012-10-17", "Statement": []}),
+        "Topic": _of("AWS::SNS::Topic", KmsMasterKeyId={"Fn::GetAtt": ["Key", "Arn"]}),
+        "TellingRole": _role("states.amazonaws.com", "sns:Publish"),
+        "Keyless": _machine(
+            {
+                "Type": "Task",
+                "Resource": "arn:aws:states:::sns:publish",
+                "Parameters": {"TopicArn": "${topic}", "Message": "x"},
+                "End": True,
+            },
+            "TellingRole",
+            topic={"Ref": "Topic"},
+        ),
+        "StartingRule": _rule(
+            "starts", {"Id": "it", "Arn": {"Ref": "Started"}, "RoleArn": {"Fn::GetAtt": ["IdleRole", "Arn"]}}
+        ),
+        "PuttingRole": _role("states.amazonaws.com", "s3:PutObject"),
+        "Putting": _machine(
+            {
+                "Type": "Task",
+                "Resource": "arn:aws:states:::aws-sdk:s3:putObject",
+                "Parameters": {"Bucket": "${bucket}", "Key": "put.json", "Body.$": "$"},
+                "End": True,
+            },
+            "PuttingRole",
+            bucket={"Ref": "Bucket"},
+        ),
+        "ReadsRole": _role(
+            "lambda.amazonaws.com",
+            "kinesis:GetShardIterator",
+            "kinesis:GetRecords",
+            on={"Fn::GetAtt": ["Log", "Arn"]},
+        ),
+        "Reads": _function("ReadsRole", _READS),
         "PickyFeed": _of(
             "AWS::Lambda::EventSourceMapping",
             FunctionName={"Ref": "Picky"},
@@ -170,13 +228,30 @@ def share_template() -> dict[str, Any]:
     }  # fmt: skip
 
 
+_POSTED = {"Fn::Sub": '{"queue": "${Posts}"}'}
+
+
+def _rule(detail: str, target: dict[str, Any]) -> dict[str, Any]:
+    """A rule for events of ours with that detail type."""
+    return _of("AWS::Events::Rule", EventPattern={"source": ["specimen"], "detail-type": [detail]}, Targets=[target])
+
+
+def _machine(state: dict[str, Any], role: str = "IdleRole", **known: Any) -> dict[str, Any]:
+    """A machine of one state."""
+    document = {"StartAt": "only", "States": {"only": state}}
+    return _of(
+        "AWS::StepFunctions::StateMachine", RoleArn={"Fn::GetAtt": [role, "Arn"]},
+        DefinitionString=json.dumps(document), DefinitionSubstitutions=known,
+    )  # fmt: skip
+
+
 def _of(kind: str, **properties: Any) -> dict[str, Any]:
     return {"Type": kind, "Properties": properties}
 
 
-def _role(service: str = "lambda.amazonaws.com", *actions: str) -> dict[str, Any]:
+def _role(service: str = "lambda.amazonaws.com", *actions: str, on: Any = "*") -> dict[str, Any]:
     trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": service}}
-    allowed = {"Effect": "Allow", "Action": [*actions], "Resource": "*"}
+    allowed = {"Effect": "Allow", "Action": [*actions], "Resource": on}
     own = {"PolicyName": "own", "PolicyDocument": {"Version": "2012-10-17", "Statement": [allowed]}}
     return _of(
         "AWS::IAM::Role", AssumeRolePolicyDocument={"Version": "2012-10-17", "Statement": [trust]},

@@ -1,7 +1,8 @@
 """Writes the ends of executions to the rows of the messages of one channel that started them. Called by EventBridge,
 and by the state machine of an Express workflow.
 
-It calls dynamodb:Query on the index `headgate.execution`, dynamodb:GetItem and dynamodb:UpdateItem.
+It calls dynamodb:GetItem and dynamodb:UpdateItem; for a Standard workflow also dynamodb:Query on the index
+`headgate.execution`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 It calls dynamodb:UpdateItem, s3:GetObject for large bodies, s3:GetObject and s3:PutObject on the channel's archive, and
 sqs:ChangeMessageVisibility; in outages sqs:SendMessage. Where messages are let in unread also dynamodb:PutItem,
-dynamodb:DeleteItem, s3:PutObject for large bodies, and sqs:SendMessage; where they keep an order dynamodb:Query on the
+s3:PutObject for large bodies, and sqs:SendMessage; where they keep an order dynamodb:Query on the
 index of lines.
 """
 

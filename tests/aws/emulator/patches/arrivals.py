@@ -18,6 +18,8 @@ from ministack.core.responses import get_region
 from ministack.services import apigateway_v1 as gateway
 from ministack.services.cloudformation import provisioners
 
+from tests.aws.emulator.roles import may
+
 _context: ContextVar[dict[str, Any]] = ContextVar("the request's context")
 
 
@@ -102,13 +104,5 @@ def _may_send(integration: dict[str, Any]) -> bool:
         return False
     region, _, _, queue = gateway._parse_service_integration_uri(integration["uri"])
     account, _, name = queue.partition("/")
-    asked = iam_evaluator.EvalContext(
-        principal_arn=role,
-        principal_type="AssumedRole",
-        principal_account=account,
-        action="sqs:SendMessage",
-        resource_arn=f"arn:aws:sqs:{region or get_region()}:{account}:{name}",
-        region=region or get_region(),
-    )
-    policies = iam_evaluator._gather_role_policies(role.rpartition("/")[2], account)
-    return bool(iam_evaluator.evaluate(asked, policies).decision == "Allow")
+    region = region or get_region()
+    return may(role, "sqs:SendMessage", f"arn:aws:sqs:{region}:{account}:{name}", account, region)

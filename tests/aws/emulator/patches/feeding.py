@@ -25,6 +25,7 @@ from ministack.core.responses import request_scope
 from ministack.services import cloudwatch, dynamodb, kinesis, lambda_svc, sqs
 
 from tests.aws.emulator.feeds import FEEDS
+from tests.aws.emulator.roles import may
 
 log = logging.getLogger("feeding")
 
@@ -268,7 +269,7 @@ def _send_away(
     """Tell the destination for failures where the records are."""
     target = ((mapping.get("DestinationConfig") or {}).get("OnFailure") or {}).get("Destination", "")
     config = function["config"]
-    if ":sqs:" not in target or not _is_allowed(config["Role"], "sqs:SendMessage", target, *scope):
+    if ":sqs:" not in target or not may(config["Role"], "sqs:SendMessage", target, *scope):
         return
     told = {
         "requestContext": {
@@ -288,6 +289,7 @@ def _send_away(
             "streamArn": mapping["EventSourceArn"],
         },
     }
+    iam_evaluator.pin_request_origin("127.0.0.1", True)  # Lambda calls over TLS, which policies of queues ask for
     url = sqs._queue_url(target.rpartition(":")[2])
     sqs._act_send_message({"QueueUrl": url, "MessageBody": json.dumps(told)}, url)
 
@@ -305,17 +307,7 @@ def _may_read(mapping: Mapping[str, Any], account: str, region: str) -> bool:
         _, config = lambda_svc._get_func_record_for_qualifier(mapping["FunctionName"], mapping.get("Qualifier"))
     source = mapping["EventSourceArn"]
     feed = FEEDS[source.split(":")[2]]
-    return bool(config) and all(_is_allowed(config["Role"], action, source, account, region) for action in feed)
-
-
-def _is_allowed(role: str, action: str, resource: str, account: str, region: str) -> bool:
-    asked = iam_evaluator.EvalContext(
-        principal_arn=role,
-        principal_type="AssumedRole",
-        principal_account=account,
-        action=action,
-        resource_arn=resource,
-        region=region,
-    )
-    policies = iam_evaluator._gather_role_policies(role.rpartition("/")[2], account)
-    return bool(iam_evaluator.evaluate(asked, policies).decision == "Allow")
+    if not config:
+        return False
+    asked = [may(config["Role"], action, source, account, region) for action in feed]  # each, so that each is noted
+    return all(asked)

@@ -42,7 +42,11 @@ def install() -> None:
 
 
 def _may_invoke(uri: str, caller: str, account: str, region: str) -> bool:
-    reference = gateway._extract_lambda_ref_from_integration_uri(uri)
+    return may_be_invoked(gateway._extract_lambda_ref_from_integration_uri(uri), _GATEWAY, caller, account, region)
+
+
+def may_be_invoked(reference: Any, service: str, caller: str, account: str, region: str) -> bool:
+    """Whether the policy of a function lets a service invoke it, on behalf of the resource with the ARN `caller`."""
     with request_scope(account, region):
         function, config, _ = lambda_svc._get_func_record_for_ref(reference)
         if function is None:
@@ -57,5 +61,5 @@ def _may_invoke(uri: str, caller: str, account: str, region: str) -> bool:
             region=get_region(),
             service_context={"aws:sourcearn": caller, "aws:sourceaccount": account},
         )
-        verdict = iam_evaluator.evaluate_resource_policy(base.get("policy") or {}, asked, _GATEWAY)
+        verdict = iam_evaluator.evaluate_resource_policy(base.get("policy") or {}, asked, service)
         return str(verdict.decision) == "Allow"
