@@ -43,6 +43,19 @@ class SteadyTime:
         return self._from_ms + round(self._clock.elapsed_s() * 1000)
 
 
+class CautiousTime:
+    """The earlier of the wall clock and of a time that does not jump, so that nothing is taken for old because the wall
+    clock was set forward, or for older than it is because it was set back."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._steady = SteadyTime(clock, clock.now_ms())
+
+    def now_ms(self) -> int:
+        """The time by which something is old."""
+        return min(self._clock.now_ms(), self._steady.now_ms())
+
+
 class ManualClock:
     """A clock that stands still until `advance` moves it. Safe to read from several threads."""
 

@@ -8,11 +8,12 @@ from typing import Any
 from headgate import App, Permanent, Public, RetryPolicy, Stream
 
 app = App("consumed")
+ATTEMPTS = 5
 QUICK = RetryPolicy(first_s=0.01, most_s=0.05)
 
 events = app.channel(
     "/events", key="id", many=True, auth=Public(), batch=10,
-    delivery=Stream(shards=4, partition_key="line", attempts=5, backoff=QUICK),
+    delivery=Stream(shards=4, partition_key="line", attempts=ATTEMPTS, backoff=QUICK),
 )  # fmt: skip
 
 

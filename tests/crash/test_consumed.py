@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.crash.consumed import ATTEMPTS
 from tests.crash.test_handled import kill_all
 from tests.serving import ask, free_port, start
 
@@ -65,13 +66,14 @@ def behind(state: Path) -> int:
     return int(count)
 
 
-def dead(state: Path) -> set[tuple[str, str]]:
+def dead(state: Path) -> dict[tuple[str, str], list[int]]:
+    """The attempts of each dead letter, as its timeline tells them."""
     with sqlite3.connect(f"file:{state}/messages.sqlite3?mode=ro", uri=True) as connection:
         rows = connection.execute(
-            "SELECT scope, key FROM message JOIN work USING (seq) WHERE work.status = 'failed'"
+            "SELECT scope, key, timeline FROM message JOIN work USING (seq) WHERE work.status = 'failed'"
         ).fetchall()
     connection.close()
-    return set(rows)
+    return {(scope, key): [moment[2] for moment in json.loads(timeline)] for scope, key, timeline in rows}
 
 
 def test_no_record_is_skipped_by_any_consumer(tmp_path: Path, told: Callable[[str], None]) -> None:
@@ -106,6 +108,9 @@ def test_no_record_is_skipped_by_any_consumer(tmp_path: Path, told: Callable[[st
             else:
                 assert ("numbers", f"{n}-{number}") in letters
             assert number in handled[f"other-L{n}"] or ("others", f"{n}-{number}") in letters
+    for (consumer, _), attempts in letters.items():
+        assert attempts == list(range(1, len(attempts) + 1)), "none twice, none left out, whatever was killed meanwhile"
+        assert len(attempts) == ATTEMPTS or consumer == "numbers"
     for name, numbers in handled.items():
         # Again after a kill, perhaps, or appended twice; but no number comes the first time behind a later one.
         firsts = list(dict.fromkeys(numbers))

@@ -203,6 +203,25 @@ def test_a_record_that_is_too_old_when_its_turn_comes_is_a_dead_letter(up: Up) -
     assert "most_age" in (letter.error or "")
 
 
+@pytest.mark.parametrize("jump_s", [3_600, -3_600, 86_400, -86_400])
+def test_a_wall_clock_that_jumps_makes_no_record_too_old_and_none_goes_missing(up: Up, jump_s: float) -> None:
+    done = []
+
+    def totals(event: Event) -> None:
+        done.append(event["id"])
+
+    app = up(totals, batch=1, most_age=timedelta(minutes=5))
+    send(app, "before")
+    app.clock.jump(jump_s)
+    send(app, "after")
+    app.drain()
+    assert (done, letters(app)) == (["before", "after"], [])
+    app.clock.advance(301)
+    send(app, "later")
+    app.drain()
+    assert done[2:] == ["later"]
+
+
 def test_a_consumer_that_comes_later_begins_with_the_oldest_record(tmp_path: Path) -> None:
     seen: list[str] = []
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
-from headgate.clock import Clock
+from headgate.clock import CautiousTime, Clock
 from headgate.declare.channel import Channel
 from headgate.declare.delivery import Stream
 from headgate.engine import Record, lengthened
@@ -132,6 +132,7 @@ class Reading:
     def __init__(self, consuming: Consuming, after: str | None, trial: Trial | None = None) -> None:
         self.after = after
         self._consuming = consuming
+        self._time = CautiousTime(consuming.clock)
         self._turn = Turn(consuming.most)
         self._first = ""
         self._moments: tuple[Moment, ...] = ()
@@ -201,7 +202,7 @@ class Reading:
             self._consuming.observer.told(end)
 
     def _reports_known(self, records: Sequence[Record]) -> list[Report]:
-        if old := too_old(self._consuming.stream, records, self._consuming.clock.now_ms()):
+        if old := too_old(self._consuming.stream, records, self._time.now_ms()):
             return [TOO_OLD] * old
         return [LOST_TURN] * len(records) if self._is_lost else []
 

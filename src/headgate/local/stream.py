@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from headgate import limits
-from headgate.clock import Clock
+from headgate.clock import CautiousTime, Clock
 from headgate.declare.app import App
 from headgate.engine import DEAD, DedupedStream, Outcome, Place, Record
 from headgate.errors import Unavailable
@@ -115,6 +115,7 @@ class LocalStream(DedupedStream):
         self._number = index.number
         self._logs = logs
         self._clock = clock
+        self._time = CautiousTime(clock)
         self._writer = writer
         self._more: set[str] = set()
         self._told: Callable[[list[str]], None] = lambda _: None
@@ -370,7 +371,7 @@ class LocalStream(DedupedStream):
         return Place(_SHARD.format(shard), str(sequence))
 
     def _oldest_ms(self, channel: str) -> int:
-        return self._clock.now_ms() - self._logs[channel].retention_ms
+        return self._time.now_ms() - self._logs[channel].retention_ms
 
 
 def shard_of(partition: str, shards: int) -> int:
