@@ -3,12 +3,13 @@
 To bind a value costs more than to store it, and holds up the event loop (the GIL); every statement that begins or ends
 waits for its turn. So what the messages of one request share is bound once, in the temporary table `envelope`, and
 statements are long: of few sizes, so that they stay prepared, and filled up with rows of NULL, which join no envelope.
+Where requests brought one message each there is little to share, and each row brings all of its own.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -28,24 +29,50 @@ def append(
     connection: sqlite3.Connection, channels: Mapping[str, int], messages: Collection[Message], first_seq: int
 ) -> None:
     """Insert `messages` under the numbers that begin with `first_seq`, in order. Only for the writing connection."""
-    envelopes: list[Any] = []
+    envelopes = [(shared, [*alike]) for shared, alike in groupby(messages, key=_shared)]
+    if 2 * len(envelopes) > len(messages):
+        _append_singly(connection, channels, messages, first_seq)
+    else:
+        _append_shared(connection, channels, envelopes, first_seq)
+    if any(message.fields for message in messages):
+        fields = [
+            (channels[message.channel], name, value, seq)
+            for seq, message in enumerate(messages, first_seq)
+            for name, value in message.fields
+        ]
+        connection.executemany("INSERT OR IGNORE INTO field VALUES (?,?,?,?)", fields)
+
+
+def _append_singly(
+    connection: sqlite3.Connection, channels: Mapping[str, int], messages: Iterable[Message], first_seq: int
+) -> None:
+    """Most have an envelope of their own: there is nothing to share."""
     rows: list[Any] = []
-    fields = []
-    for number, (shared, alike) in enumerate(groupby(messages, key=_shared), start=1):
-        channel = channels[shared[0]]
-        envelopes += (number, channel, *shared[1:])
+    for message in messages:
+        channel, *shared = _shared(message)
+        rows += (message.key, message.body, channels[channel], *shared)
+    for size, values in _slices(rows, 11):
+        connection.execute(_INSERT_WHOLE[size], [*values, first_seq])
+        first_seq += size
+
+
+def _append_shared(
+    connection: sqlite3.Connection,
+    channels: Mapping[str, int],
+    envelopes: Iterable[tuple[tuple[Any, ...], list[Message]]],
+    first_seq: int,
+) -> None:
+    heads: list[Any] = []
+    rows: list[Any] = []
+    for number, ((channel, *shared), alike) in enumerate(envelopes, start=1):
+        heads += (number, channels[channel], *shared)
         for message in alike:
             rows += (number, message.key, message.body)
-            if message.fields:
-                seq = first_seq + len(rows) // 3 - 1
-                fields += [(channel, name, value, seq) for name, value in message.fields]
-    for size, values in _slices(envelopes, 10):
+    for size, values in _slices(heads, 10):
         connection.execute(_INSERT_ENVELOPES[size], values)
     for size, values in _slices(rows, 3):
         connection.execute(_INSERT_ROWS[size], [*values, first_seq])
         first_seq += size
-    if fields:
-        connection.executemany("INSERT OR IGNORE INTO field VALUES (?,?,?,?)", fields)
 
 
 def _slices(values: list[Any], width: int) -> Iterator[tuple[int, list[Any]]]:
@@ -70,5 +97,15 @@ def _rows(size: int) -> str:
     )
 
 
+def _whole(size: int) -> str:
+    values = ",".join(f"({place},?,?,?,?,?,?,?,?,?,?,?)" for place in range(size))
+    return (
+        f"WITH new (place, key, body, {_SHARED}) AS (VALUES {values})"
+        f" INSERT INTO message (seq, key, body, {_SHARED}) SELECT ? + place, key, body, {_SHARED}"
+        " FROM new WHERE key IS NOT NULL"
+    )
+
+
 _INSERT_ENVELOPES = {size: _envelopes(size) for size in _SIZES}
 _INSERT_ROWS = {size: _rows(size) for size in _SIZES}
+_INSERT_WHOLE = {size: _whole(size) for size in _SIZES}

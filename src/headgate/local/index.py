@@ -151,7 +151,7 @@ class LocalIndex(Index):
             else:
                 landed(results[0])
 
-        self._writing.submit(Job([self._storing(batches)], told))
+        self._writing.submit(Job([self._storing(batches)], told, contained=True))
 
     # ------------------------------------------------------------------------------------------- inside a transaction
 
@@ -196,9 +196,9 @@ class LocalIndex(Index):
 
     def _store(self, connection: sqlite3.Connection, batches: Sequence[Batch]) -> list[list[Outcome]]:
         """Decide everything first, from what the store holds; then write what is new in a few statements."""
-        marks = [mark for batch in batches for mark in self._marks(batch.messages)]
-        twins = self._twins(connection, marks, self._fresh)
         messages = [message for batch in batches for message in batch.messages]
+        marks = self._marks(messages)
+        twins = self._twins(connection, marks, self._fresh)
         new = dict(zip(marks, messages, strict=True))
         if twins or len(new) < len(marks):
             new, stale, results = self._decide(connection, batches, marks, twins)

@@ -37,14 +37,16 @@ class Job:
     """Changes that arrived together, and who is told when they are durable.
 
     `landed` is called on the writer's thread with one result a change: what it returned, or the exception that kept
-    it from being stored.
+    it from being stored. Changes that are `contained` undo by themselves what is wrong with them alone: what they raise
+    is about the store.
     """
 
-    __slots__ = ("changes", "landed")
+    __slots__ = ("changes", "contained", "landed")
 
-    def __init__(self, changes: Sequence[Change], landed: Landed) -> None:
+    def __init__(self, changes: Sequence[Change], landed: Landed, *, contained: bool = False) -> None:
         self.changes = changes
         self.landed = landed
+        self.contained = contained
 
 
 class Writer:
@@ -120,7 +122,7 @@ class Writer:
         return len(jobs) == len(group)
 
     def _commit(self, jobs: list[Job]) -> None:
-        results = self._attempt([change for job in jobs for change in job.changes])
+        results = self._attempt(jobs)
         at = 0
         for job in jobs:
             try:
@@ -129,21 +131,26 @@ class Writer:
                 log.error("an outcome was not told where=%s", site(error))
             at += len(job.changes)
 
-    def _attempt(self, changes: list[Change]) -> list[Any]:
+    def _attempt(self, jobs: list[Job]) -> list[Any]:
+        failed = [Unavailable(retry_after_s=1)] * sum(len(job.changes) for job in jobs)
         if self._broken:
-            return [Unavailable(retry_after_s=1)] * len(changes)
+            return failed
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            results = [self._apply(change) for change in changes]
+            results = [
+                change(self._connection) if job.contained else self._apply(change)
+                for job in jobs
+                for change in job.changes
+            ]
             self._before_commit(self._connection)
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._failed(error)
-            return [Unavailable(retry_after_s=1)] * len(changes)
+            return failed
         except Exception as error:  # noqa: BLE001 - a mistake of ours; who waits must hear of it all the same
             log.critical("the writer failed where=%s: nothing more is acknowledged", site(error))
             self._break()
-            return [Unavailable(retry_after_s=1)] * len(changes)
+            return failed
         self._after_commit(True)
         return results
 
