@@ -449,5 +449,16 @@ def test_destroying_says_what_is_lost_asks_and_leaves_nothing(emulator: Emulator
     assert rows == {("table", "1", "item", "lost"), ("bucket", "0", "objects", "lost")}
 
     assert desk.type("destroy", "--yes").err.splitlines()[-1] == "gone (stage dev) is removed."
+    assert [name for name in everything(emulator) if "gone-dev" in name] == []
     again = desk.type("destroy", "--yes")
     assert (again.code, again.err) == (0, "gone (stage dev) is not deployed: there is nothing to remove.\n")
+
+
+def everything(emulator: Emulator) -> list[str]:
+    """The names of what there is in an account, of the kinds that cost money or hold something when they stay."""
+    tables = emulator.client("dynamodb").list_tables()["TableNames"]
+    buckets = [it["Name"] for it in emulator.client("s3").list_buckets()["Buckets"]]
+    logs = [it["logGroupName"] for it in emulator.client("logs").describe_log_groups()["logGroups"]]
+    functions = [it["FunctionName"] for it in emulator.client("lambda").list_functions()["Functions"]]
+    roles = [it["RoleName"] for it in emulator.client("iam").list_roles()["Roles"]]
+    return [*tables, *buckets, *logs, *functions, *roles]

@@ -83,6 +83,11 @@ def test_dev_leaves_nothing_behind(message: Synthesized) -> None:
             assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Delete"
     assert all(not table["DeletionProtectionEnabled"] for table in message.data.properties(TABLE))
     assert len(message.data.all("Custom::S3AutoDeleteObjects")) == 1
+    (emptying,) = message.data.properties("AWS::Lambda::Function")
+    (its_role,) = message.data.properties("AWS::IAM::Role")
+    assert emptying["LoggingConfig"]["LogGroup"]["Ref"] in message.data.all("AWS::Logs::LogGroup")
+    assert "CreateLogGroup" not in str(its_role)
+    assert "ManagedPolicyArns" not in its_role
     for template in message.templates():
         kept = {name for name, it in template.body["Resources"].items() if "Retain" in it.get("DeletionPolicy", "")}
         assert not kept

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import CfnResource, Duration, RemovalPolicy, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from headgate.cdk.acknowledged import acknowledge
 
+_EMPTYING = "Custom::S3AutoDeleteObjects"
 _UNFINISHED = s3.LifecycleRule(id="unfinished-uploads", abort_incomplete_multipart_upload_after=Duration.days(1))
 
 
@@ -45,4 +49,21 @@ def plain_bucket(
         "AwsSolutions-S1",
         "Only the app's functions reach it, and each request they serve is in the API's access log.",
     )
+    if not retains:
+        _let_go_of_log(Stack.of(scope))
     return bucket
+
+
+def _let_go_of_log(stack: Stack) -> None:
+    """Have the log of the CDK's own function that empties buckets go with the stack. As the CDK makes it, Lambda makes
+    that log, which stays for ever; and makes it anew where it was removed."""
+    provider = cast(Construct, stack.node.find_child(f"{_EMPTYING}CustomResourceProvider"))
+    if provider.node.try_find_child("Log") is not None:
+        return
+    log = logs.LogGroup(provider, "Log", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
+    write = iam.PolicyStatement(actions=["logs:CreateLogStream", "logs:PutLogEvents"], resources=[log.log_group_arn])
+    role, function = (cast(CfnResource, provider.node.find_child(name)) for name in ("Role", "Handler"))
+    role.add_property_deletion_override("ManagedPolicyArns")
+    document = {"Version": "2012-10-17", "Statement": [write.to_json()]}
+    role.add_property_override("Policies", [{"PolicyName": "Log", "PolicyDocument": document}])
+    function.add_property_override("LoggingConfig", {"LogGroup": log.log_group_name})
