@@ -56,11 +56,11 @@ class Receiver:
 class Engine:
     """A store with a topic of two webhooks, delivered by hand; it is its own subscribers."""
 
-    def __init__(self, folder: Path, receivers: list[Receiver]) -> None:
+    def __init__(self, folder: Path, receivers: list[Receiver], clock: ManualClock | None = None) -> None:
         app = App("shop")
         app.topic(TOPIC, *(Webhook(receiver.url, SECRET) for receiver in receivers), Email("ops@example.com"))
         self.receivers = receivers
-        self.clock = ManualClock()
+        self.clock = clock or ManualClock()
         self.store = Store(folder, self.clock)
         self.topics = LocalTopics(app.topics, {}, self.clock, self.store.writer.change, self.store.index.read_with)
 
@@ -135,6 +135,41 @@ def test_what_was_not_delivered_outlives_the_process(tmp_path: Path, receivers: 
     after.clock.advance(1)
     after.settle()
     after.store.close()
+    assert [len(receiver.taken) for receiver in receivers] == [1, 1]
+
+
+JUMPS_S = (3_600, -3_600, 86_400, -86_400)
+
+
+@pytest.mark.parametrize("jump_s", JUMPS_S)
+def test_a_wall_clock_that_jumps_neither_holds_up_a_notice_nor_gives_it_up(engine: Engine, jump_s: float) -> None:
+    engine.set_up(False)
+    engine.topics.publish(TOPIC, NOTICE)
+    assert engine.topics.deliver() == 5
+    engine.clock.jump(jump_s)
+    engine.clock.advance(5)
+    assert engine.topics.deliver() == 10
+    engine.set_up(True)
+    engine.clock.advance(10)
+    assert engine.topics.deliver() is None
+    assert [len(receiver.taken) for receiver in engine.receivers] == [1, 1]
+
+
+@pytest.mark.parametrize("jump_s", JUMPS_S)
+def test_a_wall_clock_that_jumped_while_nothing_ran_holds_up_no_notice(
+    tmp_path: Path, receivers: list[Receiver], jump_s: float
+) -> None:
+    (tmp_path / "one").mkdir()
+    before = Engine(tmp_path / "one", receivers)
+    before.set_up(False)
+    before.topics.publish(TOPIC, NOTICE)
+    before.settle()
+    before.store.close()
+    again = Engine(tmp_path / "one", receivers, ManualClock(before.clock.now_ms() + round(1000 * jump_s)))
+    again.set_up(True)
+    again.clock.advance(600)
+    again.settle()
+    again.store.close()
     assert [len(receiver.taken) for receiver in receivers] == [1, 1]
 
 

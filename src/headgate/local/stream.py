@@ -114,7 +114,6 @@ class LocalStream(DedupedStream):
         self._index = index
         self._number = index.number
         self._logs = logs
-        self._clock = clock
         self._time = CautiousTime(clock)
         self._writer = writer
         self._more: set[str] = set()
@@ -246,7 +245,7 @@ class LocalStream(DedupedStream):
         found = []
         for lane, (after, _) in self.lanes(channel, consumer).items():
             behind, oldest_ms = self.waiting(channel, lane, after)
-            lag_ms = 0 if oldest_ms is None else max(0, self._clock.now_ms() - oldest_ms)
+            lag_ms = 0 if oldest_ms is None else max(0, self._time.now_ms() - oldest_ms)
             found.append(Progress(lane, after, behind, lag_ms))
         return found
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 from headgate import http
-from headgate.clock import Clock, isoformat
+from headgate.clock import Clock, SteadyTime, isoformat
 from headgate.declare.auth import url_fault
 from headgate.declare.topic import Topic, Webhook
 from headgate.engine import Notice, Topics
@@ -69,6 +69,7 @@ class LocalTopics(Topics):
     ) -> None:
         self._targets = {topic.name: targets(topic, settings) for topic in topics}
         self._clock = clock
+        self._time = SteadyTime(clock, clock.now_ms())  # by which notices are due: a wall clock that jumps loses none
         self._change = change
         self._read_with = read_with
         self._wake = threading.Event()
@@ -107,7 +108,8 @@ class LocalTopics(Topics):
             },
             ensure_ascii=False,
         )
-        return id_, [(id_, topic, at, content, now_ms, 0, now_ms) for at in range(len(self._targets[topic]))]
+        due_ms = self._time.now_ms()
+        return id_, [(id_, topic, at, content, due_ms, 0, due_ms) for at in range(len(self._targets[topic]))]
 
     def _published(self, topic: str, id_: str, notice: Notice) -> None:
         log.warning("notice topic=%s id=%s %s", topic, id_, json.dumps(notice.subject, ensure_ascii=False))
@@ -127,12 +129,12 @@ class LocalTopics(Topics):
 
     def deliver(self) -> float | None:
         """Send what is due; in how many seconds more will be, or None where nothing waits."""
-        for row in self._read_with(_due(self._clock.now_ms())):
+        for row in self._read_with(_due(self._time.now_ms())):
             if self._closing:
                 break
             self._send(*row)
         (next_ms,) = self._read_with(lambda reader: reader.execute("SELECT min(due_ms) FROM notice").fetchone())
-        return None if next_ms is None else max(0.0, (next_ms - self._clock.now_ms()) / 1000)
+        return None if next_ms is None else min(max(0.0, (next_ms - self._time.now_ms()) / 1000), _LONGEST_WAIT_S)
 
     def _run(self) -> None:
         while not self._closing:
@@ -148,7 +150,7 @@ class LocalTopics(Topics):
         found = self._targets.get(topic, [])
         declared = target < len(found)
         told = self._post(found[target], id_, content) if declared else "its webhook is not declared any more"
-        now_ms = self._clock.now_ms()
+        now_ms = self._time.now_ms()
         if told is not None and declared and now_ms - published_ms < _GIVEN_UP_S * 1000:
             wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**tries)
             log.info("a notice was not taken (%s), again in %d s id=%s", told, wait_s, id_)
@@ -200,8 +202,9 @@ def targets(topic: Topic, settings: Mapping[str, str]) -> list[Target]:
 
 
 def _due(now_ms: int) -> Callable[[sqlite3.Connection], list[tuple[str, str, int, str, int, int]]]:
+    """Those too that wait for longer than any does: an earlier process wrote them by a clock that was ahead."""
     return lambda reader: reader.execute(
         "SELECT id, topic, target, content, published_ms, tries FROM notice"
-        f" WHERE due_ms <= ? ORDER BY due_ms LIMIT {_AT_ONCE}",
-        (now_ms,),
+        f" WHERE due_ms <= ? OR due_ms > ? ORDER BY due_ms LIMIT {_AT_ONCE}",
+        (now_ms, now_ms + _LONGEST_WAIT_S * 1000),
     ).fetchall()
