@@ -3,13 +3,12 @@ own under the local engine, and reaches for nothing but the user's function."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import traceback
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel
 from pydantic_core import ValidationError
@@ -23,6 +22,9 @@ from headgate.declare.verdict import Done, Failed, Permanent, Retry
 from headgate.gate.faults import faults_of
 from headgate.gate.observe import contained, site
 from headgate.message import Message
+
+if TYPE_CHECKING:
+    import asyncio
 
 UNFIT = "The message does not fit the channel's model any more"
 BROKE = "The handler failed."
@@ -120,6 +122,8 @@ class Handling:
         if not inspect.isawaitable(answer):
             return answer
         if self._runner is None:
+            import asyncio  # few handlers need it, and it takes a while
+
             self._runner = asyncio.Runner()
         return self._runner.run(_awaited(answer))
 

@@ -23,7 +23,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 @cache
 def _buried() -> Buried:
-    rooms = Rooms(os.environ, SystemClock())
+    rooms = Rooms(os.environ, SystemClock()).opened("queue", "work")
     return Buried(rooms)
 
 

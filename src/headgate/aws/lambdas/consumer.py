@@ -23,7 +23,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 @cache
 def _consumer() -> Consumer:
-    rooms = Rooms(os.environ, SystemClock())
+    rooms = Rooms(os.environ, SystemClock()).opened("queue", "work")
     return Consumer(rooms)
 
 

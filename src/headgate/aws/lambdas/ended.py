@@ -23,7 +23,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, bool]:
 
 @cache
 def _ended() -> Ended:
-    return Ended(Rooms(os.environ, SystemClock()))
+    return Ended(Rooms(os.environ, SystemClock()).opened("queue"))
 
 
 if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:

@@ -21,7 +21,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG
 
 @cache
 def _forwarder() -> Forwarder:
-    rooms = Rooms(os.environ, SystemClock())
+    rooms = Rooms(os.environ, SystemClock()).opened("postbox")
     return Forwarder(rooms.channel, rooms.postbox)
 
 

@@ -24,7 +24,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG
 
 @cache
 def _sweep() -> Sweep:
-    rooms = Rooms(os.environ, SystemClock())
+    rooms = Rooms(os.environ, SystemClock()).opened("queue")
     return Sweep(rooms)
 
 

@@ -24,7 +24,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 @cache
 def _worker() -> Worker:
-    rooms = Rooms(os.environ, SystemClock())
+    rooms = Rooms(os.environ, SystemClock()).opened("queue", "work", "postbox")
     return Worker.of(rooms)
 
 
