@@ -145,3 +145,33 @@ def test_its_own_thread_fires_what_is_due_also_when_the_clock_jumps(site: Site) 
     while not site.names() and time.monotonic() < until:
         time.sleep(0.01)
     assert site.names() == ["often-20260101T000500Z"]
+
+
+@pytest.mark.parametrize("jump_s", [3_607, 86_407])
+def test_a_clock_that_is_set_forward_makes_no_storm(site: Site, jump_s: float) -> None:
+    site.clock.jump(jump_s)
+    assert len(site.scheduler.fire()) == 1
+    assert site.scheduler.fire() == []
+    site.clock.advance(300)
+    assert len(site.scheduler.fire()) == 1
+
+
+@pytest.mark.parametrize("jump_s", [-3_607, -86_407])
+def test_a_clock_that_is_set_back_holds_up_no_rate(site: Site, jump_s: float) -> None:
+    site.clock.advance(300)
+    assert len(site.scheduler.fire()) == 1
+    site.clock.jump(jump_s)
+    assert site.scheduler.fire() == []
+    for _ in range(3):
+        site.clock.advance(300)
+        assert len(site.scheduler.fire()) == 1
+
+
+def test_a_time_of_day_comes_once_though_the_clock_is_set_back(tmp_path: Path) -> None:
+    site = Site(tmp_path, Schedule("nightly", "cron(0 2 * * ? *)", "pass"))
+    site.clock.advance(2 * 3_600)
+    assert len(site.scheduler.fire()) == 1
+    site.clock.jump(-3_600)
+    site.clock.advance(3_600)
+    assert site.scheduler.fire() == []
+    site.close()

@@ -50,6 +50,16 @@ def firing(schedule: Schedule, anchor_ms: int, next_ms: int | None, now_ms: int)
     return Firing(_last(schedule, anchor_ms, next_ms, now_ms), following(schedule, anchor_ms, now_ms))
 
 
+def was_set_back(schedule: Schedule, next_ms: int | None, now_ms: int) -> bool:
+    """Whether the clock was, since `next_ms` was written down: a rate is never further away than its period. What names
+    a time of day waits for that time."""
+    match expression_of(schedule.expression):
+        case Rate(every_s):
+            return next_ms is not None and next_ms - now_ms > every_s * 1000
+        case _:
+            return False
+
+
 def execution_name(schedule: str, due_ms: int) -> str:
     """The name of the execution that a fire starts: the same one, however often it is tried."""
     return f"{schedule[:63]}-{datetime.fromtimestamp(due_ms / 1000, UTC):%Y%m%dT%H%M%SZ}"

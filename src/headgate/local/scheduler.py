@@ -13,7 +13,7 @@ from headgate.clock import Clock, isoformat
 from headgate.declare.schedule import Schedule
 from headgate.engine import Execution, Executions
 from headgate.errors import NotRun, Unavailable
-from headgate.gate.fire import execution_name, firing, following
+from headgate.gate.fire import execution_name, firing, following, was_set_back
 from headgate.gate.observe import site
 from headgate.http import new_id
 
@@ -105,8 +105,11 @@ class Scheduler:
         """Fire what is due now; the executions that were started. Raises Unavailable; what fired before that did."""
         started = []
         for name, due in list(self._due.items()):
-            schedule = self._schedules[name]
-            found = firing(schedule, due.anchor_ms, due.next_ms, self._clock.now_ms())
+            schedule, now_ms = self._schedules[name], self._clock.now_ms()
+            if was_set_back(schedule, due.next_ms, now_ms):
+                due = self._due[name] = due._replace(anchor_ms=now_ms, next_ms=following(schedule, now_ms, now_ms))
+                self._rows.write([due])
+            found = firing(schedule, due.anchor_ms, due.next_ms, now_ms)
             if found.due_ms is None:
                 continue
             execution = self._started(schedule, execution_name(name, found.due_ms))
