@@ -114,8 +114,10 @@ class Reply:
 
     def head(self, length: int) -> bytes:
         """`all_headers` as the lines of HTTP/1.1."""
-        lines = "".join([f"{name}: {value}\r\n" for name, value in self.all_headers(length)])
-        return lines.encode("latin-1", "replace")
+        lines = [f"{name.lower()}: {value}\r\n" for name, value in self.headers]
+        if self.status != 204:
+            lines.append(f"content-type: {self.content_type}\r\ncontent-length: {length}\r\n")
+        return "".join(lines).encode("latin-1", "replace")
 
     def checked(self) -> Reply:
         """Itself; for replies that a user's function made. Raises where it could not be sent as it is, or where a

@@ -47,9 +47,9 @@ class Driver(ABC):
             return ""
         return behind_proxy(peer[0], headers) if self.proxied else peer[0]
 
-    def drive(self, request: Request, read: Callable[[int], None], done: Callable[[Reply], None]) -> Drive:
-        """A drive that is not begun. When the gate wants the body, `read` is called with the most bytes it takes, and
-        `resume` must follow, with the body, or with None where there is more. `done` gets the reply."""
+    def drive(self, request: Request, read: Callable[[int], object], done: Callable[[Reply], None]) -> Drive:
+        """A drive that is not begun. When the gate wants the body, `read` is called with the most bytes it takes; it
+        returns the body, or None where there is more, or LATER, and `resume` must follow. `done` gets the reply."""
         return Drive(self, self.gate.answer(request), read, done)
 
     @abstractmethod
@@ -92,7 +92,7 @@ class Drive:
     __slots__ = ("_done", "_driver", "_read", "_steps")
 
     def __init__(
-        self, driver: Driver, steps: Steps, read: Callable[[int], None], done: Callable[[Reply], None]
+        self, driver: Driver, steps: Steps, read: Callable[[int], object], done: Callable[[Reply], None]
     ) -> None:
         self._driver = driver
         self._steps = steps
@@ -112,9 +112,9 @@ class Drive:
             while True:
                 effect = step(answer)
                 if type(effect) is ReadBody:
-                    self._read(effect.limit_bytes)
-                    return
-                answer = self._driver.carry_out(effect, self)
+                    answer = self._read(effect.limit_bytes)
+                else:
+                    answer = self._driver.carry_out(effect, self)
                 if answer is LATER:
                     return
                 step = self._steps.send

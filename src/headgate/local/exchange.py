@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.server import ServerState
 
 from headgate.errors import Broken
 from headgate.gate.observe import site
 from headgate.http import Problem, Reply, Request, new_id, request_id
-from headgate.local.drive import Drive, Driver
+from headgate.local.drive import LATER, Drive, Driver
 
 if TYPE_CHECKING:
     from headgate.local.protocol import GateProtocol
@@ -23,6 +24,17 @@ if TYPE_CHECKING:
 log = logging.getLogger("headgate.local")
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def _default_lines(state: ServerState) -> bytes:
+    """The lines that every head has. uvicorn makes their list anew each second, for the date."""
+    global _default
+    if _default[0] is not state.default_headers:
+        _default = state.default_headers, b"".join([b"%b: %b\r\n" % header for header in state.default_headers])
+    return _default[1]
+
+
+_default: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
 
 
 class Exchange:
@@ -44,20 +56,29 @@ class Exchange:
     )
 
     def __init__(
-        self, protocol: GateProtocol, driver: Driver, scope: Any, *, keep_alive: bool, expect_100_continue: bool
+        self,
+        protocol: GateProtocol,
+        driver: Driver,
+        method: str,
+        path: bytes,
+        query: bytes,
+        fields: list[tuple[bytes, bytes]],
+        *,
+        keep_alive: bool,
+        expect_100_continue: bool,
     ) -> None:
-        headers = dict(scope["headers"])
+        headers = dict(fields)
         self._protocol = protocol
         self._driver = driver
         self._request = Request(
-            scope["method"],
-            scope["raw_path"].decode("latin-1"),
-            scope["query_string"].decode("latin-1"),
+            method,
+            path.decode("latin-1"),
+            query.decode("latin-1"),
             headers,
             request_id(headers, new_id()),
             driver.clock.now_ms(),
             driver.client(protocol.client, headers),
-            scope["headers"],
+            fields,
         )
         self._drive: Drive | None = None
         self._limit_bytes: int | None = None  # of the body, while the gate waits for it
@@ -100,29 +121,30 @@ class Exchange:
         else:
             self._protocol.flow.resume_reading()
 
-    def _read(self, limit_bytes: int) -> None:
+    def _read(self, limit_bytes: int) -> object:
         declared = self._request.headers.get(b"content-length")
         if declared is not None and int(declared) > limit_bytes:
-            self._go_on(None)
-            return
+            self._drive = None
+            return None
         if self.waiting_for_100_continue and self.more_body:
             self._protocol.transmit(_CONTINUE)
         self.waiting_for_100_continue = False
-        if self.more_body:
-            self._limit_bytes = limit_bytes
-            self.set()
-        else:
-            self._take(limit_bytes)
+        if not self.more_body:
+            self._drive = None
+            return self._taken(limit_bytes)
+        self._limit_bytes = limit_bytes
+        self.set()
+        return LATER
+
+    def _taken(self, limit_bytes: int) -> bytes | None:
+        body, self.body = self.body, bytearray()
+        return None if len(body) > limit_bytes else bytes(body)
 
     def _take(self, limit_bytes: int) -> None:
-        body, self.body = self.body, bytearray()
-        self._go_on(None if len(body) > limit_bytes else bytes(body))
-
-    def _go_on(self, body: bytes | None) -> None:
         # It is asked for once. Who still held the drive would make a cycle, for the collector to find.
         drive, self._drive = self._drive, None
         if drive is not None and not self.disconnected:
-            self._guarded(drive.resume, body)
+            self._guarded(drive.resume, self._taken(limit_bytes))
 
     def _guarded(self, step: Callable[..., None], *answer: bytes | None) -> None:
         """The last border: what goes wrong outside of the gate is told, and not what with."""
@@ -161,9 +183,7 @@ class Exchange:
 
     def _encoded(self, reply: Reply) -> bytes:
         body = reply.encoded()
-        lines = [STATUS_LINE[reply.status]]
-        lines += [b"%b: %b\r\n" % header for header in self._protocol.server_state.default_headers]
-        lines.append(reply.head(len(body)))
+        lines = [STATUS_LINE[reply.status], _default_lines(self._protocol.server_state), reply.head(len(body))]
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
         lines.append(b"\r\n")

@@ -249,7 +249,10 @@ class GateProtocol(HttpToolsProtocol):
     # The parser
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        # Not uvicorn's, which makes a scope for every request, whether it goes the way of ASGI or not.
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
         self.stage, self.since = HEAD, self.now
         self.hosts = 0
         self.coded = False
@@ -282,27 +285,38 @@ class GateProtocol(HttpToolsProtocol):
             return  # httptools stops here; `data_received` feeds the request again without the upgrade
         path, query = _target(self.url)
         self.stage, self.since, self.unseen = BODY, self.now, 0
+        self.cycle = cycle = self._cycle(method.decode(), version, path, query)
         self.headers = []  # what follows are trailers, which nobody asked for
-        scope = self.scope
-        scope["method"] = method.decode()
-        scope["http_version"] = version
-        scope["raw_path"] = path
-        scope["path"] = unquote(path.decode()) if b"%" in path else path.decode()
-        scope["query_string"] = query
-        self.cycle = cycle = self._cycle(scope, version)
         if self.running is None:
             self._start(cycle, self.app)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
 
-    def _cycle(self, scope: Any, version: str) -> Any:
+    def _cycle(self, method: str, version: str, path: bytes, query: bytes) -> Any:
         """An Exchange for the requests to channels, uvicorn's own for ASGI."""
         keep_alive = version != "1.0" and self.parser.should_keep_alive()
-        if self.driver is not None and not scope["path"].startswith("/-/"):
+        plain = unquote(path.decode()) if b"%" in path else path.decode()
+        if self.driver is not None and not plain.startswith("/-/"):
             return Exchange(
-                self, self.driver, scope, keep_alive=keep_alive, expect_100_continue=self.expect_100_continue
-            )
+                self, self.driver, method, path, query, self.headers,
+                keep_alive=keep_alive, expect_100_continue=self.expect_100_continue,
+            )  # fmt: skip
+        scope: Any = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "method": method,
+            "root_path": self.root_path,
+            "path": plain,
+            "raw_path": path,
+            "query_string": query,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+        }
         cycle = Cycle(
             scope=scope,
             transport=self,  # type: ignore[arg-type] # of which it takes `write`, `is_closing` and `close`

@@ -21,6 +21,7 @@ from headgate.events import Faulted, Refused
 from headgate.gate.answer import Gate
 from headgate.gate.observe import Observer
 from headgate.http import Reply, Request, new_id, request_id
+from headgate.local.drive import LATER
 from headgate.local.driver import LocalDriver
 from headgate.local.engine import LocalEngine
 from headgate.local.protocol import GateProtocol, protocol_for
@@ -74,7 +75,12 @@ class Server:
         loop = asyncio.get_running_loop()
         wanted: asyncio.Future[int] = loop.create_future()
         done: asyncio.Future[Reply] = loop.create_future()
-        drive = self.driver.drive(request, wanted.set_result, done.set_result)
+
+        def read(limit_bytes: int) -> object:
+            wanted.set_result(limit_bytes)
+            return LATER
+
+        drive = self.driver.drive(request, read, done.set_result)
         drive.resume()
         await asyncio.wait((wanted, done), return_when=asyncio.FIRST_COMPLETED)
         if wanted.done():
