@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from headgate.cdk.outputs import API_URL
 from tests.aws.emulator.process import Emulator
 from tests.cli.shell import Done, run
+from tests.serving import headgate
 
 
 class Desk:
@@ -22,6 +26,19 @@ class Desk:
 
     def type(self, *words: str, typed: str = "", env: Mapping[str, str] = {}) -> Done:
         return run(self.folder, *words, env={**self._env, **env}, typed=typed, patience_s=240)
+
+    @contextmanager
+    def typing(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A command that is at work, for the length of a `with`; then it is killed, if it has not ended."""
+        process = subprocess.Popen(
+            headgate(*words), cwd=self.folder, env={**os.environ, **self._env}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
     def told(self, *words: str) -> Any:
         done = self.type(*words, "--json")

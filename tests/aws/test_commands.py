@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -221,7 +222,8 @@ def test_dead_letters_of_the_deployed_app_are_grouped_shown_edited_and_redriven(
     edited = desk.type("dead", "edit", "jobs", "shown", "--body", "-", "--stage", "dev", typed=good)
     assert (edited.code, edited.err) == (0, "1 edited.\n")
     assert desk.type("dead", "redrive", "jobs", "shown", "--stage", "dev").err == "1 redriven.\n"
-    assert whats(desk, "shown")[:4] == ["accepted", "failed", "edited", "redriven"]
+    until(lambda: statuses(desk, ["shown"]) == ["processed"], "it is worked off")
+    assert whats(desk, "shown") == ["accepted", "failed", "edited", "redriven", "processed"]
     told = desk.told("messages", "show", "jobs", "shown", "--stage", "dev")
     assert (told["body"], told["error"]) == ({"id": "shown", "amount": 1}, None)
 
@@ -242,6 +244,31 @@ def test_a_redrive_of_the_deployed_app_is_tried_first_and_goes_at_a_rate(desk: D
     assert desk.type("dead", "redrive", *some, "--yes", "--rate", "5").err == "5 redriven.\n"
     assert time.monotonic() - began_s > 0.8
     assert [whats(desk, key)[:3] for key in keys] == [["accepted", "failed", "redriven"]] * 5
+    until(lambda: set(statuses(desk, keys)) == {"processed"}, "all are worked off")
+
+
+def test_a_redrive_of_the_deployed_app_that_is_killed_is_gone_on_with_and_each_is_processed_once(desk: Desk) -> None:
+    keys = [f"k{n}" for n in range(12)]
+    bury(desk, **dict.fromkeys(keys, 2))
+    words = ("dead", "redrive", "jobs", "--kind", "OSError", "--yes", "--rate", "6", "--stage", "dev")
+    with desk.typing(*words):
+        until(lambda: statuses(desk, keys).count("failed") < len(keys), "it has begun")
+    left = statuses(desk, keys).count("failed")
+    assert 0 < left < len(keys)
+
+    assert desk.type(*words).err == f"{left} redriven.\n"
+    until(lambda: set(statuses(desk, keys)) == {"processed"}, "all are worked off")
+    for key in (keys[0], keys[-1]):  # the last and the first that were put back
+        assert whats(desk, key) == ["accepted", "failed", "redriven", "processed"]
+    assert desk.type(*words).err == "There is no such dead letter.\n"
+
+
+def statuses(desk: Desk, keys: Sequence[str]) -> list[str]:
+    """What the rows of jobs say."""
+    (told,) = [it for it in json.loads((desk.folder / "outputs.json").read_text()).values() if "JobsTableName" in it]
+    table = told["JobsTableName"]
+    rows = desk.emulator.client("dynamodb").scan(TableName=table, ConsistentRead=True)["Items"]
+    return [row["status"]["S"] for row in rows if row["id"]["S"] in keys]
 
 
 def test_a_dead_letter_of_the_deployed_app_is_given_up_with_a_reason_that_stays(desk: Desk) -> None:

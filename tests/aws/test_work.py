@@ -60,6 +60,7 @@ def test_a_queue_that_cannot_be_told_is_told_later(app: Deployed, site: Site, ki
 
 
 def test_an_event_that_its_consumer_cannot_take_is_a_row(app: Deployed, site: Site) -> None:
+    good = site.post("events", job()).json()["id"]
     key = site.post("events", job(hopeless=True)).json()["id"]
     table = app.emulator.client("dynamodb")
     until_s = time.monotonic() + _PATIENCE_S
@@ -70,3 +71,5 @@ def test_an_event_that_its_consumer_cannot_take_is_a_row(app: Deployed, site: Si
             break
         time.sleep(0.1)
     assert [row["status"]["S"] for row in found] == ["failed"]
+    assert found[0]["error"] == {"S": "hopeless"}
+    assert not [row for row in rows if good in str(row)]

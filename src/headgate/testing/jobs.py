@@ -75,7 +75,7 @@ def appended(receipt: Receipt) -> Reply:
 
 @app.channel(
     "/events", Job, delivery=Stream(partition_key="id", attempts=ATTEMPTS, backoff=_SOON),
-    auth=Public(), accepted=appended,
+    auth=Public(), accepted=appended, batch=1,
 )  # fmt: skip
 def consumed(job: Job, message: Message) -> None:
     """Does as the job says."""
@@ -84,7 +84,7 @@ def consumed(job: Job, message: Message) -> None:
 
 @app.channel(
     "/once", Job, key="id", delivery=Stream(partition_key="id", dedupe=True, attempts=ATTEMPTS, backoff=_SOON),
-    auth=Public(), read=True, accepted=appended,
+    auth=Public(), read=True, accepted=appended, batch=1,
 )  # fmt: skip
 def once(job: Job, message: Message) -> None:
     """Does as the job says."""
