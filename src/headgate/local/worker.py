@@ -103,7 +103,8 @@ class QueueCrew(Crew[list[Attempt]]):
         lost = [lease.message.attempts for lease in in_work if self._queue.was_lost(lease)]
         most = self._work.delivery.attempts
         idle = sum(hand.is_ready and not hand.groups for hand in self._hands)
-        return Care(0 if most in lost else idle, most, is_alone=not lost)
+        at_least = 0 if lost else 1  # where no hand is ever idle they have their turn too
+        return Care(0 if most in lost else max(idle, at_least), most, is_alone=not lost)
 
     def _turn_over(self, room: int) -> None:
         done, self._done = self._done, []
