@@ -79,9 +79,8 @@ def listens(port: int) -> bool:
         return False
 
 
-@shared
-def test_ctrl_c_stops_it_too(desk: Path, how: list[str]) -> None:
-    with running(desk, *how, env=SECRETS) as server:
+def test_ctrl_c_stops_it_too(desk: Path) -> None:
+    with running(desk, "serve", env=SECRETS) as server:
         assert server.post("/notes", '{"id": "n-1"}').status == 201
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(30) == 0

@@ -138,6 +138,31 @@ def test_when_the_main_process_is_killed_the_fronts_end_and_the_next_server_star
         kill(again)
 
 
+def test_a_front_that_cannot_load_its_app_is_tried_again_and_says_why(tmp_path: Path) -> None:
+    """As where a file is replaced while fronts are started; nobody is accepted whom nobody would serve."""
+    app = tmp_path / "app.py"
+    app.write_text(
+        "import pathlib, sys\n"
+        f"if 'headgate.cli.front' in sys.orig_argv and pathlib.Path({str(tmp_path / 'broken')!r}).exists():\n"
+        "    1 / 0\n"
+        "from headgate import App, Public\n"
+        'app = App("late")\n'
+        'app.channel("/notes", key="id", auth=Public())\n'
+    )
+    (tmp_path / "broken").touch()
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(start, app, tmp_path / "state", free_port(), processes=2)
+        until(lambda: (tmp_path / "state.log").exists() and "another one is started" in log_of(tmp_path / "state"))
+        assert not starting.done()
+        (tmp_path / "broken").unlink()
+        served = starting.result()
+    try:
+        assert served.post("/notes", {"id": "1"}).status == 201
+        assert "app.py:3: ZeroDivisionError" in log_of(served.state)
+    finally:
+        kill(served)
+
+
 def test_a_sender_that_hangs_up_is_stored_and_one_that_never_finished_is_not(served: Served) -> None:
     with socket.create_connection(("127.0.0.1", served.port)) as gone:
         gone.sendall(post("/notes", b'{"id":"gone"}'))
