@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from headgate import App, Jwt, Secret
+from headgate import App, Connection, Env, Jwt, Secret
 from headgate import workflow as w
 
 
@@ -84,3 +84,10 @@ app.schedule("every-five-minutes", "rate(5 minutes)", "orders")
 
 app.stage("dev", region="eu-west-1")
 app.stage("prod", region="eu-west-1")
+app.pipeline(
+    Connection("acme/orders", Env("CONNECTION_ARN"), branch="main"),
+    stages=["dev", "prod"],
+    approve=["prod"],
+    topic=alerts,
+    checks=["pip install pytest", "pytest tests"],
+)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from headgate.declare.delivery import Queued as Queued
     from headgate.declare.delivery import RetryPolicy as RetryPolicy
     from headgate.declare.delivery import Stream as Stream
+    from headgate.declare.pipeline import CodeCommit as CodeCommit
+    from headgate.declare.pipeline import Connection as Connection
     from headgate.declare.settings import Env as Env
     from headgate.declare.settings import Secret as Secret
     from headgate.declare.stage import stage as stage
@@ -65,6 +67,8 @@ _HOMES = {
     "Stream": "declare.delivery",
     "Env": "declare.settings",
     "Secret": "declare.settings",
+    "CodeCommit": "declare.pipeline",
+    "Connection": "declare.pipeline",
     "workflow": "declare",
     "stage": "declare.stage",
     "Archive": "declare.stores",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from aws_cdk import Acknowledgment, Stack, Validations
+from aws_cdk import aws_iam as iam
 from constructs import IConstruct
 
 
@@ -18,6 +20,17 @@ def acknowledge_wildcard(construct: IConstruct, resource: str, reason: str) -> N
     """Say that a resource with a `*` in a policy is meant: that one, and no other."""
     spelled = _flat(Stack.of(construct).resolve(resource))
     acknowledge(construct, f"AwsSolutions-IAM5[Resource::{spelled}]", reason)
+
+
+def wildcards(policy: iam.CfnPolicy) -> Iterator[str]:
+    """What has a `*` in a policy, as cdk-nag spells it: actions and resources."""
+    document = Stack.of(policy).resolve(policy.policy_document)
+    for statement in document["Statement"]:
+        for kind in ("Action", "Resource"):
+            said = statement[kind]
+            for each in map(_flat, said if isinstance(said, list) else [said]):
+                if "*" in each:
+                    yield f"{kind}::{each}"
 
 
 def _flat(value: Any) -> str:

@@ -27,6 +27,11 @@ def service_stack(app: App, stage: Stage) -> str:
     return stage.stack or stage.service_stack or f"{app.name}-{stage.name}-service"
 
 
+def pipeline_stack(app: App) -> str:
+    """The name of the stack of the app's pipeline."""
+    return f"{app.name}-pipeline"
+
+
 def channel_url(name: str) -> str:
     """The output with the URL of a channel."""
     return f"{pascal(name)}Url"

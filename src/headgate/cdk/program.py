@@ -24,7 +24,8 @@ from headgate.errors import Misuse
 class Wishes(NamedTuple):
     """What a command says with `-c NAME=VALUE`: `app`, as every command takes it with --app; `stage`; `runtime`,
     `packaging` and `architecture` in place of what is declared; `log_role=true` to have the account's log role set as
-    with `account_log_role=True`; `nag=true` to have the rules of cdk-nag checked."""
+    with `account_log_role=True`; `nag=true` to have the rules of cdk-nag checked; `pipeline=true` for the
+    app's pipeline in place of its stacks."""
 
     app: str = "."
     stage: str | None = None
@@ -33,9 +34,10 @@ class Wishes(NamedTuple):
     architecture: Architecture = "arm64"
     log_role: bool = False
     nag: bool = False
+    pipeline: bool = False
 
 
-_FLAGS = ("log_role", "nag")
+_FLAGS = ("log_role", "nag", "pipeline")
 
 
 class Stacks(NamedTuple):
@@ -47,17 +49,6 @@ class Stacks(NamedTuple):
     def each(self) -> list[cdk.Stack]:
         """Each of them once."""
         return [self.data] if self.data is self.service else [self.data, self.service]
-
-
-def synthesize() -> None:
-    """Write the stacks of the app that the context names to where the CDK's command line wants them, else to cdk.out.
-
-    Raises Misuse and DeclarationError.
-    """
-    outdir = os.environ.get("CDK_OUTDIR", "cdk.out")
-    root = cdk.App(analytics_reporting=False, outdir=outdir)
-    add_app(root, wishes_of(root))
-    root.synth()
 
 
 class Prepared(NamedTuple):
@@ -117,18 +108,21 @@ def _stacks(root: Construct, it: Prepared) -> Stacks:
     }
     name, place = it.app.name, it.stage
     if place.stack is not None:
-        whole = AppStack(root, place.stack, **serving, description=f"{name}, stage {place.name}")
+        whole = AppStack(
+            root, place.stack, stack_name=place.stack, **serving, description=f"{name}, stage {place.name}"
+        )
         return Stacks(whole, whole)
     data = DataStack(
         root,
         outputs.data_stack(it.app, place),
+        stack_name=outputs.data_stack(it.app, place),
         app=it.app,
         stage=place,
         env=it.where,
         description=f"What {name} stores, stage {place.name}",
     )
     called, description = outputs.service_stack(it.app, place), f"What serves {name}, stage {place.name}"
-    return Stacks(data, ServiceStack(root, called, data=data, **serving, description=description))
+    return Stacks(data, ServiceStack(root, called, stack_name=called, data=data, **serving, description=description))
 
 
 def _refuse_too_many(stack: cdk.Stack) -> None:

@@ -7,7 +7,7 @@ import json
 import click
 
 from headgate.cli.deployed import NotAllowed
-from headgate.cli.deployment import OUTPUTS_FILE, context_option, deployment, stage_option
+from headgate.cli.deployment import OUTPUTS_FILE, context_option, deployment, pipeline_option, stage_option
 from headgate.cli.place import Place, placed
 from headgate.cli.table import print_table
 from headgate.errors import Misuse
@@ -18,8 +18,9 @@ from headgate.errors import Misuse
 @click.option("--bootstrap", is_flag=True, help="First prepare the account and region for the CDK; once is enough.")
 @click.option("--log-role", is_flag=True, help="Also let API Gateway write logs in this account; once is enough.")
 @context_option
+@pipeline_option
 @placed
-def deploy(place: Place, context: tuple[str, ...], bootstrap: bool, log_role: bool) -> None:
+def deploy(place: Place, context: tuple[str, ...], bootstrap: bool, log_role: bool, pipeline: bool) -> None:
     """Deploy the app to your AWS account: create or change what `headgate diff` shows.
 
     One line for each resource goes to stderr, the outputs to stdout and into outputs.json beside the app. Where it
@@ -29,8 +30,10 @@ def deploy(place: Place, context: tuple[str, ...], bootstrap: bool, log_role: bo
     Example:
       headgate deploy --stage prod
     """
-    made = deployment(place, context)
-    if not log_role:
+    made = deployment(place, context, pipeline=pipeline)
+    if pipeline and log_role:
+        raise Misuse("--log-role is of a stage: `headgate deploy --stage dev --log-role` sets the role, once for all.")
+    if not log_role and not pipeline:
         _check_log_role(place)
     assembly = made.synthesize(None, *(["log_role=true"] if log_role else []))
     if assembly.has_images:

@@ -48,10 +48,16 @@ context_option = click.option(
 )
 
 
+pipeline_option = click.option(
+    "--pipeline", is_flag=True, help="The pipeline that deploys the stages, in place of one of them."
+)
+_PIPELINE = "pipeline=true"
+
+
 @dataclass(frozen=True)
 class Deployment:
-    """An app in a stage, about to be deployed or removed. `place` is one of that stage; `context` is what the app's
-    program is told besides."""
+    """An app in a stage, or its pipeline, about to be deployed or removed. `place` is one of that stage; `context` is
+    what the app's program is told besides."""
 
     place: Place
     context: tuple[str, ...] = ()
@@ -75,12 +81,15 @@ class Deployment:
         from headgate.cdk.progress import Progress
 
         self.place.app.stage_named(self._stage)
+        if _PIPELINE in self.context and not self.place.app.pipelines:
+            raise Misuse(f"{self.place.app.name} declares no pipeline: say app.pipeline(source, stages) in it.")
         target = folder or self.assembly_folder
         words = ["synth", "--quiet", "--output", str(target), "--context", f"app={self._target()}"]
         words += ["--context", f"stage={self._stage}", *self._program()]
         for said in (*self.context, *context):
             words += ["--context", said]
-        click.echo(f"Packing and synthesizing {self.place.app.name}, stage {self._stage} ...", err=True)
+        what = "its pipeline" if _PIPELINE in self.context else f"stage {self._stage}"
+        click.echo(f"Packing and synthesizing {self.place.app.name}, {what} ...", err=True)
         progress = Progress()
         self._run(words, progress)
         for line in progress.remarks:
@@ -155,8 +164,11 @@ def _hint(line: str) -> None:
         click.echo(f"\r\x1b[K{line[:100]}", nl=False, err=True)
 
 
-def deployment(place: Place, context: tuple[str, ...] = ()) -> Deployment:
-    """The deployment of an app in the stage that was said. Raises Misuse where the extra `cdk` is not installed."""
+def deployment(place: Place, context: tuple[str, ...] = (), *, pipeline: bool = False) -> Deployment:
+    """The deployment of an app in the stage that was said, or of its pipeline.
+
+    Raises Misuse where the extra `cdk` is not installed.
+    """
     if find_spec("aws_cdk") is None:
         raise Misuse("Deploying needs the CDK: `pip install 'headgate[cdk]'`.")
-    return Deployment(place, context)
+    return Deployment(place, (*context, _PIPELINE) if pipeline else context)

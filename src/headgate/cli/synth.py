@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from headgate import limits
-from headgate.cli.deployment import context_option, deployment, stage_option
+from headgate.cli.deployment import context_option, deployment, pipeline_option, stage_option
 from headgate.cli.place import Place, placed
 
 
@@ -20,8 +20,9 @@ from headgate.cli.place import Place, placed
     help="Where the templates go.  [default: cdk.out beside the app]",
 )
 @context_option
+@pipeline_option
 @placed
-def synth(place: Place, context: tuple[str, ...], output: Path | None) -> None:
+def synth(place: Place, context: tuple[str, ...], output: Path | None, pipeline: bool) -> None:
     """Write the CloudFormation templates of the app in a stage, and what is uploaded with them.
 
     Needs neither AWS nor Docker: dependencies are fetched ready-made for the machine that Lambda runs on.
@@ -32,7 +33,7 @@ def synth(place: Place, context: tuple[str, ...], output: Path | None) -> None:
     """
     from headgate.cdk.zips import has_bytecode, size_of
 
-    made = deployment(place, context)
+    made = deployment(place, context, pipeline=pipeline)
     folder = made.assembly_folder if output is None else output.resolve()
     assembly = made.synthesize(folder)
     for stack in assembly.stacks:

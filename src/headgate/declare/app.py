@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, overload
 from headgate.declare.auth import Iam, Jwt, Signed
 from headgate.declare.channel import Channel
 from headgate.declare.later import refuse_name
+from headgate.declare.pipeline import Pipeline
 from headgate.declare.schedule import Schedule
 from headgate.declare.settings import Env, Secret
 from headgate.declare.shape import TEXT, given, misfits
@@ -71,6 +72,23 @@ def _staging(make: Callable[Options, Stage]) -> Callable[Concatenate[App, Option
     return stage
 
 
+def _piping(make: Callable[Options, Pipeline]) -> Callable[Concatenate[App, Options], Pipeline]:
+    """The method that makes a Pipeline and adds it to the app; its options are those of `Pipeline`, stated there."""
+    known = [name for name in signature(make).parameters if name != "where"]
+
+    def pipeline(self: App, /, *args: Options.args, **options: Options.kwargs) -> Pipeline:
+        """Declare what deploys the app whenever somebody pushes, with the options that `help(Pipeline)` tells."""
+        sentences = _unknown("pipeline", known, options)
+        missing = [name for name in known[len(args) : 2] if name not in options]
+        sentences += [f"say `{name}=`, as in app.pipeline(source, stages)." for name in missing]
+        _refuse(sentences)
+        made = replace(make(*args, **options), where=caller())
+        self.pipelines.append(made)
+        return made
+
+    return pipeline
+
+
 def _unknown(what: str, known: Collection[str], options: Iterable[str]) -> list[str]:
     """A sentence for each option that there is not."""
     sentences = []
@@ -125,6 +143,7 @@ class App:
         self.tasks: list[Task] = []
         self.workflows: list[Workflow] = []
         self.schedules: list[Schedule] = []
+        self.pipelines: list[Pipeline] = []
         self.tables: list[Table] = []
 
     def __repr__(self) -> str:
@@ -132,6 +151,7 @@ class App:
 
     channel = _adding(Channel)
     stage = _staging(Stage)
+    pipeline = _piping(Pipeline)
 
     def stage_named(self, name: str) -> Stage:
         """The stage of that name. Where none is declared any name will do; else only those, and `dev`.
@@ -267,6 +287,10 @@ class App:
                 if named.name == topic.name:
                     yield DeclarationFault(topic.where, f"topic {topic.name!r}: the name is taken ({named.where}).")
         yield from self._workflow_faults()
+        for pipeline in self.pipelines[:1]:
+            yield from pipeline.faults(self.stages, self.topics)
+        for further in self.pipelines[1:]:
+            yield DeclarationFault(further.where, f"pipeline: an app has one ({self.pipelines[0].where}).")
 
     def _stage_faults(self) -> Iterator[DeclarationFault]:
         for at, declared in enumerate(self.stages):

@@ -27,6 +27,15 @@ def load_app(target: str = ".") -> App:
     return app
 
 
+def forget(target: str) -> None:
+    """Have the next `load_app` load the app's modules anew, for another stage."""
+    folder = app_folder(target)
+    for name, module in [*sys.modules.items()]:
+        file = getattr(module, "__file__", None)
+        if name != "__main__" and file and _is_in(folder, Path(file)):
+            del sys.modules[name]
+
+
 def app_folder(target: str = ".") -> Path:
     """The folder that the app at `target` lives in: where its `.headgate` state folder stands by default."""
     file, _, _ = _located(target)
