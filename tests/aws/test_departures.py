@@ -372,25 +372,6 @@ def unknown_executions(specimen: Specimen) -> None:
         steps.describe_execution(executionArn=first)
 
 
-def put_object(specimen: Specimen) -> None:
-    steps, key = specimen.emulator.client("stepfunctions"), "put/by/a/machine.json"
-    put = {
-        "Type": "Task", "Resource": "arn:aws:states:::aws-sdk:s3:putObject", "End": True,
-        "Parameters": {"Bucket": specimen.bucket, "Key": key, "Body": {"n": 1}},
-    }  # fmt: skip
-    document = json.dumps({"StartAt": "put", "States": {"put": put}})
-    role = specimen.emulator.client("iam").list_roles()["Roles"][0]["Arn"]
-    made = steps.create_state_machine(name="puts", definition=document, roleArn=role)
-    run = steps.start_execution(stateMachineArn=made["stateMachineArn"])["executionArn"]
-    until_s = time.monotonic() + _PATIENCE_S
-    while (status := steps.describe_execution(executionArn=run)["status"]) == "RUNNING":
-        assert time.monotonic() < until_s
-        time.sleep(0.1)
-    assert status == "SUCCEEDED"
-    kept = specimen.emulator.client("s3").get_object(Bucket=specimen.bucket, Key=key)["Body"].read()
-    assert json.loads(kept) == {"n": 1}
-
-
 def comes_to(specimen: Specimen, alarm: str, wanted: str) -> None:
     """An alarm has a state, or soon will have."""
     metrics = specimen.emulator.client("cloudwatch")
@@ -421,7 +402,6 @@ PROBES: dict[str, Callable[[Specimen], None]] = {
     "a queue and a stream are read with the role of the function": barred_queue,
     "logs, queues and the API are metrics": counted_answers,
     "Lambda tells how old the records of a stream are": told_age,
-    "a state machine may put objects into buckets": put_object,
     "Express executions are nobody's to ask for": unknown_executions,
     "a task of a machine is done with the role of the machine": idle_machine,
     "who publishes to an encrypted topic uses its key": keyless_machine,
@@ -435,7 +415,6 @@ PROBES: dict[str, Callable[[Specimen], None]] = {
 }
 TOO_SLOW = {  # the stock emulator takes a minute to show it
     "what has expired may be there for days",
-    "a state machine asks over TLS",
 }
 
 

@@ -219,20 +219,6 @@ DEPARTURES = (
         patch="measuring",
     ),
     Departure(
-        "a state machine may put objects into buckets",
-        "aws-sdk:s3:putObject is not there",
-        "it is one of the integrations with the SDK",
-        f"{_DOCS}/step-functions/latest/dg/supported-services-awssdk.html",
-        patch="putting",
-    ),
-    Departure(
-        "a state machine asks over TLS",
-        "one that a rule has started asks plainly, and is refused where a policy wants TLS",
-        "all of it is over TLS",
-        f"{_DOCS}/step-functions/latest/dg/infrastructure-security.html",
-        patch="putting",
-    ),
-    Departure(
         "Express executions are nobody's to ask for",
         "they are as those of Standard machines: a name is taken once, they can be described, and events tell of them",
         "names may repeat, their ARNs are `express`, and neither DescribeExecution nor EventBridge knows of them",
