@@ -4,7 +4,7 @@ from headgate import App, Env, Jwt, Public
 from headgate.declare.channel import Throttle
 
 app = App("fronted")
-app.channel("/notes", key="id", auth=Public(), read=True)
+app.channel("/notes", key="id", indexes=["n"], auth=Public(), read=True)
 app.channel("/throttled", key="id", auth=Public(), throttle=Throttle(rate_per_s=0.001, burst=30))
 app.channel(
     "/signed",

@@ -13,9 +13,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from headgate import App
+from headgate.clock import ManualClock
+from headgate.errors import Unavailable
+from headgate.gate.answer import Gate
+from headgate.gate.effects import Get
+from headgate.gate.observe import Observer
+from headgate.local.drive import LATER
+from headgate.local.front import FrontDriver
+from headgate.local.fronts import Answer
+from headgate.local.line import Line, Saying, heard_of_main
 from tests.issuer import issuing, jwk, rsa_key, sign
 from tests.local.wire import post
 from tests.serving import Served, free_port, fronts_of, headgate, is_front, kill, log_of, serving, start
@@ -161,6 +172,53 @@ def test_a_front_that_cannot_load_its_app_is_tried_again_and_says_why(tmp_path: 
         assert "app.py:3: ZeroDivisionError" in log_of(served.state)
     finally:
         kill(served)
+
+
+class Told:
+    """An asker that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.answers: list[object] = []
+
+    def resume(self, answer: object) -> None:
+        self.answers.append(answer)
+
+    def fail(self, error: BaseException) -> None:
+        self.answers.append(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "sentence"),
+    [
+        (Unavailable("Later.", retry_after_s=3), Unavailable, "Later."),
+        (ValueError("no such cursor"), ValueError, "no such cursor"),
+        (OSError("the secret is 4711"), RuntimeError, "Get failed in the main process"),
+    ],
+)
+def test_what_fails_in_the_main_process_fails_at_the_gate_of_the_front(
+    error: Exception, kind: type[Exception], sentence: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    said: list[Any] = []
+
+    class Heard(Line):
+        def say(self, what: Saying) -> None:
+            said.append(what)
+
+    line = Heard(heard_of_main, said.append, lambda: None)
+    gate = Gate(App("none"), {}, ManualClock(), Observer(), lambda: "")
+    driver, told = FrontDriver(gate, ManualClock(), line), Told()
+    assert driver.carry_out(Get("notes", "", "1"), told) is LATER
+    Answer(line, said[0].number, Get).fail(error)
+    driver.heard(said[1])
+    (there,) = told.answers
+    assert (type(there), str(there)) == (kind, sentence)
+    assert getattr(there, "retry_after_s", None) == getattr(error, "retry_after_s", None)
+    assert "4711" not in caplog.text
+    assert ("where=" in caplog.text) == (kind is RuntimeError)
+
+
+def test_a_cursor_that_is_none_is_400(served: Served) -> None:
+    assert served.ask("GET", "/notes?n=1&cursor=WyJuIiwiMSIsIi0xIl0").status == 400
 
 
 def test_a_sender_that_hangs_up_is_stored_and_one_that_never_finished_is_not(served: Served) -> None:

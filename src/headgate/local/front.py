@@ -196,9 +196,9 @@ class FrontDriver(Driver):
                 asker.resume(answer_in(said))
             case Visited():
                 asker.resume(said)
-            case Failed("value"):
+            case Failed(reason="value"):
                 asker.fail(ValueError(said.detail))
-            case Failed("unavailable"):
+            case Failed(reason="unavailable"):
                 asker.fail(Unavailable(said.detail, retry_after_s=said.retry_after_s))
             case Failed():
                 asker.fail(RuntimeError(said.detail))

@@ -227,7 +227,7 @@ class Front:
     def _heard(self, said: Any) -> None:
         match said:
             case Asked(number, effect):
-                _Answer(self._line, number, type(effect)).seek(self._server, effect)
+                Answer(self._line, number, type(effect)).seek(self._server, effect)
             case Tally(counts, ended):
                 self._server.observer.add(counts)
                 self.connections -= ended
@@ -235,7 +235,7 @@ class Front:
                     self.was_ready = True
                     self._ready()
             case Visit():
-                self._driver.later(_Answer(self._line, said.number, None), self._visited(said))
+                self._driver.later(Answer(self._line, said.number, None), self._visited(said))
 
     async def _visited(self, visit: Visit) -> Visited:
         """The reply to a request under /-/, by way of ASGI."""
@@ -264,7 +264,7 @@ class Front:
         return Visited(visit.number, sent[0]["status"], [*sent[0]["headers"]], body)
 
 
-class _Answer:
+class Answer:
     """Who tells a front the answer to what it asked for; of a request under /-/ where no `effect` is named."""
 
     __slots__ = ("_effect", "_line", "_number")
