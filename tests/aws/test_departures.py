@@ -31,7 +31,7 @@ pytestmark = pytest.mark.xdist_group("departures")
 _STACK = "specimen"
 _OUTPUTS = (
     "Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm", "Batches", "Machine", "Started", "Sends",
-    "Posts", "Keyless", "Putting", "Reads", "Picky",
+    "Posts", "Keyless", "Putting", "Reads", "Picky", "Heard",
 )  # fmt: skip
 _PATIENCE_S = 5.0
 _MEANWHILE_S = 2.0
@@ -60,6 +60,7 @@ class Specimen:
     putting: str
     reads: str
     picky: str
+    heard: str
 
     def has_metric(self, namespace: str, name: str, **dimensions: str) -> bool:
         """Whether there is one with these dimensions, and no others."""
@@ -272,6 +273,13 @@ def ended(specimen: Specimen, machine: str) -> tuple[str, str | None]:
     return told["status"], told.get("error")
 
 
+def unheard_alarm(specimen: Specimen) -> None:
+    metrics = specimen.emulator.client("cloudwatch")
+    metrics.set_alarm_state(AlarmName=specimen.alarm, StateValue="ALARM", StateReason="by hand")
+    queue = specimen.emulator.client("sqs")
+    assert queue.receive_message(QueueUrl=specimen.heard, WaitTimeSeconds=1).get("Messages", []) == []
+
+
 def put_object(specimen: Specimen) -> None:
     assert ended(specimen, specimen.putting) == ("SUCCEEDED", None)
     found = specimen.emulator.client("s3").get_object(Bucket=specimen.bucket, Key="put.json")
@@ -407,6 +415,7 @@ PROBES: dict[str, Callable[[Specimen], None]] = {
     "who publishes to an encrypted topic uses its key": keyless_machine,
     "a rule starts a machine with its role": idle_rule,
     "a rule calls a function whose policy names the rule": uncalled_function,
+    "an alarm tells a topic whose policy lets CloudWatch publish": unheard_alarm,
     "Step Functions puts objects": put_object,
     "an execution that failed is redriven": redriven,
     "records are read with the permission for their stream": records_of_a_stream,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import aws_cdk as cdk
@@ -14,10 +15,9 @@ from cdk_nag import AwsSolutionsChecks
 
 from headgate import App, Public
 from headgate.cdk.program import add_stacks
-from headgate.declare.load import load_app
 from headgate.declare.stage import Stage
-from tests.cases import ROOT
-from tests.cdk.stacks import Synthesized, package, synthesize
+from tests.cdk.conftest import EXAMPLES
+from tests.cdk.stacks import Synthesized, package
 
 LINT = Path(sys.executable).with_name("cfn-lint")
 
@@ -35,19 +35,10 @@ ACKNOWLEDGED = {
 }
 
 
-@pytest.mark.parametrize("name", ["message", "orders", "conformance", "works"])
-def test_cfn_lint_finds_nothing(name: str, request: pytest.FixtureRequest) -> None:
-    made: Synthesized = request.getfixturevalue(name)
+@pytest.mark.parametrize("name", [*EXAMPLES, "conformance", "works"])
+def test_cfn_lint_finds_nothing(name: str, synthesized: Callable[[str], Synthesized]) -> None:
     # W3005: CDK's own functions say DependsOn beside a reference that implies it.
-    done = subprocess.run([LINT, "-i", "W3005", "--", *_paths(made)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("name", ["company_messages", "events", "requests"])
-def test_cfn_lint_finds_nothing_in_the_other_examples(name: str, tmp_path: Path) -> None:
-    app = load_app(str(ROOT / "examples" / name))
-    made = synthesize(tmp_path, app, app.stage_named("dev"))
-    done = subprocess.run([LINT, "-i", "W3005", "--", *_paths(made)], capture_output=True, text=True)
+    done = subprocess.run([LINT, "-i", "W3005", "--", *_paths(synthesized(name))], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

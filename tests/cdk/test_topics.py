@@ -35,6 +35,26 @@ def test_topics_are_reached_over_tls_alone(works: Synthesized) -> None:
         assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
+def test_alarms_of_the_account_may_tell_a_topic_that_hears_of_them(works: Synthesized) -> None:
+    """https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-use-cases.html"""
+    allowed = {
+        policy["Topics"][0]["Ref"]: policy["PolicyDocument"]["Statement"][1:]
+        for policy in works.data.properties("AWS::SNS::TopicPolicy")
+    }
+    alerts, sales = (next(name for name in allowed if name.startswith(topic)) for topic in ("Alerts", "Sales"))
+    assert allowed[alerts] == [
+        {
+            "Sid": "AlarmsOfTheAccount",
+            "Effect": "Allow",
+            "Action": "sns:Publish",
+            "Principal": {"Service": "cloudwatch.amazonaws.com"},
+            "Resource": {"Ref": alerts},
+            "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
+        }
+    ]
+    assert allowed[sales] == []
+
+
 def test_the_secret_of_a_webhook_is_none_of_the_stacks(works: Synthesized) -> None:
     assert [it["Description"] for it in works.data.properties("AWS::SecretsManager::Secret")] == [
         'Secret("PARTNER_TOKEN") of the app'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aws_cdk import RemovalPolicy
+from aws_cdk import Aws, RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
@@ -38,7 +38,8 @@ class NoticesKey(Construct):
 
 
 class NoticeTopic(Construct):
-    """A topic with its subscribers; `settings` says what each `Env` of theirs is. Encrypted, TLS only.
+    """A topic with its subscribers; `settings` says what each `Env` of theirs is. Encrypted, TLS only; where it hears
+    of alarms, those of the account may publish.
 
     A subscriber hears nothing before it has confirmed: by a link in a mail, or by answering what SNS posts first.
     """
@@ -55,6 +56,17 @@ class NoticeTopic(Construct):
     ) -> None:
         super().__init__(scope, id)
         self.topic = sns.Topic(self, "Topic", topic_name=name, master_key=key, enforce_ssl=True)
+        if topic.alarms:
+            # With a policy of its own, a topic is no longer open to whatever is of its account.
+            self.topic.add_to_resource_policy(
+                iam.PolicyStatement(
+                    sid="AlarmsOfTheAccount",
+                    principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                    actions=["sns:Publish"],
+                    resources=[self.topic.topic_arn],
+                    conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+                )
+            )
         for subscriber in topic.subscribers:
             match subscriber:
                 case Email(address):

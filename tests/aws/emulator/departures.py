@@ -190,6 +190,13 @@ DEPARTURES = (
         patch="acting",
     ),
     Departure(
+        "an alarm tells a topic whose policy lets CloudWatch publish",
+        "alarms tell any topic",
+        "where a policy has taken the place of the topic's first one, it has to name CloudWatch",
+        f"{_DOCS}/sns/latest/dg/sns-access-policy-use-cases.html",
+        patch="acting",
+    ),
+    Departure(
         "Step Functions puts objects",
         "the integration with PutObject of S3 is not there",
         "every operation of the SDK can be a task",

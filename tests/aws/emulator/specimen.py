@@ -11,7 +11,7 @@ from tests.aws.emulator.versions import RUNTIME
 
 _TOLD = (
     "Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm", "Batches", "Machine", "Started", "Sends",
-    "Posts", "Keyless", "Putting", "Reads", "Picky",
+    "Posts", "Keyless", "Putting", "Reads", "Picky", "Heard",
 )  # fmt: skip
 TTL_ATTRIBUTE = "expires_at"
 
@@ -98,6 +98,7 @@ def template() -> dict[str, Any]:
             Threshold=1,
             ComparisonOperator="GreaterThanOrEqualToThreshold",
             TreatMissingData="notBreaching",
+            AlarmActions=[{"Ref": "Closed"}],
         ),
         "SendingRole": _role("apigateway.amazonaws.com", "sqs:SendMessage"),
         "PickyRole": _role("lambda.amazonaws.com", "sqs:SendMessage", *FEEDS["kinesis"]),
@@ -125,6 +126,21 @@ def template() -> dict[str, Any]:
         ),
         "StartingRule": _rule(
             "starts", {"Id": "it", "Arn": {"Ref": "Started"}, "RoleArn": {"Fn::GetAtt": ["IdleRole", "Arn"]}}
+        ),
+        "Heard": _of("AWS::SQS::Queue"),
+        "HeardPolicy": _of(
+            "AWS::SQS::QueuePolicy",
+            Queues=[{"Ref": "Heard"}],
+            PolicyDocument=_policy("Allow", "sqs:SendMessage", {"Fn::GetAtt": ["Heard", "Arn"]}),
+        ),
+        "Closed": _of(
+            "AWS::SNS::Topic",
+            Subscription=[{"Protocol": "sqs", "Endpoint": {"Fn::GetAtt": ["Heard", "Arn"]}}],
+        ),
+        "ClosedPolicy": _of(
+            "AWS::SNS::TopicPolicy",
+            Topics=[{"Ref": "Closed"}],
+            PolicyDocument=_policy("Allow", "sns:Subscribe", {"Ref": "Closed"}),
         ),
         "PuttingRole": _role("states.amazonaws.com", "s3:PutObject"),
         "Putting": _machine(
@@ -247,6 +263,12 @@ def _machine(state: dict[str, Any], role: str = "IdleRole", **known: Any) -> dic
 
 def _of(kind: str, **properties: Any) -> dict[str, Any]:
     return {"Type": kind, "Properties": properties}
+
+
+def _policy(effect: str, action: str, resource: Any) -> dict[str, Any]:
+    """A policy for everybody."""
+    statement = {"Effect": effect, "Principal": {"AWS": "*"}, "Action": action, "Resource": resource}
+    return {"Version": "2012-10-17", "Statement": [statement]}
 
 
 def _role(service: str = "lambda.amazonaws.com", *actions: str, on: Any = "*") -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """A service that is given a role does what the role may do, and nothing else: Step Functions in the tasks of a machine,
-EventBridge and its Scheduler at their targets. A function is called by a rule that its resource policy names.
+EventBridge and its Scheduler at their targets. A function is called by a rule, a topic told by an alarm, that its
+resource policy names.
 
 https://docs.aws.amazon.com/step-functions/latest/dg/procedure-create-iam-role.html
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-identity-based.html, eb-use-resource-based.html
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/setting-up.html#setting-up-execution-role
+https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-use-cases.html
 https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html: who publishes to an encrypted topic uses its key too.
 """
 
@@ -15,7 +17,7 @@ from typing import Any
 
 from ministack.core import iam_evaluator
 from ministack.core.responses import get_account_id, get_region
-from ministack.services import eventbridge, scheduler, sns, stepfunctions
+from ministack.services import cloudwatch, eventbridge, scheduler, sns, stepfunctions
 from ministack.services.cloudformation import provisioners
 
 from tests.aws.emulator.patches.invoking import may_be_invoked
@@ -34,6 +36,7 @@ _DENIED = {
 }
 _TICK_S = 0.5
 """How often the Scheduler looks at what is due: ten seconds are long for a test."""
+_ACTIONS = ("AlarmActions", "OKActions", "InsufficientDataActions")
 _KEY_USES = ("kms:GenerateDataKey", "kms:Decrypt")
 
 
@@ -49,7 +52,7 @@ def install() -> None:
 
     def invoked(resource: str, given: Any) -> Any:
         role = _role.get("")
-        iam_evaluator.pin_request_origin("127.0.0.1", True)  # services call each other over TLS, whoever began it
+        _over_tls()
         for action, on in _asked(resource, given):
             if role and not may(role, action, on, get_account_id(), get_region()):
                 cause = f"User: {role} is not authorized to perform: {action} on resource: {on}"
@@ -60,6 +63,12 @@ def install() -> None:
         if _may_deliver(target, rule):
             deliver(target, event, rule, view)
 
+    tell = cloudwatch._dispatch_alarm_actions
+
+    def told(alarm: dict[str, Any], *rest: Any) -> None:
+        tell({**alarm, **{kind: [*filter(_may_hear, alarm.get(kind) or [])] for kind in _ACTIONS}}, *rest)
+
+    cloudwatch._dispatch_alarm_actions = told
     topics = provisioners._RESOURCE_HANDLERS["AWS::SNS::Topic"]
     create = topics["create"]
 
@@ -98,6 +107,29 @@ def _asked(resource: str, given: Any) -> Iterator[tuple[str, str]]:
     elif resource.startswith(f"{_SDK}s3:"):
         verb = resource.removeprefix(f"{_SDK}s3:")
         yield f"s3:{verb[0].upper()}{verb[1:]}", f"arn:aws:s3:::{given['Bucket']}/{given['Key']}"
+
+
+def _over_tls() -> None:
+    """So services call each other, whoever began it."""
+    iam_evaluator.pin_request_origin("127.0.0.1", True)
+
+
+def _may_hear(topic: str) -> bool:
+    """Whether the policy of a topic, where it is one, lets alarms of its account publish."""
+    held = sns._topics.get(topic)
+    _over_tls()
+    asked = iam_evaluator.EvalContext(
+        principal_arn="*",
+        principal_type="Service",
+        principal_account="",
+        action="sns:Publish",
+        resource_arn=topic,
+        region=get_region(),
+        service_context={name: get_account_id() for name in ("aws:sourceaccount", "aws:sourceowner")},
+    )
+    policy = None if held is None else held["attributes"].get("Policy")
+    verdict = iam_evaluator.evaluate_resource_policy(policy, asked, "cloudwatch.amazonaws.com")
+    return held is None or str(verdict.decision) == "Allow"
 
 
 def _may_deliver(target: Any, rule: Any) -> bool:
