@@ -19,7 +19,7 @@ from tests.serving import Served, free_port, start
 APP = Path(__file__).with_name("poisoned.py")
 MESSAGES, POISON = 12, 5
 STARTS = 20
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 def letter(state: Path) -> tuple[str, int, bytes, list[list[object]]] | None:
