@@ -19,6 +19,7 @@ from headgate.testing.contract import CHANNELS
 from headgate.testing.contract.index import IndexCases
 from headgate.testing.contract.keys import KeysCases
 from headgate.testing.contract.queue import QueueCases
+from tests.aws.deaf import Deaf
 from tests.aws.emulator.process import Emulator
 from tests.aws.tables import make_bucket, make_keys_table, make_table
 
@@ -77,3 +78,16 @@ class TestQueue(QueueCases):
     @pytest.fixture
     def engine(self, engine: Engine) -> Engine:
         return engine
+
+
+class TestQueueWhoseAnswersAreLost(QueueCases):
+    """Between every two steps; but for deletions, of which a repetition can only tell that there is nothing left."""
+
+    @pytest.fixture
+    def engine(self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+        for name, value in emulator.env.items():
+            monkeypatch.setenv(name, value)
+        calls = Clients(SystemClock(), wire=Wire(emulator.env, SystemClock()))
+        engine = Engine(emulator, Deaf(calls, "delete_item"))
+        yield engine
+        engine.index.close()

@@ -203,7 +203,7 @@ def test_recorded_events_that_are_none_of_ours_come_back_and_are_given_up_by_sqs
     open_site: Open, app: Any, cases: Path
 ) -> None:
     site = open_site("plain")
-    for name in ("sqsEvent", "snsSqsEvent", "s3SqsEvent", "sqsDlqTriggerEvent"):
+    for name in ("sqsEvent", "snsSqsEvent", "snsSqsFifoEvent", "s3SqsEvent", "sqsDlqTriggerEvent"):
         recorded = json.loads((cases / "lambda_events" / f"{name}.json").read_text())
         ids = [record["messageId"] for record in recorded["Records"]]
         assert failed(site.worker().work_off(recorded, LAMBDA_S)) == ids
@@ -227,21 +227,23 @@ def test_answers_have_the_one_form_of_which_only_the_named_messages_come_back(
 
 
 @pytest.mark.parametrize("answered", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("channel", ["kept", "ordered"])
 def test_whichever_step_fails_the_message_is_worked_off_and_told_of_once(
-    open_site: Open, app: Any, answered: bool
+    open_site: Open, app: Any, answered: bool, channel: str
 ) -> None:
-    site = open_site("kept")
+    site = open_site(channel)
     worker = site.worker()
+    place = "9" if channel == "ordered" else ""  # behind all others of its line
     accepted(site, "sound")
     begun = len(site.faults.asked)
-    assert failed(worker.work_off(event(Where("", "sound").written()), LAMBDA_S)) == []
+    assert failed(worker.work_off(event(Where("", "sound", place).written()), LAMBDA_S)) == []
     steps = len(site.faults.asked) - begun
     assert steps >= 3
     for step in range(steps):
         key = f"at-{step}"
         accepted(site, key)
         site.faults.fail_at(step, answered=answered)
-        work = event(Where("", key).written())
+        work = event(Where("", key, place).written())
         first = failed(worker.work_off(work, LAMBDA_S))
         site.faults.mend()
         for _ in range(3):
@@ -251,7 +253,8 @@ def test_whichever_step_fails_the_message_is_worked_off_and_told_of_once(
         assert (found.status, first) == ("processed", [])
         whats = [moment.what for moment in found.timeline if moment.what != "lost"]
         assert [what for what in whats if what in ("processed", "failed")] == ["processed"]
-        assert site.objects()[f"{key}.json"] == b'{"n":1}'
+        if channel == "kept":
+            assert site.objects()[f"{key}.json"] == b'{"n":1}'
 
 
 # ----------------------------------------------------------------------------------------------------- let in unread
@@ -393,6 +396,32 @@ def test_what_nobody_ever_looked_at_is_not_lost(open_site: Open, app: Any, body:
         assert site.bury(arrival("r-1", body)) == []
     found = site.row(key)
     assert (found.status in ("failed", "rejected"), found.body) == (True, body)
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("channel", ["plain", "unread"])
+def test_whichever_step_fails_what_sqs_gave_up_is_one_dead_letter(
+    open_site: Open, app: Any, answered: bool, channel: str
+) -> None:
+    site = open_site(channel)
+    for step in range(3):
+        key = f"b-{step}"
+        if channel == "plain":
+            site.accept(key)
+        body = Where("", key).written() if channel == "plain" else arrival(f"r-{step}", b'{"id":"%s"}' % key.encode())
+        site.faults.fail_at(step, answered=answered)
+        left = site.bury(body)
+        site.faults.mend()
+        for _ in range(2):
+            site.clock.advance(3_600)
+            left = site.bury(body) if left else left
+        assert left == []
+        found = site.row(key)
+        if found.status == "processing":  # its own lease was lost with the answer: the sweep has it worked off
+            assert (channel, answered) == ("plain", True)
+            continue
+        assert found.status == "failed"
+        assert [moment.what for moment in found.timeline].count("failed") == 1
 
 
 def test_in_an_outage_it_stays_in_the_dead_letter_queue(open_site: Open, app: Any) -> None:

@@ -35,6 +35,7 @@ from headgate.testing.contract.stream import (
     sent,
 )
 from headgate.testing.contract.topics import NOTICE, TOPIC, TopicsCases
+from tests.aws.deaf import Deaf
 from tests.aws.emulator.process import Emulator
 from tests.aws.tables import make_bucket, make_queue, make_stream, make_table
 
@@ -90,6 +91,15 @@ class TestArchive(ArchiveCases):
     def engine(self, emulator: Emulator, clients: Clients, threads: Threads) -> ArchiveEngine:
         buckets = {channel: make_bucket(emulator.client("s3")) for channel in CHANNELS}
         return ArchiveEngine(S3Archive(buckets, clients, threads))
+
+
+class TestArchiveWhoseAnswersAreLost(ArchiveCases):
+    """Between every two steps; but for deletions, of which a repetition can only tell that there is nothing left."""
+
+    @pytest.fixture
+    def engine(self, emulator: Emulator, clients: Clients, threads: Threads) -> ArchiveEngine:
+        buckets = {channel: make_bucket(emulator.client("s3")) for channel in CHANNELS}
+        return ArchiveEngine(S3Archive(buckets, Deaf(clients, "delete_object", "head_object"), threads))
 
 
 def an_object(body: bytes = b"{}", replaces: bytes | None = None) -> ArchiveObject:
@@ -228,6 +238,30 @@ class TestDedupedStream(DedupedStreamCases):
     @pytest.fixture
     def engine(self, once_engine: OnceEngine) -> OnceEngine:
         return once_engine
+
+
+class TestDedupedStreamWhoseAnswersAreLost(DedupedStreamCases):
+    """Between every two steps: all are told one place, and a record is there twice where nobody heard of the first."""
+
+    @pytest.fixture
+    def engine(self, emulator: Emulator, clients: Clients) -> Iterator[OnceEngine]:
+        engine = OnceEngine(emulator, Deaf(clients, "put_records"))
+        yield engine
+        engine.index.close()
+
+
+def test_of_records_whose_answers_were_lost_there_are_two_of_one_id_and_both_are_consumed_in_order(
+    emulator: Emulator, clients: Clients
+) -> None:
+    engine = OnceEngine(emulator, Deaf(clients))
+    outcomes = [engine.stream.append_once([once(engine, key)])[0] for key in ("1", "1", "2")]
+    assert [outcome.kind for outcome in outcomes] == ["stored", "replayed", "stored"]
+    assert outcomes[0].place == outcomes[1].place
+    shard = outcomes[0].place.shard if outcomes[0].place else ""
+    found = [record for record in engine.stream.read(EVENTS, shard, None, 10) if record.message.key == "1"]
+    assert [record.message.key for record in found] == ["1", "1"]
+    assert found[-1].place == outcomes[0].place
+    engine.index.close()
 
 
 def test_a_message_that_is_taken_once_costs_three_writes_and_its_repetition_one(once_engine: OnceEngine) -> None:
@@ -410,6 +444,13 @@ class TestTopics(TopicsCases):
     @pytest.fixture
     def engine(self, emulator: Emulator, clients: Clients) -> TopicsEngine:
         return TopicsEngine(emulator, clients)
+
+
+def test_a_notice_whose_answer_was_lost_is_told_and_perhaps_again(emulator: Emulator, clients: Clients) -> None:
+    engine = TopicsEngine(emulator, Deaf(clients))
+    engine.topics.publish(TOPIC, NOTICE)
+    engine.settle()
+    assert engine.received() == [[NOTICE._asdict()] * 2] * 2
 
 
 @pytest.mark.parametrize("subject", ["", "\n", "\u20ac \U0001f6b0\r\nBcc: x", "x" * 500])

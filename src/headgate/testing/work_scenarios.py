@@ -150,7 +150,7 @@ class WorkScenarios:
         assert settled(site, "unread", made.json()["id"])["status"] == "rejected"
 
     def test_a_large_body_goes_through_the_queue_whole(self, site: Site) -> None:
-        sent = job(company="é &+% \U0001f6b0", more="x&+%" * 50_000)
+        sent = job(company="é &+%25 =\U0001f6b0\\\"'$util.x", more="x&+%" * 50_000, base64="+/8=" * 100, n=[1e9, 2.10])
         site.post("unread", sent)
         assert settled(site, "unread", sent["id"])["body"] == sent
 
