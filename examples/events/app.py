@@ -93,6 +93,7 @@ for name in ("dev", "prod"):  # each in an account or a region of its own, since
     app.stage(
         name,
         memory_mb=256,
+        timeout_s=30,
         names={"stream:ingest": "iops-dashboard-events", "api": "IOpsDashboard-IngestApi"},
         outputs={"EventStreamName": "IngestStreamName", "IngestApiUrl": "ApiUrl"},
         exports="IOpsDashboard-{output}",

@@ -156,7 +156,7 @@ API_TIME = Limit(
     "API Gateway's patience",
     29,
     "seconds",
-    "a deployed function that has not answered by then gets its sender 503; a longer `timeout_s` is refused",
+    "a deployed function that has not answered by then gets its sender 503; a `timeout_s` beyond 30 is refused",
     _AWS_APIGW,
     "2026-11-21",
 )

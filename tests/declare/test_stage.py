@@ -27,7 +27,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"name": "prod", "tags": ["team"]}, "`tags=` must be a mapping of texts"),
     ({"name": "prod", "memory_mb": 64}, "`memory_mb=64` is not within 128 and 10240."),
     ({"name": "prod", "memory_mb": "1 GB"}, "`memory_mb=` must be a whole number, not str."),
-    ({"name": "prod", "timeout_s": 29}, "`timeout_s=29` is not within 1 and 28: API Gateway hangs up a second later."),
+    ({"name": "prod", "timeout_s": 31}, "`timeout_s=31` is not within 1 and 30: API Gateway hangs up after 29."),
     ({"name": "prod", "log_days": 10}, "CloudWatch does not know that number of days; the nearest is 7."),
     ({"name": "prod", "data_stack": "a_b"}, "`data_stack=` is 'a_b'; a stack is called by"),
     ({"name": "prod", "data_stack": "A", "service_stack": "A"}, "`data_stack=` and `service_stack=` are the same"),
@@ -53,7 +53,7 @@ def test_a_stage_that_cannot_be_is_told_with_its_line(options: dict[str, Any], s
 def test_a_stage_that_can_be_is_taken() -> None:
     app = shop()
     app.stage("prod", region="us-gov-west-1", account="111122223333", tags={"team": "Bücher + Co"})
-    app.stage(name="test", removal="destroy", memory_mb=1024, timeout_s=28, log_days=1, packaging="image")
+    app.stage(name="test", removal="destroy", memory_mb=1024, timeout_s=30, log_days=1, packaging="image")
     app.check()
 
 

@@ -77,7 +77,7 @@ class Stage:
       and can be put back to any second of the last 35 days; `"destroy"` for `dev`, else `"retain"`
     - `tags`: put on everything that can be tagged, beside `headgate:app` and `headgate:stage`; none
     - `memory_mb`: of each function, which brings CPU with it; 512
-    - `timeout_s`: how long a request may take, 1 to 28; 25
+    - `timeout_s`: how long a function may be at a request, 1 to 30; API Gateway itself hangs up after 29; 25
     - `log_days`: how long logs are kept, one of the numbers CloudWatch knows; 30
     - `account_log_role`: True if this stage's stack sets the role that API Gateway writes logs with. It is one for
       the account and region, whoever else uses it; False
@@ -181,9 +181,10 @@ class Stage:
         least, most = limits.FUNCTION_MEMORY_LEAST.value, limits.FUNCTION_MEMORY_MOST.value
         if not least <= self.memory_mb <= most:
             yield f"`memory_mb={self.memory_mb}` is not within {least} and {most}."
-        longest = limits.API_TIME.value - 1
+        patience = limits.API_TIME.value
+        longest = patience + 1  # the round number that people write: of the last second no sender sees anything
         if not 1 <= self.timeout_s <= longest:
-            yield f"`timeout_s={self.timeout_s}` is not within 1 and {longest}: API Gateway hangs up a second later."
+            yield f"`timeout_s={self.timeout_s}` is not within 1 and {longest}: API Gateway hangs up after {patience}."
         if self.log_days not in LOG_DAYS:
             near = min(LOG_DAYS, key=lambda days: abs(days - self.log_days))
             yield f"`log_days={self.log_days}`: CloudWatch does not know that number of days; the nearest is {near}."
