@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.aws.emulator.process import Emulator
     from tests.aws.site import Site
 
-_SHIPPED = {"conformance": "app.py", "jobs": "jobs.py"}
+_SHIPPED = {"conformance": "app.py", "jobs": "jobs.py", "flows": "flows.py"}
 """Apps of headgate.testing, by what they are called here."""
 
 _KEY = pytest.StashKey["Emulator"]()
@@ -60,7 +60,7 @@ def bootstrapped(emulator: Emulator, run_folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def deployed(emulator: Emulator, bootstrapped: None, run_folder: Path) -> Callable[[str], Deployed]:
-    """Deploys an example, `intake`, `works`, `conformance` or `jobs`: who asks first does it, others find it."""
+    """Deploys an example, `intake`, or what is shipped, by the CDK CLI: who asks first does it, others find it."""
     from tests.aws.emulator import deployment
     from tests.aws.emulator.deployment import Deployed
 

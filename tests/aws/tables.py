@@ -50,12 +50,16 @@ def make_queue(sqs: Any, **attributes: str) -> str:
     return str(sqs.create_queue(QueueName=f"queue-{uuid4().hex}{suffix}", Attributes=attributes)["QueueUrl"])
 
 
-def make_machine(emulator: Emulator, document: Mapping[str, Any], kind: str = "STANDARD") -> str:
-    """A state machine that may do nothing beyond itself; its ARN."""
+def make_machine(emulator: Emulator, document: Mapping[str, Any], kind: str = "STANDARD", *, invokes: str = "") -> str:
+    """A state machine that may do nothing beyond itself, but invoke one function; its ARN."""
     name = f"machine-{uuid4().hex}"
     trust = {"Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}, "Action": "sts:AssumeRole"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
     role = emulator.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=policy)["Role"]["Arn"]
+    if invokes:
+        allowed = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": invokes}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        emulator.client("iam").put_role_policy(RoleName=name, PolicyName="invokes", PolicyDocument=policy)
     made = emulator.client("stepfunctions").create_state_machine(
         name=name, definition=json.dumps(document), type=kind, roleArn=role
     )

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -397,10 +398,18 @@ def test_alarms_of_the_deployed_app_are_listed_with_the_state_that_cloudwatch_ha
 
 
 def test_schedules_of_the_deployed_app_are_listed_with_the_times_that_are_known(desk: Desk) -> None:
-    listed = {one["name"]: one["next"] for one in desk.told("schedule", "list", "--next", "2", "--stage", "dev")}
+    told = desk.told("schedule", "list", "--next", "2", "--stage", "dev")
+    listed = {one["name"]: one["next"] for one in told}
 
     assert [at[11:] for at in listed["nightly"]] == ["02:00:00.000Z"] * 2
-    assert (listed["once"], listed["often"]) == (["2198-12-31T23:00:00.000Z"], [])
+    assert listed["once"] == ["2198-12-31T23:00:00.000Z"]
+    assert {one["name"]: (one["about"], one["timezone"]) for one in told} == {
+        "nightly": (False, "UTC"), "once": (False, "Europe/Vienna"), "often": (True, "UTC"),
+    }  # fmt: skip
+    first, second = (datetime.fromisoformat(at) for at in listed["often"])
+    assert second - first == timedelta(days=30)
+    assert abs(first - timedelta(days=30) - datetime.now(UTC)) < timedelta(minutes=30)
+    assert f"~{listed['often'][0]}" in desk.type("schedule", "list", "--stage", "dev").out
 
 
 def test_a_stage_that_was_never_deployed_is_told(desk: Desk) -> None:

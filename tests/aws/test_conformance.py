@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from headgate.testing.flow_scenarios import FlowScenarios
 from headgate.testing.scenarios import HttpScenarios, Site
 from headgate.testing.work_scenarios import WorkScenarios
 from tests.aws.emulator.deployment import Deployed
@@ -66,3 +67,10 @@ class TestDeployedWork(WorkScenarios):
     @pytest.fixture
     def site(self, deployed: Callable[[str], Deployed]) -> Site:
         return Site(deployed("jobs").url, {}, {"alice": ""})
+
+
+@pytest.mark.xdist_group("deployed-flows")
+class TestDeployedFlows(FlowScenarios):
+    @pytest.fixture
+    def site(self, deployed: Callable[[str], Deployed]) -> Site:
+        return Site(deployed("flows").url, {}, {"alice": ""})

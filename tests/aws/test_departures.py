@@ -25,6 +25,7 @@ from tests.aws.emulator import process
 from tests.aws.emulator.departures import DEPARTURES
 from tests.aws.emulator.process import Emulator
 from tests.aws.emulator.specimen import TTL_ATTRIBUTE, share_template, template
+from tests.aws.tables import make_machine
 
 pytestmark = pytest.mark.xdist_group("departures")
 
@@ -389,6 +390,38 @@ def comes_to(specimen: Specimen, alarm: str, wanted: str) -> None:
         time.sleep(0.1)
 
 
+def repeated_start(specimen: Specimen) -> None:
+    states, arn = specimen.emulator.client("stepfunctions"), make_machine(specimen.emulator, _NAP)
+    first = states.start_execution(stateMachineArn=arn, name="one", input='{"a": 1}')
+    try:
+        again = states.start_execution(stateMachineArn=arn, name="one", input='{"a":1}')
+    except states.exceptions.ExecutionAlreadyExists:
+        again = {}
+    assert first["executionArn"] == again["executionArn"]
+
+
+def machine_limit(specimen: Specimen) -> None:
+    states, arn = (
+        specimen.emulator.client("stepfunctions"),
+        make_machine(specimen.emulator, _SHORT),
+    )
+    execution = states.start_execution(stateMachineArn=arn)["executionArn"]
+    _eventually(lambda: states.describe_execution(executionArn=execution)["status"] == "TIMED_OUT")
+
+
+_NAP = {"StartAt": "nap", "States": {"nap": {"Type": "Wait", "Seconds": 3, "End": True}}}
+
+
+_SHORT = {**_NAP, "TimeoutSeconds": 1}
+
+
+def _eventually(look: Callable[[], bool]) -> None:
+    until_s = time.monotonic() + _PATIENCE_S
+    while not look():
+        assert time.monotonic() < until_s
+        time.sleep(0.1)
+
+
 PROBES: dict[str, Callable[[Specimen], None]] = {
     "zips run under AWS's own runtime client": own_runtime,
     "headers arrive as they were sent": headers_as_sent,
@@ -419,6 +452,8 @@ PROBES: dict[str, Callable[[Specimen], None]] = {
     "Step Functions puts objects": put_object,
     "an execution that failed is redriven": redriven,
     "records are read with the permission for their stream": records_of_a_stream,
+    "a start of an execution may be repeated": repeated_start,
+    "a machine's time limit ends its executions": machine_limit,
     "alarms look at their own metric": alarm_of_its_own,
     "alarms of metric math": alarm_of_math,
 }

@@ -42,6 +42,8 @@ def settle(given):
 
 app.workflow("settling", w.task(settle))
 app.workflow("quick", w.task(settle, input={"n": "$.payload.n"}), express=True)
+app.workflow("waits", w.wait(3000))
+app.schedule("rarely", "cron(0 2 1 1 ? *)", "waits", timezone="Europe/Vienna")
 app.schedule("often", "rate(1 hour)", "settling", input={"n": 1})
 app.channel("/orders", key="id", auth=Public(), workflow="settling", read=True)
 app.channel(
@@ -127,6 +129,47 @@ def test_a_schedule_of_a_deployed_app_is_fired_by_hand(desk: Desk) -> None:
     name = done.out.strip()
     shown = eventually(lambda: desk.told("runs", "show", name, "--stage", "dev"), lambda it: it["status"] != "RUNNING")
     assert (shown["workflow"], shown["output"]) == ("settling", {"settled": 1})
+
+
+def test_an_express_execution_is_shown_as_its_message_tells(desk: Desk) -> None:
+    posted(desk, "requests", {"id": "shown", "n": 13})
+    message(desk, "requests", "shown")
+    told = desk.told("runs", "show", "execution-shown", "--stage", "dev")
+    assert (told["status"], told["error"], told["workflow"], told["states"]) == ("FAILED", "Unlucky", "quick", [])
+    assert told["message"] == {"channel": "requests", "key": "shown", "status": "failed"}
+    assert told["note"].startswith("An Express execution keeps no history of its states.")
+    assert desk.told("runs", "show", told["id"], "--stage", "dev") == told
+    said = desk.type("runs", "show", "execution-shown", "--stage", "dev")
+    assert "headgate messages show requests shown" in said.err
+
+
+def test_a_schedule_is_listed_with_its_next_fires_also_where_it_counts_from_its_deployment(desk: Desk) -> None:
+    rarely, often = desk.told("schedule", "list", "--stage", "dev")
+    assert [at[5:] for at in rarely["next"]] == ["01-01T01:00:00.000Z"] * 3
+    assert (often["expression"], often["timezone"], often["about"]) == ("rate(1 hour)", "UTC", True)
+    assert len(often["next"]) == 3
+
+
+def test_a_run_that_failed_is_redriven(desk: Desk) -> None:
+    posted(desk, "orders", {"id": "again", "n": 13})
+    message(desk, "orders", "again")
+    done = desk.type("runs", "redrive", "orders-again", "--stage", "dev")
+    assert (done.code, done.err) == (0, "orders-again is RUNNING.\n")
+    shown = eventually(
+        lambda: desk.told("runs", "show", "orders-again", "--stage", "dev"), lambda it: it["status"] != "RUNNING"
+    )
+    assert (shown["status"], shown["redrives"]) == ("FAILED", 1)
+    assert [state["name"] for state in shown["states"]] == ["settle", "settle"]
+    refused = desk.type("runs", "redrive", "orders-1", "--stage", "dev")
+    assert refused.code != 0
+    assert refused.err.count("\n") == 1
+
+
+def test_a_run_that_goes_on_is_stopped(desk: Desk) -> None:
+    name = desk.type("schedule", "run", "rarely", "--stage", "dev").out.strip()
+    done = desk.type("runs", "stop", name, "--stage", "dev")
+    assert (done.code, done.err) == (0, f"{name} is ABORTED.\n")
+    assert desk.told("runs", "show", name, "--stage", "dev")["status"] == "ABORTED"
 
 
 def test_what_is_not_there_is_said_in_one_sentence(desk: Desk) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -131,6 +132,24 @@ def test_a_backup_holds_the_executions_too_and_brings_them_back(shop: Path) -> N
         left.unlink()
     assert run(shop, "restore", "copy.sqlite3", "--force").code == 0
     assert json.loads(run(shop, "runs", "list", "--json").out)["items"] == before
+
+
+def test_an_express_execution_is_shown_without_states_and_the_reason_is_said(shop: Path) -> None:
+    quick = 'app.workflow("quick", w.give({"a": 1}), express=True)\n'
+    channel = 'app.channel("/fast", key="id", auth=Public(), workflow="quick")\n'
+    (shop / "app.py").write_text(APP + quick + channel)
+    with running(shop, "serve") as served:
+        body = json.dumps({"id": "1"}).encode()
+        with urlopen(
+            Request(f"http://127.0.0.1:{served.port}/fast", body, {"Content-Type": "application/json"})
+        ) as reply:
+            assert reply.status == 201
+        found = shown(shop, "fast-1", ended)
+        assert (found["status"], found["input"], found["output"]) == ("SUCCEEDED", {"id": "1"}, {"a": 1})
+        assert found["states"] == []
+        told = run(shop, "runs", "show", "fast-1")
+        assert "An Express execution keeps no history of its states." in told.err
+        assert "headgate: claim" in run(shop, "export", "asl", "quick").out
 
 
 def test_a_queue_that_is_not_the_apps_is_refused_by_check(shop: Path) -> None:

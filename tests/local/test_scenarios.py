@@ -16,7 +16,8 @@ from headgate.local.engine import LocalEngine
 from headgate.local.keys import new_iam_key
 from headgate.local.state import StateFolder
 from headgate.testing import app as conformance
-from headgate.testing import jobs
+from headgate.testing import flows, jobs
+from headgate.testing.flow_scenarios import FlowScenarios
 from headgate.testing.scenarios import ServerScenarios, Site
 from headgate.testing.work_scenarios import WorkScenarios
 from tests.serving import serving
@@ -92,3 +93,15 @@ class TestLocalWork(WorkScenarios):
     @pytest.fixture
     def site(self, served_jobs: Site) -> Site:
         return served_jobs
+
+
+@pytest.fixture(scope="module")
+def served_flows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with serving(Path(flows.__file__), tmp_path_factory.mktemp("flows") / "state") as served:
+        yield Site(served.url, {}, {"alice": ""})
+
+
+class TestLocalFlows(FlowScenarios):
+    @pytest.fixture
+    def site(self, served_flows: Site) -> Site:
+        return served_flows

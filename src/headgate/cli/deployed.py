@@ -176,6 +176,16 @@ class Deployed:
                 raise Misuse(f"{consumer} is not deployed: `headgate deploy --stage {self.stage.name}`.")
             yield Replaying(stream, self.clients, channel.name, arn, functions[consumer], how.batch, how.retries)
 
+    def switched_on_ms(self, schedule: Schedule) -> int | None:
+        """When what starts the schedule's workflow was made or last changed, to a few seconds; None where that is not
+        told. A rate counts from then."""
+        name = self.output(names.schedule_name(schedule.name))
+        for stack in dict.fromkeys([names.service_stack(self.app, self.stage), names.data_stack(self.app, self.stage)]):
+            for resource in self._resources(stack):
+                if resource.get("PhysicalResourceId") == name:
+                    return int(resource["LastUpdatedTimestamp"].timestamp() * 1000)
+        return None
+
     def is_enabled(self, schedule: Schedule) -> bool:
         """Whether AWS starts by the clock what the schedule says."""
         name = self.output(names.schedule_name(schedule.name))

@@ -6,13 +6,14 @@ import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
 
 from headgate.cli.place import Place, json_option, placed, stage_option, visible
 from headgate.cli.table import print_table
 from headgate.clock import isoformat
+from headgate.declare.express import handed
 from headgate.errors import Misuse, NotFound
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from headgate.engine import Execution
     from headgate.gate.states import StateRun
     from headgate.local.executions.reading import Reading
+    from headgate.message import Message
 
+_NO_HISTORY = "An Express execution keeps no history of its states."
 _EVENTS = 25_000  # the most that Step Functions keeps of one execution
 _STATUSES = ("running", "succeeded", "failed", "timed_out", "aborted")
 
@@ -90,6 +93,9 @@ def show(place: Place, id: str, as_mermaid: bool, as_json: bool) -> None:
     from headgate.gate.states import marks, state_runs
 
     with _reading(place) as reading:
+        if express := _told_by_message(place, reading, id):
+            _print_express(express, as_json=as_json or as_mermaid)
+            return
         found = _found(reading, id)
         states = state_runs(reading.history(found.id, limit=_EVENTS))
         document = reading.document(found.id)
@@ -101,6 +107,8 @@ def show(place: Place, id: str, as_mermaid: bool, as_json: bool) -> None:
         print(json.dumps({**_told(found), "states": [_state(one) for one in states]}, indent=2, ensure_ascii=False))
     else:
         _print(found, states)
+    if ":express:" in found.id:
+        click.echo(_NO_HISTORY, err=True)
 
 
 @runs.command
@@ -129,6 +137,47 @@ def stop(place: Place, id: str) -> None:
       headgate runs stop nightly-20260101T020000Z
     """
     _ask(place, "stop", id)
+
+
+class _Express(NamedTuple):
+    """An execution of which nobody knows but the message that started it."""
+
+    execution: Execution
+    message: Message
+
+
+def _told_by_message(place: Place, reading: Reading | StepFunctions, id: str) -> _Express | None:
+    """Step Functions tells nothing of an Express execution once it is started; the row of its message does."""
+    from headgate.gate.start import key_in, told_by
+
+    express = {workflow.name for workflow in place.app.workflows if workflow.express}
+    channels = [it for it in place.app.channels if it.start is not None and it.start.workflow_name in express]
+    if place.stage is None or not channels or reading.called(id):
+        return None
+    arn = id if ":express:" in id else ""
+    with place.deployed.rooms() as (index, queue):
+        for channel in channels:
+            assert channel.start is not None  # noqa: S101 - only those are asked
+            key = key_in(channel.start, channel.name, id)
+            named = [] if key is None or channel.per_principal else [("", key)]
+            for scope, key in queue.started(channel.name, arn) if arn else named:
+                message = index.get(channel.name, scope, key)
+                execution = None if message is None else told_by(message, channel.start.workflow_name, arn)
+                if message is not None and execution is not None:
+                    return _Express(execution, message)
+    return None
+
+
+def _print_express(express: _Express, *, as_json: bool) -> None:
+    channel, key = express.message.channel, express.message.key
+    note = f"{_NO_HISTORY} This is what its message tells: headgate messages show {channel} {shlex.quote(key)}"
+    if as_json:
+        of = {"channel": channel, "key": key, "status": express.message.status}
+        told = {**_told(express.execution), "states": [], "message": of, "note": note}
+        print(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        _print(express.execution, [])
+        click.echo(visible(note), err=True)
 
 
 def _ask(place: Place, verb: Literal["redrive", "stop"], id: str) -> None:
@@ -173,6 +222,7 @@ def _found(reading: Reading | StepFunctions, id: str) -> Execution:
 def _told(execution: Execution) -> dict[str, Any]:
     said = execution._asdict()
     started_ms, stopped_ms = said.pop("started_ms"), said.pop("stopped_ms")
+    said["input"] = handed(said["input"])
     for name in ("input", "output"):
         said[name] = json.loads(said[name]) if said[name] else None
     return {**said, "started_at": isoformat(started_ms), "stopped_at": stopped_ms and isoformat(stopped_ms)}
@@ -199,7 +249,7 @@ def _print(execution: Execution, states: list[StateRun]) -> None:
         ("status", execution.status),
         ("started", isoformat(execution.started_ms)),
         ("took", _span(execution.started_ms, execution.stopped_ms)),
-        ("input", execution.input),
+        ("input", handed(execution.input)),
         ("output", execution.output),
         ("error", execution.error),
         ("cause", execution.cause),

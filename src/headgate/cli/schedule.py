@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -37,20 +37,22 @@ def schedule(place: Place) -> None:
 def list_(place: Place, count: int, as_json: bool) -> None:
     """List the schedules, with the times they fire next, in UTC.
 
-    Of a deployed app a `rate` tells none, since AWS keeps to itself from when it counts; nor does what is disabled.
+    Of a deployed app a `rate` counts from when it was deployed, or changed, last; AWS does not tell the second, so that
+    these times are right to a minute or so, and marked with ~. What is disabled does not fire.
 
     \b
     Example:
       headgate schedule list --json
     """
     fires = _fires_in_stage if place.stage is not None else _fires
-    listed = [
+    listed: list[dict[str, Any]] = [
         {
             "name": declared.name,
             "expression": declared.expression,
             "timezone": declared.timezone,
             "workflow": declared.workflow,
             "next": [isoformat(at) for at in next_ms],
+            "about": place.stage is not None and declared.expression.startswith("rate("),
         }
         for declared, next_ms in fires(place, count)
     ]
@@ -63,7 +65,7 @@ def list_(place: Place, count: int, as_json: bool) -> None:
                 str(one["expression"]),
                 str(one["timezone"]),
                 str(one["workflow"]),
-                ", ".join(one["next"]) or "-",
+                ", ".join(f"~{at}" if one["about"] else at for at in one["next"]) or "-",
             )
             for one in listed
         ]
@@ -98,8 +100,10 @@ def _fires_in_stage(place: Place, count: int) -> Iterator[tuple[Schedule, list[i
 
     now_ms = SystemClock().now_ms()
     for declared in place.app.schedules:
-        is_known = place.deployed.is_enabled(declared) and not isinstance(expression_of(declared.expression), Rate)
-        yield declared, upcoming(declared, now_ms, now_ms, count) if is_known else []
+        is_rate = isinstance(expression_of(declared.expression), Rate)
+        anchor_ms = place.deployed.switched_on_ms(declared) if is_rate else now_ms
+        is_known = place.deployed.is_enabled(declared) and anchor_ms is not None
+        yield declared, upcoming(declared, anchor_ms or now_ms, now_ms, count) if is_known else []
 
 
 @schedule.command

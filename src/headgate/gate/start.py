@@ -41,6 +41,31 @@ def execution_name(start: Start, message: Message, *, express: bool = False) -> 
     return _marked(fit, f"{message.scope}\n{said}")
 
 
+def key_in(start: Start, channel: str, name: str) -> str | None:
+    """The key of the message whose execution is called so, where the name tells it; None where it does not."""
+    before, _, after = start.called.replace("{channel}", channel).partition("{id}")
+    if "{id}" in after or not (name.startswith(before) and name.endswith(after)):
+        return None
+    return name[len(before) : len(name) - len(after)] or None
+
+
+def told_by(message: Message, workflow: str, id: str) -> Execution | None:
+    """What a message tells of the execution with this ARN, or the last one if that is empty; None where it started
+    none such."""
+    started = [one for one in message.timeline if one.what == STARTED and (one.detail == id or not id)]
+    if not started:
+        return None
+    begun, last = started[-1], message.timeline[-1]
+    name = begun.detail.split(":")[7]
+    found = Execution(begun.detail, workflow, name, "RUNNING", "", None, None, None, begun.at_ms, None, 0)
+    match message.status:
+        case "processed":
+            return found._replace(status="SUCCEEDED", stopped_ms=last.at_ms)
+        case "failed":
+            return found._replace(status="FAILED", stopped_ms=last.at_ms, error=last.kind or None, cause=message.error)
+    return found
+
+
 def batch_name(message: Message) -> str:
     """What all messages of a request have in common, and no others."""
     said = f"{message.channel}\n{message.principal}\n{message.request_id}\n{message.received_ms}"

@@ -29,17 +29,19 @@ from headgate.declare.channel import Channel
 from headgate.testing.answer import Answer, Headers
 from headgate.testing.app import HIDDEN, ORIGIN, app
 from headgate.testing.credentials import Credentials
+from headgate.testing.flows import app as flows
 from headgate.testing.jobs import app as jobs
 
 REMAPPED = "x-amzn-Remapped-WWW-Authenticate"
 _TIMEOUT_S = 30
-_CHANNELS = {channel.name: channel for channel in (*app.channels, *jobs.channels)}
+_CHANNELS = {channel.name: channel for channel in (*app.channels, *jobs.channels, *flows.channels)}
 _PROBLEM = {"type", "title", "status", "detail", "message", "errors", "request_id"}
 
 
 @dataclass(frozen=True)
 class Site:
-    """An address that serves headgate.testing.app, or headgate.testing.jobs, which needs neither settings nor keys.
+    """An address that serves headgate.testing.app; or headgate.testing.jobs or .flows, which need neither settings
+    nor keys.
 
     `settings` holds the values of the secrets it was started with, `api_keys` the keys that alice and bob have for
     the channel `notes`, `iam` an access key as `headgate keys --json` tells it; without one, what needs it is skipped.

@@ -204,13 +204,6 @@ DEPARTURES = (
         patch="integrating",
     ),
     Departure(
-        "an execution that failed is redriven",
-        "RedriveExecution is unknown; the strict one redrives what failed in its first state",
-        "it goes on from the state that failed",
-        f"{_DOCS}/step-functions/latest/apireference/API_RedriveExecution.html",
-        patch="redriving",
-    ),
-    Departure(
         "records are read with the permission for their stream",
         "GetRecords wants a permission for all streams",
         "the iterator says which stream is meant",
@@ -253,6 +246,35 @@ DEPARTURES = (
         "the age of the last record of each batch, when it is handed over",
         f"{_DOCS}/lambda/latest/dg/monitoring-metrics-types.html",
         patch="feeding",
+    ),
+    Departure(
+        "a start of an execution may be repeated",
+        "the second start of that name is refused, also with the same input and while it runs",
+        "it is answered as the first one was",
+        f"{_DOCS}/step-functions/latest/apireference/API_StartExecution.html",
+        patch="executions",
+    ),
+    Departure(
+        "a machine's time limit ends its executions",
+        "TimeoutSeconds of a machine counts for nothing",
+        "the execution is TIMED_OUT",
+        f"{_DOCS}/step-functions/latest/dg/statemachine-structure.html",
+        patch="executions",
+    ),
+    Departure(
+        "an execution that failed is redriven",
+        "RedriveExecution is no action",
+        "it goes on from the state it failed in (of a Map or a Parallel from the items and branches that failed; the "
+        "strict emulator starts these anew)",
+        f"{_DOCS}/step-functions/latest/dg/redrive-executions.html",
+        patch="executions",
+    ),
+    Departure(
+        "the history of an execution",
+        "tasks that are functions have the events of integrations, and events do not name the one before them",
+        "LambdaFunctionScheduled and its like; previousEventId",
+        f"{_DOCS}/step-functions/latest/apireference/API_HistoryEvent.html",
+        covered="recorded executions: tests/local/executions/test_recorded.py",
     ),
     Departure(
         "property values are checked",

@@ -22,21 +22,21 @@ def binary_folder() -> Path:
     return Path(node()).parent
 
 
-def packages() -> Path:
-    """The folder of packages, whether they are installed or not."""
-    digest = hashlib.sha256((_WANTED / "package-lock.json").read_bytes()).hexdigest()
+def packages(wanted: Path = _WANTED) -> Path:
+    """The folder of the packages that a folder's lock names, whether they are installed or not."""
+    digest = hashlib.sha256((wanted / "package-lock.json").read_bytes()).hexdigest()
     return cache_folder() / f"node-runtime-{digest[:12]}" / "node_modules"
 
 
-def install() -> None:
+def install(wanted: Path = _WANTED) -> None:
     """Install them, once for this machine."""
-    folder = packages().parent
+    folder = packages(wanted).parent
     if folder.exists():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="installing-") as scratch:
         half = Path(scratch) / "node"
-        shutil.copytree(_WANTED, half)
+        shutil.copytree(wanted, half)
         npm = [node(), str(Path(node()).parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
         flags = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]
         subprocess.run([*npm, "ci", *flags], cwd=half, env=environment(), check=True, capture_output=True)

@@ -136,8 +136,9 @@ class Emulator:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def start(folder: Path, owner: int, mode: str = "strict") -> Emulator:
-    """Start one that ends with the process `owner`, and wait until it answers."""
+def start(folder: Path, owner: int, mode: str = "strict", *, wait_scale: float = 0.02) -> Emulator:
+    """Start one that ends with the process `owner`, and wait until it answers. Workflows wait `wait_scale` times as
+    long as they say."""
     for needed in ("tmp", _LEDGER):
         (folder / needed).mkdir(parents=True)
     port, plain_port, wire_port = _free_ports(3)
@@ -159,7 +160,7 @@ def start(folder: Path, owner: int, mode: str = "strict") -> Emulator:
         "USE_SSL": "1",
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
-        "SFN_WAIT_SCALE": "0.02",
+        "SFN_WAIT_SCALE": str(wait_scale),
         "ALARM_PERIOD_SCALE": "0.02",
         "LAMBDA_WARM_TTL_SECONDS": "30",
         "S3_DATA_DIR": str(folder / "s3"),
