@@ -86,9 +86,18 @@ def settle(given: dict[str, Any]) -> dict[str, Any]:
     return {"id": given["id"], "settled": True}
 
 
+ledger = app.table("ledger", key="id")
 settling = app.workflow(
     "settling",
-    w.chain(w.task(settle), w.notify(alerts, "{$.id} is settled."), w.save("results", "{$.id}.json")),
+    w.chain(
+        w.task(settle),
+        w.notify(alerts, "{$.id} is settled."),
+        w.put(ledger, {"id": "$.id"}),
+        w.update(ledger, {"id": "$.id"}, add={"times": 1}),
+        w.get(ledger, {"id": "$.id"}, result="$.found"),
+        w.send("unread", {"id": "$.id"}),
+        w.save("results", "{$.id}.json"),
+    ),
 )
 app.workflow("quick", w.give({"quick": True}), express=True)
 app.schedule("hourly", "rate(1 hour)", "settling", input={"id": "hourly"})
