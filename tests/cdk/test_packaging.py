@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -228,3 +229,26 @@ def test_an_image_is_a_folder_with_a_dockerfile_and_the_same_files(project: Path
     assert (folder / "code" / "app.py").read_text() == APP
     assert (folder / "layer" / "python" / "headgate" / "message.py").exists()
     assert image(project, AWS) == folder
+
+
+def test_what_the_dockerfile_copies_is_a_function_that_starts(project: Path, tmp_path: Path) -> None:
+    here = Target(HERE, "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64")
+    folder, root = image(project, here), tmp_path / "task"
+    for line in (folder / "Dockerfile").read_text().splitlines()[1:]:
+        copy, source, target = line.split()
+        assert (copy, target) == ("COPY", "${LAMBDA_TASK_ROOT}/")
+        shutil.copytree(folder / source, root, dirs_exist_ok=True)
+    program = (
+        "import os; import headgate.aws.lambdas.ingest; from headgate.aws.settings import Settings; "
+        "from headgate.aws.deployed import app_of; print(app_of(Settings.read(os.environ)))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-S", "-s", "-c", program],
+        cwd=root,
+        env={"PYTHONPATH": str(root), "HEADGATE_APP": "app:app", "HEADGATE_STAGE": "dev"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.stdout == "<app desk with 1 channels>\n", done.stderr
