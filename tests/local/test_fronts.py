@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -215,6 +216,24 @@ def test_what_fails_in_the_main_process_fails_at_the_gate_of_the_front(
     assert getattr(there, "retry_after_s", None) == getattr(error, "retry_after_s", None)
     assert "4711" not in caplog.text
     assert ("where=" in caplog.text) == (kind is RuntimeError)
+
+
+def test_what_is_under_our_own_path_is_the_main_processs_affair(served: Served) -> None:
+    """Who has no token is answered before the body is read, however long it is to be."""
+    with both(served) as (one, other):
+        one.putrequest("POST", "/-/control/messages/delete")
+        one.putheader("Content-Length", "1000000000")
+        one.endheaders()
+        assert one.getresponse().status == 401
+        token = json.loads((served.state / "holder.json").read_text())["control_token"]
+        assert say(other, "to-delete") == 201
+        asked = json.dumps({"channel": "notes", "scope": "", "key": "to-delete", "more": "x" * 500_000})
+        other.request("POST", "/-/control/messages/delete", asked, {"Authorization": f"Bearer {token}"})
+        deleted = other.getresponse()
+        assert (deleted.status, deleted.read()) == (204, b"")
+        other.request("GET", "/-/openapi.json")
+        assert json.loads(other.getresponse().read())["openapi"].startswith("3.1")
+    assert served.ask("GET", "/notes/to-delete").status == 404
 
 
 def test_a_cursor_that_is_none_is_400(served: Served) -> None:

@@ -145,7 +145,7 @@ def test_what_is_said_in_one_turn_goes_in_one_frame_with_what_there_is_to_say_be
         await loop.create_connection(lambda: Line(decode, lambda _: None, lambda: None), sock=theirs)
         due.append(Tally(Counts([(("orders", "stored"), 3)]), 2))
         speaks.say(asked(1, Backlog("orders")))
-        speaks.say(Visit(2, "GET", "/-/ready", b"/-/ready", b"", [(b"host", b"h")], b"", ("127.0.0.1", 9)))
+        speaks.say(Visit(2, "GET", "/-/ready", b"/-/ready", b"", [(b"host", b"h")], ("127.0.0.1", 9)))
         async with asyncio.timeout(20):
             while not frames:
                 await asyncio.sleep(0.001)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from math import ceil
 from typing import Any
@@ -24,7 +24,20 @@ from headgate.gate.effects import Call, Effect
 from headgate.gate.observe import Counts, Observer
 from headgate.http import Problem, new_id, request_id
 from headgate.local.drive import LATER, Asker, Driver
-from headgate.local.line import Answered, Failed, Line, Saying, Tally, Visit, Visited, answer_in, asked, heard_of_main
+from headgate.local.line import (
+    Answered,
+    Brought,
+    Failed,
+    Line,
+    Saying,
+    Tally,
+    Visit,
+    Visited,
+    Wanted,
+    answer_in,
+    asked,
+    heard_of_main,
+)
 from headgate.local.protocol import GateProtocol, protocol_for
 from headgate.local.server import (
     ClientGoneError,
@@ -138,27 +151,22 @@ class Front:
     # --------------------------------------------------------------------------------------------------- under /-/
 
     async def _visit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request over to the main process, whole, and its reply back."""
+        """Hand a request over to the main process, and its reply back."""
+        headers, client = [*scope["headers"]], scope.get("client")
+        visit = Visit(
+            0, scope["method"], scope["path"], scope["raw_path"], scope["query_string"], headers,
+            None if client is None else (client[0], client[1]),
+        )  # fmt: skip
         try:
-            body = await body_of(receive, _VISIT_BYTES)
+            visited = await self._driver.visited(visit, lambda: body_of(receive, _VISIT_BYTES))
         except ClientGoneError:
             return
-        headers = [*scope["headers"]]
-        if body is None:
+        except TooLarge as error:
             id_ = request_id(dict(headers), new_id())
-            error = TooLarge(f"Send at most {_VISIT_BYTES} bytes.")
             told_to(self._observer)(error.reason, error.status, id_)
             reply = Problem.of(error, id_).reply().with_headers(("X-Request-Id", id_))
-            content = reply.encoded()
-            visited = Visited(0, reply.status, reply.wire_headers(len(content)), content)
-        else:
-            client = scope.get("client")
-            visited = await self._driver.visited(
-                Visit(
-                    0, scope["method"], scope["path"], scope["raw_path"], scope["query_string"], headers, body,
-                    None if client is None else (client[0], client[1]),
-                )
-            )  # fmt: skip
+            body = reply.encoded()
+            visited = Visited(0, reply.status, reply.wire_headers(len(body)), body)
         await send({"type": "http.response.start", "status": visited.status, "headers": visited.headers})
         await send({"type": "http.response.body", "body": visited.body})
 
@@ -180,21 +188,40 @@ class FrontDriver(Driver):
         self._waiting[number] = asker
         return LATER
 
-    async def visited(self, visit: Visit) -> Visited:
-        """The reply to a request under /-/."""
-        visit.number = next(self._numbers)
+    async def visited(self, visit: Visit, read: Callable[[], Awaitable[bytes | None]]) -> Visited:
+        """The reply to a request under /-/, whose body is read if it is wanted. Raises TooLarge, and what `read`
+        raises."""
+        loop = asyncio.get_running_loop()
+        visit.number = number = next(self._numbers)
+        body: bytes | None = None
+        waiting = self._waiting[number] = _Waiting(loop.create_future())
         self._line.say(visit)
-        waiting = _Waiting(asyncio.get_running_loop().create_future())
-        self._waiting[visit.number] = waiting
-        return await waiting.reply
+        try:
+            said = await waiting.reply
+            if isinstance(said, Visited):
+                return said
+            waiting = self._waiting[number] = _Waiting(loop.create_future())
+            try:
+                body = await read()
+            finally:
+                self._line.say(Brought(number, body))
+            if body is None:
+                raise TooLarge(f"Send at most {_VISIT_BYTES} bytes.")
+            said = await waiting.reply
+            assert isinstance(said, Visited)  # noqa: S101 - it is wanted once
+            return said
+        finally:
+            self._waiting.pop(number, None)
 
-    def heard(self, said: Answered | Visited | Failed) -> None:
+    def heard(self, said: Answered | Wanted | Visited | Failed) -> None:
         """What the main process says to what was asked."""
-        asker = self._waiting.pop(said.number)
+        asker = self._waiting.pop(said.number, None)
+        if asker is None:
+            return  # a visit whose sender has gone
         match said:
             case Answered():
                 asker.resume(answer_in(said))
-            case Visited():
+            case Wanted() | Visited():
                 asker.resume(said)
             case Failed(reason="value"):
                 asker.fail(ValueError(said.detail))
@@ -207,10 +234,10 @@ class FrontDriver(Driver):
 class _Waiting:
     """An asker for a task."""
 
-    def __init__(self, reply: asyncio.Future[Visited]) -> None:
+    def __init__(self, reply: asyncio.Future[Wanted | Visited]) -> None:
         self.reply = reply
 
-    def resume(self, answer: Visited) -> None:
+    def resume(self, answer: Wanted | Visited) -> None:
         if not self.reply.done():
             self.reply.set_result(answer)
 

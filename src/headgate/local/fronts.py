@@ -12,7 +12,6 @@ import contextlib
 import logging
 import socket
 import subprocess
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from operator import attrgetter
@@ -24,7 +23,7 @@ from headgate import limits
 from headgate.errors import Unavailable
 from headgate.gate.observe import site
 from headgate.local.drive import LATER
-from headgate.local.line import Asked, Failed, Line, Tally, Visit, Visited, answered, heard_of_front
+from headgate.local.line import Asked, Brought, Failed, Line, Tally, Visit, Visited, Wanted, answered, heard_of_front
 from headgate.local.server import Server, obey_signals, suit_the_process
 
 log = logging.getLogger("headgate.local")
@@ -169,7 +168,9 @@ class Front:
         self._server = server
         self._driver = server.driver
         self._ready = ready
-        self._line = Line(heard_of_front, self._heard, lambda: lost(self))
+        self._lost = lost
+        self._line = Line(heard_of_front, self._heard, self._gone)
+        self._bodies: dict[int, asyncio.Future[bytes | None]] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._door: socket.socket | None = None
         self.connections = 0
@@ -222,6 +223,11 @@ class Front:
         self._process.kill()
         return self._process.wait()
 
+    def _gone(self) -> None:
+        for number in [*self._bodies]:
+            self._bring(number, None)
+        self._lost(self)
+
     # ------------------------------------------------------------------------------------------- what it asks for
 
     def _heard(self, said: Any) -> None:
@@ -234,16 +240,32 @@ class Front:
                 if not self.was_ready:
                     self.was_ready = True
                     self._ready()
+            case Brought(number, body):
+                self._bring(number, body)
             case Visit():
                 self._driver.later(Answer(self._line, said.number, None), self._visited(said))
 
+    async def _brought(self, number: int) -> bytes | None:
+        """The body of a visit."""
+        self._bodies[number] = asyncio.get_running_loop().create_future()
+        self._line.say(Wanted(number))
+        return await self._bodies[number]
+
+    def _bring(self, number: int, body: bytes | None) -> None:
+        waiting = self._bodies.pop(number)
+        if not waiting.done():  # or nobody waits any more
+            waiting.set_result(body)
+
     async def _visited(self, visit: Visit) -> Visited:
         """The reply to a request under /-/, by way of ASGI."""
-        events = deque([{"type": "http.request", "body": visit.body, "more_body": False}])
         sent: list[Any] = []
+        has_asked = False
 
         async def receive() -> dict[str, Any]:
-            return events.popleft() if events else {"type": "http.disconnect"}
+            nonlocal has_asked
+            body = None if has_asked else await self._brought(visit.number)
+            has_asked = True
+            return {"type": "http.disconnect"} if body is None else {"type": "http.request", "body": body}
 
         async def send(event: Any) -> None:
             sent.append(event)

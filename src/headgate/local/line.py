@@ -7,7 +7,9 @@
         ◀───────────────── effects that it asks for ─ (no more than its gate cannot do itself)
         ── their answers, or that they failed ───▶ replies
         ◀──────────── Tally: what it counted since ─ with whatever else is said
-        ◀─────────── Visit: a request under /-/ ─
+        ◀─ Visit: the head of a request under /-/ ─
+        ── Wanted: its body, if it is asked for ─▶
+        ◀──────────────────────────── Brought: it ─
         ── Visited: the reply ───────────────────▶
         ── (end of file on the door) ────────────▶ finishes the requests in flight, ends
         ── (end of file) ────────────────────────▶ ends at once
@@ -86,7 +88,7 @@ class Tally(Saying, tag="tally"):
 
 
 class Visit(Saying, tag="visit"):
-    """A whole request for something under /-/."""
+    """The head of a request for something under /-/."""
 
     number: int
     method: str
@@ -94,8 +96,20 @@ class Visit(Saying, tag="visit"):
     raw_path: bytes
     query: bytes
     headers: list[tuple[bytes, bytes]]
-    body: bytes
     client: tuple[str, int] | None
+
+
+class Wanted(Saying, tag="wanted"):
+    """The body of a visit is wanted; who may not do what it asks is answered without."""
+
+    number: int
+
+
+class Brought(Saying, tag="brought"):
+    """The body of a visit; None where the sender has gone, or sent too much."""
+
+    number: int
+    body: bytes | None
 
 
 class Visited(Saying, tag="visited"):
@@ -142,8 +156,8 @@ def _for_each(base: type[Saying], field: str, types: Mapping[type[Effect], Any])
 _ASKED = _for_each(Asked, "effect", {effect: effect for effect in _ANSWERS})
 _ANSWERED = _for_each(Answered, "answer", _ANSWERS)
 
-_OF_FRONT: Any = Union[*_ASKED.values(), Tally, Visit]
-_OF_MAIN: Any = Union[*_ANSWERED.values(), Visited, Failed]
+_OF_FRONT: Any = Union[*_ASKED.values(), Tally, Visit, Brought]
+_OF_MAIN: Any = Union[*_ANSWERED.values(), Wanted, Visited, Failed]
 heard_of_front = msgspec.msgpack.Decoder(list[_OF_FRONT]).decode
 heard_of_main = msgspec.msgpack.Decoder(list[_OF_MAIN]).decode
 
