@@ -122,6 +122,9 @@ class Exchange:
             self._protocol.flow.resume_reading()
 
     def _read(self, limit_bytes: int) -> object:
+        if self.disconnected:  # while somebody looked at who it is: nothing of it is kept
+            self._drive = None
+            return LATER
         declared = self._request.headers.get(b"content-length")
         if declared is not None and int(declared) > limit_bytes:
             self._drive = None
