@@ -33,6 +33,7 @@ _STACK = "specimen"
 _OUTPUTS = (
     "Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm", "Batches", "Machine", "Started", "Sends",
     "Posts", "Keyless", "Putting", "Reads", "Picky", "Heard",
+    "Mumbled",
 )  # fmt: skip
 _PATIENCE_S = 5.0
 _MEANWHILE_S = 2.0
@@ -62,6 +63,7 @@ class Specimen:
     reads: str
     picky: str
     heard: str
+    mumbled: str
 
     def has_metric(self, namespace: str, name: str, **dimensions: str) -> bool:
         """Whether there is one with these dimensions, and no others."""
@@ -243,6 +245,17 @@ def permitted_batch(specimen: Specimen) -> None:
     told = specimen.emulator.client("lambda").invoke(FunctionName=specimen.batches, Payload=asked)
     assert json.loads(told["Payload"].read()) == 1
     specimen.emulator.client("sqs").purge_queue(QueueUrl=specimen.letters)
+
+
+def mumbled_failures(specimen: Specimen) -> None:
+    queue = specimen.emulator.client("sqs")
+    queue.send_message(QueueUrl=specimen.mumbled, MessageBody="x")
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    until_s = time.monotonic() + _MEANWHILE_S
+    while time.monotonic() < until_s:
+        told = queue.get_queue_attributes(QueueUrl=specimen.mumbled, AttributeNames=names)["Attributes"]
+        assert sum(int(told[name]) for name in names) == 1
+        time.sleep(0.1)
 
 
 def barred_queue(specimen: Specimen) -> None:
@@ -440,6 +453,7 @@ PROBES: dict[str, Callable[[Specimen], None]] = {
     "a method that sends to SQS knows its request": letters_as_sent,
     "a batch of SQS is permitted as a message is": permitted_batch,
     "records of a stream that are reported as failed come again": failed_records,
+    "an answer that names no message of its batch fails all of it": mumbled_failures,
     "a queue and a stream are read with the role of the function": barred_queue,
     "logs, queues and the API are metrics": counted_answers,
     "Lambda tells how old the records of a stream are": told_age,

@@ -155,6 +155,13 @@ DEPARTURES = (
         patch="feeding",
     ),
     Departure(
+        "an answer that names no message of its batch fails all of it",
+        "what it says is passed over, and all messages are deleted",
+        "the batch comes again",
+        f"{_DOCS}/lambda/latest/dg/services-sqs-errorhandling.html",
+        patch="answering",
+    ),
+    Departure(
         "a queue and a stream are read with the role of the function",
         "they are read whatever the role may do",
         "a mapping whose role lacks an action does nothing",

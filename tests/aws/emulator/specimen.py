@@ -12,6 +12,7 @@ from tests.aws.emulator.versions import RUNTIME
 _TOLD = (
     "Table", "Bucket", "Secret", "Letters", "Barred", "Dead", "Log", "Alarm", "Batches", "Machine", "Started", "Sends",
     "Posts", "Keyless", "Putting", "Reads", "Picky", "Heard",
+    "Mumbled",
 )  # fmt: skip
 TTL_ATTRIBUTE = "expires_at"
 
@@ -57,6 +58,10 @@ def handler(event, context):
     log = boto3.client("kinesis")
     at = {"ShardId": "shardId-000000000000", "ShardIteratorType": "TRIM_HORIZON"}
     return len(log.get_records(ShardIterator=log.get_shard_iterator(StreamName=event["stream"], **at)["ShardIterator"]))
+"""
+_MUMBLES = """
+def handler(event, context):
+    return {"batchItemFailures": [{"foo": "notvalid"}]}
 """
 _PICKY = """
 import base64
@@ -169,6 +174,15 @@ def template() -> dict[str, Any]:
             FunctionResponseTypes=["ReportBatchItemFailures"],
             MaximumRetryAttempts=1,
             DestinationConfig={"OnFailure": {"Destination": {"Fn::GetAtt": ["Dead", "Arn"]}}},
+        ),
+        "Mumbled": _of("AWS::SQS::Queue"),
+        "MumblesRole": _role("lambda.amazonaws.com", *FEEDS["sqs"]),
+        "Mumbles": _function("MumblesRole", _MUMBLES),
+        "MumblesFeed": _of(
+            "AWS::Lambda::EventSourceMapping",
+            FunctionName={"Ref": "Mumbles"},
+            EventSourceArn={"Fn::GetAtt": ["Mumbled", "Arn"]},
+            FunctionResponseTypes=["ReportBatchItemFailures"],
         ),
         "BarredFeed": _of(
             "AWS::Lambda::EventSourceMapping",
