@@ -26,7 +26,7 @@ APP = """\
 from headgate import App, Public, Start
 from headgate import workflow as w
 
-app = App("flows")
+app = App("runs")
 
 
 class Unlucky(Exception):
@@ -66,12 +66,12 @@ def _bootstrapped(emulator: Emulator, run_folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def desk(emulator: Emulator, run_folder: Path) -> Desk:
-    folder = run_folder / "aws" / "flows"
+    folder = run_folder / "aws" / "runs"
 
     def deploy() -> dict[str, Any]:
         return asdict(project(folder, emulator, APP).type("deploy", "--log-role"))
 
-    done = Done(**once(run_folder / "aws", "flows-deployed", deploy))
+    done = Done(**once(run_folder / "aws", "runs-deployed", deploy))
     assert done.code == 0, done.err
     return Desk(folder, emulator)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from headgate.local.executions import LocalExecutions, Workflow
 from headgate.local.executions.services import Services
 from headgate.local.scheduler import Scheduler
 from headgate.local.schema import FILE_NAME
+from headgate.testing.contract.schedules import SchedulesCases, Scheduling
 
 PASS = {"StartAt": "a", "States": {"a": {"Type": "Pass", "End": True}}}
 WAIT = {"StartAt": "a", "States": {"a": {"Type": "Wait", "Seconds": 100_000, "End": True}}}
@@ -27,14 +29,14 @@ WAIT = {"StartAt": "a", "States": {"a": {"Type": "Wait", "Seconds": 100_000, "En
 class Site:
     """A store, executions, and a scheduler that is fired by hand; `reopen` is a restart."""
 
-    def __init__(self, folder: Path, *schedules: Schedule) -> None:
-        self.clock = ManualClock()
+    def __init__(self, folder: Path, *schedules: Schedule, clock: ManualClock | None = None) -> None:
+        self.clock = clock or ManualClock()
         self._folder = folder
         self._open(schedules)
 
     def _open(self, schedules: tuple[Schedule, ...]) -> None:
         self.engine = LocalEngine(self._folder / FILE_NAME, (), self.clock)
-        known = {"pass": Workflow(PASS), "wait": Workflow(WAIT)}
+        known = {"pass": Workflow(PASS), "wait": Workflow(WAIT), "echo": Workflow(PASS)}
         file = self._folder / "executions.sqlite3"
         self.executions = LocalExecutions(file, known, Services(_no_function), self.clock)
         self.scheduler = Scheduler(schedules, self.engine.due, self.executions, self.clock)
@@ -175,3 +177,33 @@ def test_a_time_of_day_comes_once_though_the_clock_is_set_back(tmp_path: Path) -
     site.clock.advance(3_600)
     assert site.scheduler.fire() == []
     site.close()
+
+
+class TestSchedules(SchedulesCases):
+    @pytest.fixture
+    def scheduling(self, tmp_path: Path) -> Iterator[Scheduling]:
+        made: list[UnderTest] = []
+
+        def begun(schedules: Sequence[Schedule], at: datetime) -> UnderTest:
+            made.append(UnderTest(tmp_path / str(len(made)), schedules, round(at.timestamp() * 1000)))
+            return made[-1]
+
+        yield begun
+        for each in made:
+            each.close()
+
+
+class UnderTest(Site):
+    """See `SchedulesUnderTest`."""
+
+    def __init__(self, folder: Path, schedules: Sequence[Schedule], at_ms: int) -> None:
+        folder.mkdir()
+        self._declared = tuple(schedules)
+        super().__init__(folder, *schedules, clock=ManualClock(at_ms))
+
+    def fired(self) -> list[Execution]:
+        self.scheduler.fire()
+        return self.executions.find().executions[::-1]
+
+    def restart(self) -> None:
+        self.reopen(*self._declared)
