@@ -21,6 +21,8 @@ from statistics import median
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE / "WORKFLOWS.md"
+MODULES = {"headgate": "headgate.local.executions", "moto": "moto.stepfunctions.parser.models"}
+IMPORT_GOAL_MS = 150
 END = {"Type": "Pass", "End": True}
 THREE = {
     "StartAt": "A",
@@ -38,11 +40,8 @@ ITEMS = json.dumps(list(range(1000)))
 
 
 def headgate(quick: bool) -> dict[str, float]:
-    began = time.perf_counter()
-    from headgate.local.executions import LocalExecutions, Workflow
-
-    imported_s = time.perf_counter() - began
     from headgate.clock import SystemClock
+    from headgate.local.executions import LocalExecutions, Workflow
     from headgate.local.executions.services import Services
 
     known = {"three": Workflow(THREE), "map": Workflow(MAP)}
@@ -67,14 +66,12 @@ def headgate(quick: bool) -> dict[str, float]:
 
         figures = measured(run, many, quick)
         room.close()
-    return {"import_s": imported_s, **figures}
+    return figures
 
 
 def moto(quick: bool) -> dict[str, float]:
-    began = time.perf_counter()
     from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
-    imported_s = time.perf_counter() - began
     backend = StepFunctionsParserBackend("us-east-1", "111111111111")
     role = "arn:aws:iam::111111111111:role/moto"
     arns = {
@@ -97,7 +94,7 @@ def moto(quick: bool) -> dict[str, float]:
             for execution in [start("three", "{}") for _ in range(min(32, number - first))]:
                 wait(execution)
 
-    return {"import_s": imported_s, **measured(lambda workflow, input: wait(start(workflow, input)), many, quick)}
+    return measured(lambda workflow, input: wait(start(workflow, input)), many, quick)
 
 
 def measured(run: Callable[[str, str], None], many: Callable[[int], None], quick: bool) -> dict[str, float]:
@@ -126,13 +123,38 @@ def measured(run: Callable[[str, str], None], many: Callable[[int], None], quick
     }
 
 
+def import_ms(module: str) -> float:
+    """How long importing takes in a new process: the median of five, of which the first may have to compile."""
+    timed = f"import time; began = time.perf_counter(); import {module}; print(time.perf_counter() - began)"
+    taken = [
+        float(subprocess.run([sys.executable, "-c", timed], stdout=subprocess.PIPE, check=True, text=True).stdout)
+        for _ in range(5)
+    ]
+    return 1000 * median(taken)
+
+
+def goals(figures: dict[str, dict[str, float]]) -> list[str]:
+    """What was to be reached, and whether it was."""
+    ours, theirs = figures["headgate"], figures["moto"]
+    asked = [
+        (
+            "at least as many transitions a second, while durable",
+            ours["states_per_s"] >= theirs["states_per_s"],
+        ),
+        ("an execution of 3 states at least as fast as with moto (p50)", ours["p50_ms"] <= theirs["p50_ms"]),
+        ("a Map of 1,000 items at least as fast as with moto", ours["map_ms"] <= theirs["map_ms"]),
+        (f"imported in less than {IMPORT_GOAL_MS} ms", ours["import_ms"] < IMPORT_GOAL_MS),
+    ]
+    return [f"- {what}: **{'met' if is_met else 'not met'}**" for what, is_met in asked]
+
+
 def page(figures: dict[str, dict[str, float]]) -> str:
     rows = [
         ("an execution of 3 states, p50", "p50_ms", "ms"),
         ("an execution of 3 states, p99", "p99_ms", "ms"),
-        ("32 executions at a time", "states_per_s", "states/s"),
+        ("transitions, with 32 executions at a time", "states_per_s", "a second"),
         ("a Map of 1,000 items", "map_ms", "ms"),
-        ("import", "import_s", "s"),
+        ("import", "import_ms", "ms"),
         ("memory", "memory_mb", "MB"),
     ]
     lines = [
@@ -146,9 +168,9 @@ def page(figures: dict[str, dict[str, float]]) -> str:
     ]
     for name, key, unit in rows:
         ours, theirs = figures["headgate"][key], figures["moto"][key]
-        digits = 2 if unit == "s" else 1 if ours < 100 else 0
+        digits = 1 if ours < 100 else 0
         lines.append(f"| {name} | {ours:,.{digits}f} {unit} | {theirs:,.{digits}f} {unit} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", "Goals:", "", *goals(figures)]) + "\n"
 
 
 def main() -> None:
@@ -163,7 +185,7 @@ def main() -> None:
     for name in ("headgate", "moto"):
         command = [sys.executable, __file__, "--only", name, *(["--quick"] if chosen.quick else [])]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-        figures[name] = json.loads(done.stdout.splitlines()[-1])
+        figures[name] = {"import_ms": import_ms(MODULES[name]), **json.loads(done.stdout.splitlines()[-1])}
     told = page(figures)
     print(told)
     if not chosen.quick:
