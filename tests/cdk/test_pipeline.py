@@ -136,6 +136,33 @@ def test_each_stage_is_the_app_as_it_is_declared_there_with_the_settings_of_here
     assert source["ActionTypeId"]["Provider"] == "CodeCommit"
 
 
+FAR = """\
+from headgate import App, CodeCommit, Public
+
+app = App("far")
+app.channel("/notes", auth=Public())
+app.stage("test", region="eu-west-1"{account})
+app.stage("prod", region="us-east-1"{other})
+app.pipeline(CodeCommit("far"), ["test", "prod"])
+"""
+
+
+def test_stages_may_be_in_other_accounts_and_regions(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(FAR.format(account=', account="111122223333"', other=', account="444455556666"'))
+    pipeline = made(tmp_path, tmp_path / "out")
+    (it,) = pipeline.properties("AWS::CodePipeline::Pipeline")
+    assert [store["Region"] for store in it["ArtifactStores"]] == ["us-east-1", "eu-west-1"]
+    assert "444455556666" in json.dumps(actions(pipeline)["prod"])
+    assert pipeline.properties("AWS::KMS::Key")[0]["EnableKeyRotation"]
+
+
+def test_several_regions_need_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CDK_DEFAULT_ACCOUNT", raising=False)
+    (tmp_path / "app.py").write_text(FAR.format(account="", other=""))
+    with pytest.raises(Misuse, match="The stages are in several regions: say `region=` and `account=` of stage test"):
+        made(tmp_path, tmp_path / "out")
+
+
 def test_an_app_without_a_pipeline_says_how_to_declare_one(tmp_path: Path) -> None:
     with pytest.raises(Misuse, match="message declares no pipeline: say"):
         made(ROOT / "examples" / "message", tmp_path)

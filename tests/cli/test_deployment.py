@@ -169,3 +169,39 @@ def test_the_doctor_says_what_is_missing_in_the_account_and_exits_with_1(desk: P
 
     assert done.code == 1
     assert "missing  credentials  There are no AWS credentials" in done.out
+
+
+PIPELINE = """
+from headgate import CodeCommit
+app.pipeline(CodeCommit("desk"), ["test", "prod"])
+"""
+OWN = """\
+import aws_cdk as cdk
+from headgate.cdk.program import add_app, wishes_of
+
+root = cdk.App()
+add_app(root, wishes_of(root))
+root.synth()
+"""
+
+
+def test_synth_writes_the_pipeline_where_one_is_declared(desk: Path) -> None:
+    none = run(desk, "synth", "--pipeline", env=NO_AWS)
+    (desk / "app.py").write_text((desk / "app.py").read_text() + PIPELINE)
+    done = run(desk, "synth", "--pipeline", env=NO_AWS)
+
+    assert (none.code, none.err) == (2, "desk declares no pipeline: say app.pipeline(source, stages) in it.\n")
+    assert done.code == 0, done.err
+    assert done.out.startswith("desk-pipeline  ")
+    assert "Packing and synthesizing desk, its pipeline ..." in done.err
+
+
+def test_a_program_of_ones_own_that_makes_no_pipeline_is_told_so(desk: Path) -> None:
+    (desk / "app.py").write_text((desk / "app.py").read_text() + PIPELINE)
+    (desk / "infra.py").write_text(OWN)
+    (desk / "cdk.json").write_text('{"app": "python infra.py"}')
+
+    done = run(desk, "synth", "--pipeline", env=NO_AWS)
+
+    assert done.code == 2
+    assert "The program in cdk.json makes no pipeline: call headgate.cdk.pipeline.add_pipeline in it." in done.err

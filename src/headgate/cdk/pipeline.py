@@ -127,6 +127,8 @@ class PipelineStack(cdk.Stack):
                 f"AwsSolutions-IAM5[{finding}]",
                 "The CDK grants its own steps what they do, on the artifacts, logs, reports and roles of deployments.",
             )
+        for support in self.pipeline.pipeline.cross_region_support.values():
+            acknowledge(support.stack, "AwsSolutions-S1", "Only the pipeline reaches the bucket of its artifacts.")
         if not cross_account:
             acknowledge(
                 self.pipeline,
@@ -183,7 +185,6 @@ def add_pipeline(root: cdk.App, wishes: Wishes) -> PipelineStack:
         prepared = prepare(root, wishes._replace(stage=name, nag=wishes.nag and not stages))
         settings |= env_of(prepared.app)
         stages.append(prepared)
-    first = stages[0].stage
     return PipelineStack(
         root,
         outputs.pipeline_stack(app),
@@ -191,9 +192,18 @@ def add_pipeline(root: cdk.App, wishes: Wishes) -> PipelineStack:
         pipeline=pipeline,
         stages=stages,
         settings=settings,
-        env=stages[0].where,
-        description=f"Deploys {app.name}, first to {first.name}",
+        env=_where(stages),
+        description=f"Deploys {app.name}, first to {stages[0].stage.name}",
     )
+
+
+def _where(stages: Sequence[Prepared]) -> cdk.Environment:
+    """Where the first stage is. Artifacts are copied to other regions by the name of the account."""
+    first, regions = stages[0].stage, {it.stage.region for it in stages}
+    account = first.account or (os.environ.get("CDK_DEFAULT_ACCOUNT") if len(regions) > 1 else None)
+    if len(regions) > 1 and not (account and first.region):
+        raise Misuse(f"The stages are in several regions: say `region=` and `account=` of stage {first.name}.")
+    return cdk.Environment(account=account, region=first.region)
 
 
 def _said(setting: Env) -> str:

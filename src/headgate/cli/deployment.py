@@ -78,6 +78,7 @@ class Deployment:
         `context` is what the program is told this time, as in `log_role=true`.
         """
         from headgate.cdk.assembly import Assembly
+        from headgate.cdk.outputs import pipeline_stack
         from headgate.cdk.progress import Progress
 
         self.place.app.stage_named(self._stage)
@@ -94,7 +95,10 @@ class Deployment:
         self._run(words, progress)
         for line in progress.remarks:
             click.echo(line, err=True)
-        return Assembly(target)
+        assembly = Assembly(target)
+        if _PIPELINE in self.context and pipeline_stack(self.place.app) not in {it.name for it in assembly.stacks}:
+            raise Misuse("The program in cdk.json makes no pipeline: call headgate.cdk.pipeline.add_pipeline in it.")
+        return assembly
 
     def run(self, *words: str) -> None:
         """Run a command of the CDK CLI on the templates that were written, telling on stderr what it does. Raises
