@@ -143,7 +143,7 @@ def test_what_is_said_in_one_turn_goes_in_one_frame_with_what_there_is_to_say_be
         speaks = Line(heard_of_main, lambda _: None, lambda: None, lambda: due.pop() if due else None)
         await loop.create_connection(lambda: speaks, sock=ours)
         await loop.create_connection(lambda: Line(decode, lambda _: None, lambda: None), sock=theirs)
-        due.append(Tally(Counts([(("orders", "stored"), 3)]), 2))
+        due.append(Tally(Counts([(("orders", "stored"), 3)]), 1, 2))
         speaks.say(asked(1, Backlog("orders")))
         speaks.say(Visit(2, "GET", "/-/ready", b"/-/ready", b"", [(b"host", b"h")], ("127.0.0.1", 9)))
         async with asyncio.timeout(20):

@@ -76,7 +76,7 @@ class Front:
         self._driver = FrontDriver(Gate(app, settings, clock, self._observer, new_id), clock, self._line)
         self._driver.proxied = proxied
         self._is_ready = False
-        self._ended = 0  # connections
+        self._arrived = self._ended = 0  # connections, since they were last told of
         self._arriving: set[asyncio.Task[Any]] = set()
         config = configured(self._visit, self._protocol(share))
         self._uvicorn = _FrontUvicorn(config, self._begin)
@@ -122,6 +122,8 @@ class Front:
                 loop.remove_reader(self._door)
                 self._uvicorn.should_exit = True
                 return
+            self._arrived += len(handed)
+            self._line.remind()
             for descriptor in handed:
                 sock = socket.socket(fileno=descriptor)
                 sock.set_inheritable(False)
@@ -140,10 +142,11 @@ class Front:
     def _tally(self) -> Saying | None:
         """The first one says that we are ready."""
         counts = self._observer.taken()
-        if counts is None and not self._ended and self._is_ready:
+        if counts is None and not (self._arrived or self._ended) and self._is_ready:
             return None
-        ended, self._ended, self._is_ready = self._ended, 0, True
-        return Tally(counts or Counts(), ended)
+        tally = Tally(counts or Counts(), self._arrived, self._ended)
+        self._arrived, self._ended, self._is_ready = 0, 0, True
+        return tally
 
     def _heard(self, said: Any) -> None:
         self._driver.heard(said)

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import socket
 import subprocess
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from operator import attrgetter
@@ -170,6 +171,7 @@ class Front:
         self._ready = ready
         self._lost = lost
         self._line = Line(heard_of_front, self._heard, self._gone)
+        self._on_their_way: deque[socket.socket] = deque()
         self._bodies: dict[int, asyncio.Future[bytes | None]] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._door: socket.socket | None = None
@@ -198,15 +200,23 @@ class Front:
         await asyncio.get_running_loop().create_connection(lambda: self._line, sock=link)
 
     def let_in(self, socks: Sequence[socket.socket]) -> None:
-        """Hand connections over. A front that takes none any more is stuck: they are closed."""
+        """Hand connections over. A front that takes none any more is stuck: they are closed.
+
+        They stay open here until they have arrived: macOS loses a descriptor that is closed on its way."""
         assert self._door is not None  # noqa: S101 - it is ready
         try:
             socket.send_fds(self._door, [b"+"], [sock.fileno() for sock in socks])
         except OSError as error:
             self.connections -= len(socks)
             log.error("a front takes no connections (%s)", error.strerror)
-        for sock in socks:
-            sock.close()
+            for sock in socks:
+                sock.close()
+        else:
+            self._on_their_way.extend(socks)
+
+    def _arrived(self, many: int) -> None:
+        for _ in range(many):
+            self._on_their_way.popleft().close()
 
     def dismiss(self) -> None:
         """It is to finish what is in flight, and to end."""
@@ -226,6 +236,7 @@ class Front:
     def _gone(self) -> None:
         for number in [*self._bodies]:
             self._bring(number, None)
+        self._arrived(len(self._on_their_way))
         self._lost(self)
 
     # ------------------------------------------------------------------------------------------- what it asks for
@@ -234,8 +245,9 @@ class Front:
         match said:
             case Asked(number, effect):
                 Answer(self._line, number, type(effect)).seek(self._server, effect)
-            case Tally(counts, ended):
+            case Tally(counts, arrived, ended):
                 self._server.observer.add(counts)
+                self._arrived(arrived)
                 self.connections -= ended
                 if not self.was_ready:
                     self.was_ready = True

@@ -81,9 +81,10 @@ class Saying(msgspec.Struct, array_like=True, tag_field="said", gc=False):
 
 
 class Tally(Saying, tag="tally"):
-    """What a front counted since it last said so, and how many connections have ended."""
+    """What a front counted since it last said so, and how many connections have arrived and ended."""
 
     counts: Counts
+    arrived: int
     ended: int
 
 
