@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
+from headgate.aws.envelope import Where
+from headgate.aws.layout import line_of
 from headgate.cdk.outputs import archive_name, channel_table
 from headgate.testing.scenarios import Site, new_key
-from headgate.testing.work_scenarios import job, moments, settled
+from headgate.testing.work_scenarios import job, moments, settled, spans
 from tests.aws.emulator.deployment import Deployed
 from tests.aws.emulator.wire import Kind
 
@@ -57,6 +59,26 @@ def test_a_queue_that_cannot_be_told_is_told_later(app: Deployed, site: Site, ki
         assert settled(site, "jobs", sent["id"])["status"] == "processed"
     assert moments(site, "jobs", sent["id"]).count("processed") == 1
     assert objects(app, "jobs", str(sent["company"])) == [f"{sent['company']}/{sent['id']}.json"]
+
+
+def test_a_message_that_came_through_too_early_is_done_after_the_one_before_it(app: Deployed, site: Site) -> None:
+    sqs, company = app.emulator.client("sqs"), new_key()
+    first, second = job(company=company, fails=1), job(company=company)
+    with app.emulator.fault(app.functions()["OrderedForwarder"], "refuse", service="sqs"):
+        for one in (first, second):
+            assert site.post("ordered", one).status == 202
+        row = app.emulator.client("dynamodb").get_item(
+            TableName=app.outputs[channel_table("ordered")], Key={"id": {"S": str(second["id"])}}
+        )["Item"]
+        told = Where("", str(second["id"]), row["received_at"]["S"]).written()
+        sqs.send_message(
+            QueueUrl=app.outputs["OrderedQueueUrl"], MessageBody=told, MessageGroupId=line_of(company),
+            MessageDeduplicationId=new_key(),
+        )  # fmt: skip
+        assert settled(site, "ordered", second["id"])["status"] == "processed"
+    assert settled(site, "ordered", first["id"])["status"] == "processed"
+    assert max(end for _, end in spans(site, first["id"])) <= spans(site, second["id"])[0][1]
+    assert moments(site, "ordered", first["id"]) == ["accepted", "retried", "processed"]
 
 
 def test_an_event_that_its_consumer_cannot_take_is_a_row(app: Deployed, site: Site) -> None:

@@ -36,7 +36,7 @@ from headgate.http import Request
 from headgate.message import Message, Moment, load
 
 _SLACK_S = 30.0
-_OUTAGE_S = 1.0
+_OUTAGE_S, _OUTAGE_MOST_S = 1.0, 60.0
 LOST = "Nobody knows how this attempt ended: its process was stopped, or died."
 
 
@@ -132,9 +132,12 @@ class Work:
                 yield from self._put_off(lease, "Store")
 
     def _put_off(self, lease: Lease, kind: str) -> Steps:
-        """An outage of ours uses up no attempt: the same one is made when it is over."""
+        """An outage of ours uses up no attempt: the same one is made when it is over. What has waited for long can wait
+        a little longer."""
         message = lease.message
-        wait_s = max(self.delivery.backoff.delay_s(message.attempts, self.dice), _OUTAGE_S)
+        waited_s = (self.clock.now_ms() - message.received_ms) / 1000
+        backoff_s = self.delivery.backoff.delay_s(message.attempts, self.dice)
+        wait_s = max(backoff_s, min(max(waited_s / 10, _OUTAGE_S), _OUTAGE_MOST_S))
         yield Settle(lease, Settlement("accepted", delay_ms=round(1000 * wait_s), uncounted=True))
         self.observer.told(Worked(self.channel.name, "put_off", message.request_id, message.attempts, kind))
 
