@@ -41,7 +41,7 @@ _INHERITED = "HEADGATE_INHERITED_SOCKET"
     default=1,
     show_default=True,
     type=click.IntRange(1, 64),
-    help="Receive and check in so many processes; from 2 on, beside the one that stores.",
+    help="Receive and validate in so many, before the one that stores; 1 does it all by itself.",
 )
 @log_format_option
 @placed
