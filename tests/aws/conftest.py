@@ -59,6 +59,15 @@ def bootstrapped(emulator: Emulator, run_folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
+def prepared(emulator: Emulator, bootstrapped: None) -> None:
+    """The account has what it needs for `headgate deploy`: API Gateway may write logs, too."""
+    from tests.aws.emulator.process import ACCOUNT
+
+    role = {"op": "replace", "path": "/cloudwatchRoleArn", "value": f"arn:aws:iam::{ACCOUNT}:role/logs"}
+    emulator.client("apigateway").update_account(patchOperations=[role])
+
+
+@pytest.fixture(scope="session")
 def deployed(emulator: Emulator, bootstrapped: None, run_folder: Path) -> Callable[[str], Deployed]:
     """Deploys an example, `intake`, or what is shipped, by the CDK CLI: who asks first does it, others find it."""
     from tests.aws.emulator import deployment

@@ -12,6 +12,7 @@ from typing import Any
 
 from headgate.cdk.outputs import API_URL
 from tests.aws.emulator.process import Emulator
+from tests.aws.emulator.versions import ARCHITECTURE, RUNTIME
 from tests.cli.shell import Done, run
 from tests.serving import headgate
 
@@ -48,3 +49,11 @@ class Desk:
     def at(self, outputs: Mapping[str, str]) -> tuple[str, str]:
         """What makes `send` go to the emulator, which does not serve at the address that AWS would."""
         return "--url", self.emulator.plain_url(outputs[API_URL])
+
+
+def project(folder: Path, emulator: Emulator, app: str) -> Desk:
+    """A new one, whose functions run here when it is deployed."""
+    folder.mkdir()
+    (folder / "app.py").write_text(app)
+    (folder / "cdk.json").write_text(json.dumps({"context": {"runtime": RUNTIME, "architecture": ARCHITECTURE}}))
+    return Desk(folder, emulator)

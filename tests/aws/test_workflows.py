@@ -13,10 +13,9 @@ from urllib.request import Request, urlopen
 import pytest
 
 from headgate.cdk.outputs import API_URL
-from tests.aws.desk import Desk
+from tests.aws.desk import Desk, project
 from tests.aws.emulator import deployment
 from tests.aws.emulator.process import Emulator
-from tests.aws.test_commands import project
 from tests.cli.shell import Done
 from tests.once import once
 

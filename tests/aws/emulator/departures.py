@@ -323,14 +323,14 @@ DEPARTURES = (
         "a stage with logs is made without one",
         "the account has to have one in that region, or the stage is refused",
         f"{_DOCS}/apigateway/latest/developerguide/set-up-logging.html",
-        covered="`headgate deploy` asks for the role before it begins: tests/aws/test_commands.py",
+        covered="`headgate deploy` asks for the role before it begins: tests/aws/test_deploying.py",
     ),
     Departure(
         "an export that is in use cannot be removed",
         "it is removed",
         "the stack that exports it is refused",
         f"{_DOCS}/AWSCloudFormation/latest/UserGuide/using-cfn-stack-exports.html",
-        covered="no stack of ours imports an export: tests/aws/test_commands.py",
+        covered="no stack of ours imports an export: tests/aws/test_deploying.py",
     ),
     Departure(
         "eventual consistency",
