@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from headgate import App, Failed, Message, Permanent, Public, Queued, Retry, RetryPolicy
+from headgate import App, Archive, Failed, Message, Permanent, Public, Queued, Retry, RetryPolicy
 from headgate.testing.inprocess import AppUnderTest
 
 Serve = Callable[[App], AppUnderTest]
@@ -78,6 +79,33 @@ def test_a_failure_is_tried_again_after_the_backoff_up_to_the_attempts(headgate_
     assert seen == [1, 0, 0, 2, 0, 0, 3, 0, 0]
     assert (only(app).status, only(app).error, only(app).attempts) == ("failed", "The handler failed.", 3)
     assert attempts(app) == [("retried", 1), ("retried", 2), ("failed", 3)]
+
+
+def test_an_archive_that_cannot_be_written_uses_up_no_attempt_for_an_hour(headgate_app_from: Serve) -> None:
+    seen: list[Any] = []
+    app = served(headgate_app_from, seen.append, archive=Archive("{id}.json"))
+    in_the_way = app._engine.archive._root / "orders"
+    in_the_way.parent.mkdir(exist_ok=True)
+    in_the_way.write_text("")
+
+    def wait(minutes: int) -> None:
+        for _ in range(minutes):
+            app.drain()
+            app.clock.advance(60)
+
+    app.send("/orders", {"id": "1"})
+    wait(59)
+    assert (only(app).status, only(app).attempts, attempts(app)) == ("accepted", 0, [])
+    in_the_way.unlink()
+    wait(1)
+    assert (seen, attempts(app)) == ([{"id": "1"}], [("archived", 0), ("processed", 1)])
+
+    shutil.rmtree(in_the_way)
+    in_the_way.write_text("")
+    app.send("/orders", {"id": "2"})
+    wait(70)
+    assert attempts(app, "2") == [("retried", 1), ("retried", 2), ("failed", 3)]
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize(

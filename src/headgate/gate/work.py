@@ -36,7 +36,8 @@ from headgate.http import Request
 from headgate.message import Message, Moment, load
 
 _SLACK_S = 30.0
-_OUTAGE_S, _OUTAGE_MOST_S = 1.0, 60.0
+_OUTAGE_S, _OUTAGE_MOST_S, _OUTAGE_LAST_S = 1.0, 60.0, 3600.0
+_PUT_OFF = {"Archive": "The archive could not be written.", "Store": BROKE}
 LOST = "Nobody knows how this attempt ended: its process was stopped, or died."
 
 
@@ -133,9 +134,13 @@ class Work:
 
     def _put_off(self, lease: Lease, kind: str) -> Steps:
         """An outage of ours uses up no attempt: the same one is made when it is over. What has waited for long can wait
-        a little longer."""
+        a little longer; but what could not be kept for an hour may be no matter of an outage at all."""
         message = lease.message
-        waited_s = (self.clock.now_ms() - message.received_ms) / 1000
+        redriven = (moment.at_ms for moment in message.timeline if moment.what == "redriven")
+        waited_s = (self.clock.now_ms() - max([message.received_ms, *redriven])) / 1000
+        if waited_s > _OUTAGE_LAST_S:
+            yield from self._end(lease, self._judged(message, Report("retry", detail=_PUT_OFF[kind], kind=kind)))
+            return
         backoff_s = self.delivery.backoff.delay_s(message.attempts, self.dice)
         wait_s = max(backoff_s, min(max(waited_s / 10, _OUTAGE_S), _OUTAGE_MOST_S))
         yield Settle(lease, Settlement("accepted", delay_ms=round(1000 * wait_s), uncounted=True))
