@@ -60,3 +60,10 @@ def test_every_page_of_the_docs_is_reached_from_their_index() -> None:
         to_do += new
 
     assert set((ROOT / "docs").rglob("*.md")) <= reached
+
+
+def test_every_decision_has_a_number_of_its_own_and_stands_in_the_list() -> None:
+    pages = sorted(page.name for page in (ROOT / "docs" / "adr").glob("0*.md"))
+    assert [page[:4] for page in pages] == [f"{number:04}" for number in range(1, len(pages) + 1)]
+    listed = re.findall(r"^\| \[(\d+)\]\((.+?)\)", (ROOT / "docs" / "adr" / "README.md").read_text(), re.MULTILINE)
+    assert listed == [(page[:4], page) for page in pages]

@@ -1,7 +1,7 @@
 """A front: a process that speaks HTTP and runs the gate, and asks the main process for what needs the engine.
 
 The state folder, the writer, the buckets of throttles, the queues and the metrics are the main process's alone. See
-line.py for what the two say to each other, fronts.py for the other side, and docs/adr/0008-fronts.md for why.
+line.py for what the two say to each other, fronts.py for the other side, and docs/adr/0011-fronts.md for why.
 """
 
 from __future__ import annotations
