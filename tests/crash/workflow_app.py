@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from headgate import App, Public
+from headgate import App, Public, Start
 from headgate import workflow as w
 
 app = App("crash")
@@ -18,5 +18,11 @@ def note(order: dict[str, str]) -> dict[str, str]:
     return order
 
 
-app.workflow("orders", w.chain(w.give({"id": "$.id"}), w.wait(1), w.task(note), w.wait(1)))
+ledger = app.table("ledger", key="id")
+count = w.update(ledger, {"id": "$.id"}, add={"runs": 1})
+app.workflow("orders", w.chain(w.give({"id": "$.id"}), w.wait(1), count, w.task(note), w.wait(1)))
+app.workflow("quick", w.chain(w.wait(1), count), express=True)
+app.workflow("lots", w.for_each("$", w.chain(w.wait(1), count)))
 app.channel("/orders", key="id", auth=Public(), read=True, workflow="orders")
+app.channel("/quick", key="id", auth=Public(), read=True, workflow="quick")
+app.channel("/lots", key="id", many=True, auth=Public(), read=True, workflow=Start("lots", per="batch"))

@@ -324,3 +324,24 @@ def test_an_express_workflow_that_messages_start_runs_with_the_states_around_it(
         assert status(site) == "processed"
         (run,) = site.runs("quick")
         assert (run.input, run.output) == ('{"id": "1"}', '{"status":"processed"}')
+
+
+def test_a_message_that_nobody_holds_after_a_crash_is_still_that_of_the_execution_it_started(tmp_path: Path) -> None:
+    app = App("shop")
+    quick = app.workflow("quick", w.wait(10), express=True)
+    app.channel("/orders", key="id", auth=Public(), read=True, workflow=quick)
+    app.check()
+    with up(app, tmp_path / "state") as site:
+        site.send("/orders", {"id": "1"})
+        (run,) = site.runs("quick")
+    with up(app, tmp_path / "state") as site:  # every lease is free, and nobody has swept yet
+        engine = site._engine.workflows
+        assert engine is not None
+        claim = {"what": "claim", "execution": run.id, "message": {"channel": "orders", "scope": "", "key": "1"}}
+        assert engine.starts.hear({"headgate": claim}) == {"claimed": True}
+        assert engine.starts.hear({"headgate": {**claim, "execution": f"{run.id}x"}}) == {"claimed": False}
+        site.clock.advance(10)
+        site.drain()
+        site.drain()
+        assert status(site) == "processed"
+        assert len(site.runs("quick")) == 1

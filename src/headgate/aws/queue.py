@@ -295,6 +295,13 @@ class DynamoQueue(Queue):
         table, values = held
         return Lease(message_of(table.layout, values), values[LEASE]["S"], int(values[DUE_AT]["N"]))
 
+    def unheld(self, channel: str, scope: str, key: str) -> Message | None:
+        """A message that is neither settled nor in work; without the body."""
+        held = self._index.held(channel, scope, key)
+        if held is None or _status(held[1]) != "accepted":
+            return None
+        return message_of(held[0].layout, held[1])
+
     def take_over(self, lease: Lease, settlement: Settlement) -> bool:
         """`settle`, after which the lease is nobody's that had it: each settlement leaves a mark of its own."""
         return self.settle(lease, settlement)

@@ -14,7 +14,7 @@ from headgate.errors import Unavailable
 from headgate.gate.finish import FOLLOWED_MS, ended
 from headgate.gate.start import claimed_by
 from headgate.http import RETRY_AFTER_S
-from headgate.message import STARTED, Moment
+from headgate.message import STARTED, Message, Moment
 
 _TRIES = 6
 _POLITE = 4  # tries that are left to whoever started it
@@ -25,6 +25,9 @@ class Rows(Protocol):
 
     def leased(self, channel: str, scope: str, key: str) -> Lease | None:
         """The lease that a message in work has now, whoever took it. None where it is not in work."""
+
+    def unheld(self, channel: str, scope: str, key: str) -> Message | None:
+        """A message that is neither settled nor in work: whoever was at it has died, or tries again later."""
 
     def take_over(self, lease: Lease, settlement: Settlement) -> bool:
         """`Queue.settle`, after which the lease is nobody's that had it."""
@@ -45,10 +48,11 @@ class Notes(NamedTuple):
         """Whether the execution is the message's, which no other one has claimed. Raises Unavailable."""
         for attempt in range(_TRIES):
             lease = self.rows.leased(self.channel.name, scope, key)
+            row = self.rows.unheld(self.channel.name, scope, key) if lease is None else lease.message
+            if row is not None and (first := claimed_by(row)) is not None:
+                return first.detail == id
             if lease is None:
                 return False
-            if (first := claimed_by(lease.message)) is not None:
-                return first.detail == id
             if attempt < _POLITE and self._is_still_noted(lease):
                 self.pause(attempt)
                 continue

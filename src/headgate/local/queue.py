@@ -175,6 +175,18 @@ class LocalQueue(Queue):
 
         return self._index.read_with(leased)
 
+    def unheld(self, channel: str, scope: str, key: str) -> Message | None:
+        """A message that is neither settled nor in work."""
+
+        def unheld(reader: sqlite3.Connection) -> Message | None:
+            entry = self._entry(reader, channel, scope, key)
+            if entry is None or not entry.is_open or entry.token is not None:
+                return None
+            (message,) = self._index.at(reader, [entry.seq])
+            return message
+
+        return self._index.read_with(unheld)
+
     def take_over(self, lease: Lease, settlement: Settlement) -> bool:
         """`settle` with `processing`, after which the lease is nobody's that had it. False too where something was told
         of the message since."""
