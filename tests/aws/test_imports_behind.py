@@ -76,7 +76,7 @@ FORWARDER = {"aws.forwarder", *POST}
 WORK = {*ROWS, *FORWARDER, "gate.faults", "gate.handle", "gate.judge", "gate.redrive", "gate.work"}
 WORKER = {*WORK, "aws.duties", "aws.hand", "aws.worker"}
 SWEEP = {*ROWS, *POST, "aws.driver", "aws.duties", "aws.sweep"}
-STARTS = {"aws.archive", "aws.executions", "aws.starts", "gate.start"}
+STARTS = {"aws.archive", "aws.executions", "aws.starts", "gate.given", "gate.start"}
 TASK = {"aws.clients", "aws.deployed", "aws.keys", "aws.layout", "aws.settings", "aws.signing", "aws.tasks"}
 
 ROW = {
@@ -117,7 +117,7 @@ CASES = [
     Case("sweep", "visits", {}, {*SWEEP, "aws.once", "aws.stream"}),
     Case("consumer", "events", {"Records": [RECORD]}, {*WORKER, "aws.consumer", "aws.stream", "gate.consume"}),
     Case("sweep", "orders", {}, {*SWEEP, *STARTS}),
-    Case("ended", "orders", CLAIM, {*ROWS, "aws.ended", "gate.note", "gate.start"}),
+    Case("ended", "orders", CLAIM, {*ROWS, "aws.ended", "gate.given", "gate.note", "gate.start"}),
     Case("task", "", {"id": "1"}, TASK),
 ]
 

@@ -222,13 +222,18 @@ def test_what_cannot_be_started_is_refused(options: dict[str, Any], sentence: st
 def test_what_a_workflow_kept_and_told_can_be_looked_at(tmp_path: Path) -> None:
     app = App("shop")
     app.topic("alerts")
-    kept = w.chain(w.save("results", "{$.id}.json"), w.notify("alerts", "{$.id} is kept."))
+    kept = w.chain(
+        w.save("results", "{$.id}.json"),
+        w.save("results", "{$.id}.id", "$.id", name="save its id"),
+        w.notify("alerts", "{$.id} is kept."),
+    )
     app.channel("/orders", key="id", auth=Public(), workflow=app.workflow("orders", kept))
     app.check()
     with up(app, tmp_path / "state") as site:
         site.send("/orders", {"id": "1"})
         site.drain()
-        assert site.archived("results", "1.json") == b'{"id": "1"}'
+        assert site.archived("results", "1.json") == b'{"id":"1"}'
+        assert site.archived("results", "1.id") == b'"1"'
         assert [notice.text for notice in site.notices("alerts")] == ["1 is kept."]
         assert [(run.name, run.status) for run in site.runs("orders")] == [("orders-1", "SUCCEEDED")]
 

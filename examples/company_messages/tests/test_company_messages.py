@@ -87,7 +87,7 @@ def test_a_company_is_read_in_pages_of_10(headgate_app: AppUnderTest) -> None:
     assert len({key for page in keys for key in page}) == 20
 
 
-def test_what_cannot_be_kept_is_tried_three_times_and_then_a_dead_letter(
+def test_what_cannot_be_kept_for_an_hour_is_tried_three_times_more_and_then_a_dead_letter(
     headgate_app: AppUnderTest, tmp_path: Path
 ) -> None:
     app = AppUnderTest(headgate_app.app, tmp_path / "full")
@@ -95,9 +95,13 @@ def test_what_cannot_be_kept_is_tried_three_times_and_then_a_dead_letter(
     (tmp_path / "full" / "archive" / "messages" / "C-13").write_text("where the folder of C-13 should be")
     app.send("/messages", json=message(company="C-13"))
     app.send("/messages", json=message("M-2"))
+    app.drain()
+    app.clock.advance(1_800)
+    app.drain()
+    assert read(app, "M-1")["status"] == "accepted"  # an outage uses up no attempts
     for _ in range(4):
+        app.clock.advance(3_600)
         app.drain()
-        app.clock.advance(600)
     found = read(app, "M-1")
     assert (found["status"], found["error"]) == ("failed", "The archive could not be written.")
     assert [one.attempts for one in app.messages("messages") if one.key == "M-1"] == [3]

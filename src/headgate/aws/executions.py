@@ -14,7 +14,7 @@ from headgate.aws.clients import NOT_RUN, Clients, Declined
 from headgate.aws.pages import Threads
 from headgate.engine import Execution, ExecutionPage, Executions, HistoryEvent
 from headgate.errors import NotRun, Unavailable
-from headgate.gate.start import given_of, is_name
+from headgate.gate.given import given_of, is_name
 from headgate.http import RETRY_AFTER_S
 
 _AT_ONCE = 1000  # the most that Step Functions lists or tells in one answer

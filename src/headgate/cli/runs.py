@@ -104,11 +104,13 @@ def show(place: Place, id: str, as_mermaid: bool, as_json: bool) -> None:
 
         print(mermaid(document, marks(states, found.status)), end="")
     elif as_json:
-        print(json.dumps({**_told(found), "states": [_state(one) for one in states]}, indent=2, ensure_ascii=False))
+        note = {"note": _NO_HISTORY} if ":express:" in found.id else {}
+        told = {**_told(found), "states": [_state(one) for one in states], **note}
+        print(json.dumps(told, indent=2, ensure_ascii=False))
     else:
         _print(found, states)
-    if ":express:" in found.id:
-        click.echo(_NO_HISTORY, err=True)
+        if ":express:" in found.id:
+            click.echo(_NO_HISTORY, err=True)
 
 
 @runs.command

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from headgate import limits
 from headgate.clock import isoformat
 from headgate.declare.channel import Channel
 from headgate.declare.task import Start
@@ -17,6 +16,7 @@ from headgate.engine import Execution, Executions, Lease
 from headgate.errors import NotRun, Unavailable
 from headgate.gate.effects import Started
 from headgate.gate.finish import ended
+from headgate.gate.given import is_same, spelled
 from headgate.message import STARTED, Message, Moment
 
 log = logging.getLogger("headgate.gate")
@@ -27,7 +27,6 @@ _NAME_CHARS = 80
 _STAMPED_CHARS = _NAME_CHARS - 14  # of a name that gets a time behind it
 _UNFIT = re.compile(r"[^A-Za-z0-9_.=@!+-]")  # a little narrower than Step Functions
 _MARK_CHARS = 16
-_TAKEN = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}")  # by Step Functions, as a name
 
 
 def execution_name(start: Start, message: Message, *, express: bool = False) -> str:
@@ -131,8 +130,8 @@ def _begun_together(
     start = _start_of(channel)
     asked = _Asked(start.workflow_name, execution_name(start, messages[0]), batch_input(start, messages), 0)
     execution = _found(executions, asked)
-    inside = set() if execution is None else {_spelled(one) for one in json.loads(execution.input)}
-    outside = [one for one in messages if _spelled(json.loads(execution_input(start, one))) not in inside]
+    inside = set() if execution is None else {spelled(one) for one in json.loads(execution.input)}
+    outside = [one for one in messages if spelled(json.loads(execution_input(start, one))) not in inside]
     found = {_place(message): execution for message in messages}
     if execution is not None and outside:
         own = _marked(asked.name, "\n".join(f"{message.scope}\t{message.key}" for message in outside))
@@ -174,32 +173,6 @@ def is_redriven(message: Message) -> bool:
     """Whether a person put the message back after its execution had failed."""
     whats = [moment.what for moment in message.timeline if moment.what in ("failed", "redriven")]
     return whats[-1:] == ["redriven"]
-
-
-def given_of(name: str, input: str) -> Any:
-    """The input of an execution, as JSON. Raises NotRun for a name or an input that Step Functions would not take."""
-    if not is_name(name):
-        raise NotRun("InvalidName", f"Invalid Name: '{name}'")
-    try:
-        if len(input.encode()) > limits.WORKFLOW_DATA.value:
-            raise NotRun("InvalidExecutionInput", f"The input is larger than {limits.WORKFLOW_DATA.value} bytes.")
-        return json.loads(input, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise NotRun("InvalidExecutionInput", f"Invalid State Machine Execution Input: '{error}'") from None
-
-
-def is_name(name: str) -> bool:
-    """Whether Step Functions takes it for the name of an execution."""
-    return _TAKEN.fullmatch(name) is not None
-
-
-def is_same(one: Any, other: Any) -> bool:
-    """Whether two inputs are the same JSON."""
-    return _spelled(one) == _spelled(other)
-
-
-def _spelled(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)  # `==` takes true for 1
 
 
 def _marked(name: str, said: str) -> str:
@@ -250,10 +223,6 @@ def _found(executions: Executions, asked: _Asked) -> Execution | None:
             return executions.named(asked.workflow, asked.name)
         log.error("an execution could not be started workflow=%s: %s", asked.workflow, refused)
         return None
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _text(template: Any, message: Message) -> str:

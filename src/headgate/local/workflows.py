@@ -153,11 +153,13 @@ def _keeping(items: LocalItems, verb: str) -> Service:
 
 
 def _putting(archive: Archive) -> Service:
-    """As S3 does it: what lies under a key is replaced."""
+    """As Step Functions and S3 do it: the body is written as JSON, a text with its quotes, and what lies under a key
+    is replaced."""
 
     def put(asked: Mapping[str, Any], token: str) -> dict[str, Any]:
-        body = asked.get("Body", "")
-        content = (body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)).encode()
+        content = b""
+        if "Body" in asked:
+            content = json.dumps(asked["Body"], ensure_ascii=False, separators=(",", ":")).encode()
         bucket, name = str(asked["Bucket"]), "/".join(map(_part, str(asked["Key"]).split("/")))
         if not _BUCKET.fullmatch(bucket):
             raise TaskFailed("S3.InvalidBucketNameException", "The specified bucket is not valid.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -244,3 +246,9 @@ def test_a_timeout_of_the_whole_counts_anew_after_a_redrive(site: Site) -> None:
     site.clock.advance(2)
     site.settle()
     assert status(site, id) == "TIMED_OUT"
+
+
+def test_the_interpreter_is_imported_without_models_servers_and_clouds() -> None:
+    shown = "import sys, headgate.local.executions; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", shown], capture_output=True, text=True, check=True).stdout.split()
+    assert {"pydantic", "starlette", "uvicorn", "botocore", "aiohttp", "jsonata"}.isdisjoint(loaded)

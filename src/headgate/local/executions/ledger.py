@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from headgate import limits
 from headgate.clock import Clock
 from headgate.errors import NotRun
-from headgate.gate.start import given_of, is_same
+from headgate.gate.given import given_of, is_same
 from headgate.local.executions import store
 from headgate.local.executions.state import (
     Advance,

@@ -20,8 +20,7 @@ def install() -> None:
     def integrated(resource: str, given: Any) -> Any:
         if not resource.startswith(_PUT):
             return integrate(resource, given)
-        body = given.get("Body", "")
-        text = body if isinstance(body, str) else json.dumps(body, separators=(",", ":"))
+        text = json.dumps(given["Body"], separators=(",", ":")) if "Body" in given else ""
         headers = {"content-type": given.get("ContentType", "application/octet-stream")}
         status, told, _ = s3._put_object(given["Bucket"], given["Key"], text.encode(), headers)
         if status != 200:
