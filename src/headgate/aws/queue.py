@@ -157,20 +157,14 @@ class DynamoQueue(Queue):
     def ahead(self, channel: str, line: str, place: str) -> list[tuple[str, str]]:
         """(scope, key) of unfinished messages in a line before a place, the first in it first, AHEAD at most. May lag
         behind by a second."""
-        table = self._index.table(channel)
-        if table is None:
-            return []
-        answer = self._clients.call(
-            "dynamodb",
-            "query",
-            TableName=table.name,
+        return self._found(
+            channel,
             IndexName=LINES,
             KeyConditionExpression="#line = :line AND #received < :place",
             ExpressionAttributeNames={"#line": LINE, "#received": RECEIVED_AT},
             ExpressionAttributeValues={":line": {"S": line}, ":place": {"S": place}},
             Limit=AHEAD,
         )
-        return [_where(table.layout, values) for values in answer["Items"]]
 
     def overdue(self, channel: str, by_ms: int, limit: int) -> list[tuple[str, str]]:
         table = self._index.table(channel)
@@ -308,21 +302,23 @@ class DynamoQueue(Queue):
 
     def started(self, channel: str, execution: str) -> list[tuple[str, str]]:
         """(scope, key) of the message that started an execution. May lag behind by a second."""
-        table = self._index.table(channel)
-        if table is None:
-            return []
-        answer = self._clients.call(
-            "dynamodb",
-            "query",
-            TableName=table.name,
+        return self._found(
+            channel,
             IndexName=EXECUTIONS,
             KeyConditionExpression="#execution = :execution",
             ExpressionAttributeNames={"#execution": EXECUTION_ARN},
             ExpressionAttributeValues={":execution": {"S": execution}},
         )
-        return [_where(table.layout, values) for values in answer["Items"]]
 
     # ---------------------------------------------------------------------------------------------------------- inside
+
+    def _found(self, channel: str, **query: Any) -> list[tuple[str, str]]:
+        """(scope, key) of what a query finds; nothing where the channel has no table."""
+        table = self._index.table(channel)
+        if table is None:
+            return []
+        answer = self._clients.call("dynamodb", "query", TableName=table.name, **query)
+        return [_where(table.layout, values) for values in answer["Items"]]
 
     def _changed(
         self,
