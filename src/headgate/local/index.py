@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from headgate import limits
 from headgate.clock import Clock
@@ -17,6 +16,7 @@ from headgate.errors import Unavailable
 from headgate.local.append import append
 from headgate.local.claims import Claims
 from headgate.local.journal import Journal
+from headgate.local.readers import Readers, Result
 from headgate.local.schema import open_reading
 from headgate.local.writer import ITS_OWN, Change, Job, Writer
 from headgate.message import UNREAD, Message, digest
@@ -30,9 +30,6 @@ _SWEEP_ROWS = 1_000
 _SWEEP_BYTES = 16 * 1024 * 1024  # of one transaction, for as long as which everybody waits
 _DIGESTS = 10_000
 _STORED = Outcome("stored")
-
-
-Result = TypeVar("Result")
 
 
 class Batch(NamedTuple):
@@ -56,25 +53,18 @@ class LocalIndex(Index):
     """
 
     def __init__(self, file: Path, claims: Claims, journal: Journal, clock: Clock) -> None:
-        self._file = file
         self._claims = claims
         self._journal = journal
         self._clock = clock
-        self._readers = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._readers = Readers(lambda: open_reading(file))
         self._channels: dict[str, int] = {}
         self._names: dict[int, str] = {}
         self._digests: dict[int, bytes] = {}
         self._fresh: dict[bytes, int] = {}
         self._gone: dict[bytes, int] = {}
-        reader = self._reader()
-        for id_, name in reader.execute("SELECT id, name FROM channel"):
-            self._channels[name], self._names[id_] = id_, name
-        # Not below what was merged, though the newest rows may be deleted: load() passes over numbers up to there.
-        self._last_seq: int = reader.execute(
-            "SELECT max((SELECT coalesce(max(seq), 0) FROM message), value) FROM meta WHERE name = 'claimed_to'"
-        ).fetchone()[0]
+        self._last_seq = 0
         self._writer: Writer | None = None
+        self.read_with(self._load)
 
     def write_with(self, writer: Writer) -> None:
         """Take the writer into use; without one the index only reads."""
@@ -87,8 +77,7 @@ class LocalIndex(Index):
 
     def close(self) -> None:
         """Close what reads; the index cannot be used afterwards."""
-        for reader in self._opened:
-            reader.close()
+        self._readers.close()
 
     # ------------------------------------------------------------------------------------------------ the contract
 
@@ -475,17 +464,16 @@ class LocalIndex(Index):
         return Page(messages, str(rows[-1][1]) if more else None)
 
     def read_with(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
-        """What `query` finds, on a connection of this thread's that only reads. Raises Unavailable."""
-        try:
-            return query(self._reader())
-        except sqlite3.Error:
-            raise Unavailable("The store cannot be read right now. Try again in a moment.", retry_after_s=1) from None
+        """What `query` finds, on a connection that only reads. Raises Unavailable."""
+        return self._readers.read_with(query)
 
-    def _reader(self) -> sqlite3.Connection:
-        if not hasattr(self._readers, "connection"):
-            self._readers.connection = open_reading(self._file)
-            self._opened.append(self._readers.connection)
-        return self._readers.connection  # type: ignore[no-any-return]
+    def _load(self, reader: sqlite3.Connection) -> None:
+        for id_, name in reader.execute("SELECT id, name FROM channel"):
+            self._channels[name], self._names[id_] = id_, name
+        # Not below what was merged, though the newest rows may be deleted: load() passes over numbers up to there.
+        (self._last_seq,) = reader.execute(
+            "SELECT max((SELECT coalesce(max(seq), 0) FROM message), value) FROM meta WHERE name = 'claimed_to'"
+        ).fetchone()
 
     def _message(self, row: tuple[Any, ...]) -> Message:
         _, channel, scope, key, body, received_ms, principal, request_id, traceparent, status, expires_ms, error = row

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,9 @@ class Writer:
 
     def submit(self, job: Job) -> None:
         """Hand over a job; returns at once. After `close` every change is Unavailable."""
-        if self._closed:
-            job.landed([Unavailable(retry_after_s=1)] * len(job.changes))
-        else:
-            self._jobs.put(job)
+        self._jobs.put(job)
+        if self._closed and not self._thread.is_alive():
+            self._turn_away()
 
     def change(self, change: Change) -> Any:
         """Carry out one change durably and return what it returns. Raises what it raises, or Unavailable."""
@@ -104,6 +104,14 @@ class Writer:
         self._closed = True
         self._jobs.put(None)
         self._thread.join()
+        self._turn_away()
+
+    def _turn_away(self) -> None:
+        """Nobody writes any more: who waits is told."""
+        with suppress(queue.Empty):
+            while True:
+                if (job := self._jobs.get_nowait()) is not None:
+                    job.landed([Unavailable(retry_after_s=1)] * len(job.changes))
 
     def _run(self) -> None:
         while self._next():

@@ -39,9 +39,7 @@ class Reading:
 
     def history(self, id: str, after: int = 0, limit: int = -1) -> list[HistoryEvent]:
         """See `Executions.history`; all of it, if no limit is said."""
-        run = store.find(self._connection, id)
-        lines = [] if run is None else store.events(self._connection, run.seq, after, limit)
-        return [HistoryEvent(*line) for line in lines]
+        return [HistoryEvent(*line) for line in store.events(self._connection, id, after, limit)]
 
     def document(self, id: str) -> dict[str, Any]:
         """The definition it was started with."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import queue
-import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
@@ -27,6 +26,7 @@ from headgate.local.executions.schema import open_reading, open_writing
 from headgate.local.executions.state import Advance, Invocation, Outcome, Run, Stimulus, Stop
 from headgate.local.executions.timers import Entry, Timers
 from headgate.local.executions.turn import invocation, state_of
+from headgate.local.readers import Readers
 from headgate.local.upkeep import Upkeep
 from headgate.local.writer import Job, Writer
 
@@ -100,8 +100,7 @@ class LocalExecutions(Executions):
         self._most_steps = most_steps
         self._writer = Writer(open_writing(file), file.parent, after_commit=self._committed, on_broken=on_broken)
         self._reader = open_reading(file)
-        self._readers = threading.local()
-        self._open_readers: list[sqlite3.Connection] = []
+        self._readers = Readers(lambda: open_reading(file))
         self._inbox: queue.SimpleQueue[_Ask | _Look | _Came | None] = queue.SimpleQueue()
         self._timers = Timers(clock)
         self._ledger = Ledger(self._reader, self.workflows, clock, f"{region}:{account}")
@@ -128,25 +127,21 @@ class LocalExecutions(Executions):
         return told(self._ask(lambda: self._ledger.redrive(id)))
 
     def describe(self, id: str) -> Execution | None:
-        with self._reading() as connection:
-            found = store.find(connection, id)
+        found = self._readers.read_with(lambda reader: store.find(reader, id))
         return None if found is None else told(found)
 
     def named(self, workflow: str, name: str) -> Execution | None:
         return self.describe(self._ledger.arn(workflow, name))
 
     def history(self, id: str, after: int = 0, limit: int = 1000) -> list[HistoryEvent]:
-        with self._reading() as connection:
-            found = store.find(connection, id)
-            lines = [] if found is None else store.events(connection, found.seq, after, limit)
+        lines = self._readers.read_with(lambda reader: store.events(reader, id, after, limit))
         return [HistoryEvent(*line) for line in lines]
 
     def find(
         self, workflow: str | None = None, status: str | None = None, limit: int = 100, after: str | None = None
     ) -> ExecutionPage:
-        with self._reading() as connection:
-            before = None if after is None else int(after)
-            found = store.runs(connection, workflow, status, limit + 1, before)
+        before = None if after is None else int(after)
+        found = self._readers.read_with(lambda reader: store.runs(reader, workflow, status, limit + 1, before))
         more = str(found[limit - 1].seq) if len(found) > limit else None
         return ExecutionPage([told(run) for run in found[:limit]], more)
 
@@ -172,8 +167,8 @@ class LocalExecutions(Executions):
         if self._upkeep is not None:
             self._upkeep.close()
         self._writer.close()
-        for connection in [self._reader, *self._open_readers]:
-            connection.close()
+        self._reader.close()
+        self._readers.close()
 
     # On the thread of whoever calls
 
@@ -190,17 +185,6 @@ class LocalExecutions(Executions):
             except FutureTimeout:
                 if not self._thread.is_alive():  # it ended between our look and our asking
                     raise Unavailable(retry_after_s=1) from None
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        connection = getattr(self._readers, "connection", None)
-        try:
-            if connection is None:
-                connection = self._readers.connection = open_reading(self._file)
-                self._open_readers.append(connection)
-            yield connection
-        except sqlite3.Error as error:
-            raise Unavailable(retry_after_s=1) from error
 
     # On the room's own thread
 

@@ -150,10 +150,11 @@ def runs(
     return [Run(*row) for row in rows]
 
 
-def events(connection: sqlite3.Connection, seq: int, after: int, limit: int) -> list[Event]:
+def events(connection: sqlite3.Connection, arn: str, after: int, limit: int) -> list[Event]:
     rows = connection.execute(
-        "SELECT id, previous, ms, type, details FROM event WHERE execution = ? AND id > ? ORDER BY id LIMIT ?",
-        (seq, after, limit),
+        "SELECT id, previous, ms, type, details FROM event"
+        " WHERE execution = (SELECT seq FROM execution WHERE arn = ?) AND id > ? ORDER BY id LIMIT ?",
+        (arn, after, limit),
     )
     return [Event(id, previous, ms, type, json.loads(details)) for id, previous, ms, type, details in rows]
 
