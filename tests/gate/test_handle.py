@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from headgate import App, Done, Failed, Message, Permanent, Public, Queued, Retry
+from headgate import App, Done, Failed, Message, Permanent, Public, Queued, Retry, limits
 from headgate.clock import ManualClock
 from headgate.gate.handle import BROKE, GIVEN_UP, Handling, Report
 from headgate.testing.contract.queue import queued
@@ -75,6 +77,11 @@ def raises(error: BaseException) -> Callable[[Order], Any]:
     return handle
 
 
+class Odd(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("there are no words")
+
+
 @pytest.mark.parametrize(
     ("handler", "ending", "detail", "kind"),
     [
@@ -90,9 +97,13 @@ def raises(error: BaseException) -> Callable[[Order], Any]:
         (raises(Permanent()), "failed", GIVEN_UP, "Permanent"),
         (raises(Retry(5)), "retry", "The handler asked for another attempt.", "Retry"),
         (raises(OSError("secret")), "retry", BROKE, "OSError"),
-        (raises(SystemExit(3)), "retry", BROKE, "RuntimeError"),
-        (raises(StopIteration()), "retry", BROKE, "RuntimeError"),
-        (raises(KeyboardInterrupt()), "retry", BROKE, "RuntimeError"),
+        (raises(SystemExit(3)), "retry", BROKE, "SystemExit"),
+        (raises(StopIteration()), "retry", BROKE, "StopIteration"),
+        (raises(KeyboardInterrupt()), "retry", BROKE, "KeyboardInterrupt"),
+        (raises(Retry("soon")), "retry", BROKE, "BadAnswer"),  # type: ignore[arg-type]
+        (raises(Retry(float("nan"))), "retry", BROKE, "BadAnswer"),
+        (returns(Failed(Odd())), "retry", BROKE, "RuntimeError"),  # type: ignore[arg-type]
+        (raises(Odd()), "retry", BROKE, "Odd"),
     ],
 )
 def test_what_a_handler_returns_or_raises_is_its_verdict(
@@ -105,6 +116,9 @@ def test_what_a_handler_returns_or_raises_is_its_verdict(
 def test_a_retry_may_say_when() -> None:
     assert report_on(raises(Retry(2.5))).delay_s == 2.5
     assert report_on(raises(Retry())).delay_s is None
+    assert report_on(raises(Retry(-1))).delay_s == 0
+    assert report_on(raises(Retry(float("inf")))).delay_s == limits.RETRY_DELAY.value
+    assert "Retry('soon')" in report_on(raises(Retry("soon"))).told  # type: ignore[arg-type]
 
 
 def test_a_traceback_begins_with_the_users_code_and_is_not_for_senders() -> None:
@@ -113,6 +127,22 @@ def test_a_traceback_begins_with_the_users_code_and_is_not_for_senders() -> None
     assert report.told.endswith("ValueError: 4711\n")
     assert "4711" not in report.detail + report.kind + report.where
     assert report.where.startswith("test_handle.py:")
+
+
+@pytest.mark.parametrize("error", [SystemExit("no settings"), asyncio.CancelledError("no settings")])
+def test_what_would_end_a_process_or_a_loop_is_told_like_any_other_exception(error: BaseException) -> None:
+    async def later(_: Order) -> None:
+        raise error
+
+    for handler in (raises(error), later):
+        report = report_on(handler)
+        assert __file__ in report.told.splitlines()[0]
+        assert report.told.endswith(f"{report.kind}: no settings\n")
+
+
+def test_a_process_without_memory_or_files_says_so() -> None:
+    spent = [MemoryError(), OSError(errno.EMFILE, "Too many open files")]
+    assert [report_on(raises(error)).spent for error in (*spent, OSError(errno.ENOENT, "none"))] == [True, True, False]
 
 
 def test_what_somebody_else_has_put_into_a_stream_fails_with_a_reason_too() -> None:
@@ -158,6 +188,17 @@ def test_a_handler_of_lists_answers_for_each() -> None:
     assert [report.ending for report in reports_on(None)] == ["done"] * 3
     endings = [report.ending for report in reports_on([None, Retry(1), Failed("x")])]
     assert endings == ["done", "retry", "failed"]
+
+
+def test_a_list_that_raises_permanent_fails_nobody_for_another() -> None:
+    def handle(orders: list[Order]) -> None:
+        if any(order.amount < 0 for order in orders):
+            raise Permanent("negative amount")
+
+    made = handling(handle, batch=10)
+    good, bad = queued("1", BODY), queued("2", '{"id":"2","amount":-1}')
+    assert [(report.ending, report.detail) for report in made.handle([good, bad])] == [("retry", BROKE)] * 2
+    assert [(report.ending, report.detail) for report in made.handle([bad])] == [("failed", "negative amount")]
 
 
 @pytest.mark.parametrize("answer", [[None], [None] * 4, {}, 0, "abc", [1, 2, 3]])

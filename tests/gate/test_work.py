@@ -160,6 +160,19 @@ def test_attempts_that_nobody_saw_the_end_of_are_told_and_used_up(headgate_app_f
     assert attempts(app) == [("lost", 1), ("lost", 2), ("lost", 3), ("failed", 3)]
 
 
+def test_a_timeline_tells_what_came_first_at_its_own_time(headgate_app_from: Serve) -> None:
+    app = served(headgate_app_from, lambda _: app.clock.advance(7), archive=Archive("{id}.json"))
+    app.send("/orders", {"id": "1"})
+    app._engine.queue.claim("orders", 1, 1_000)
+    app.clock.advance(3600)
+    before_ms = app.clock.now_ms()
+    app.drain()
+    found = app._engine.index.get("orders", "", "1")
+    assert found is not None
+    told = [(moment.what, moment.at_ms - before_ms) for moment in found.timeline]
+    assert told == [("archived", 0), ("lost", 0), ("processed", 7_000)]
+
+
 def test_a_lost_attempt_stands_between_the_others(headgate_app_from: Serve) -> None:
     app = served(headgate_app_from, lambda _: Retry(0), Queued(attempts=4))
     app.send("/orders", {"id": "1"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,26 @@ def leave(given):
 @app.task(timeout_s=0.3)
 def hang(given):
     time.sleep(60)
+
+held = []
+
+@app.task(memory_mb=200)
+def leak(given):
+    held.append(bytearray(given["mb"] * 2**20))
+    return os.getpid()
+
+@app.task
+def fork(given):
+    os.fork()
+    return os.getpid()
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("there are no words")
+
+@app.task
+def mute(given):
+    raise Mute
 
 @app.task
 def odd(given):
@@ -120,3 +141,26 @@ def test_a_task_sees_what_it_declares_and_no_other_secret(tasks: LocalTasks) -> 
 def test_there_is_no_task_of_another_name(tasks: LocalTasks) -> None:
     with pytest.raises(KeyError):
         tasks.invoke("absent", {}, "t")
+
+
+def test_a_task_that_has_used_its_memory_up_is_given_a_new_process(tasks: LocalTasks) -> None:
+    first = tasks.invoke("leak", {"mb": 10}, "t")
+    with pytest.raises(TaskFailed, match="MemoryError"):
+        tasks.invoke("leak", {"mb": 1000}, "t")
+    assert tasks.invoke("leak", {"mb": 10}, "t") != first
+
+
+def test_a_task_that_forks_and_comes_back_twice_answers_once(tasks: LocalTasks) -> None:
+    assert tasks.invoke("fork", 1, "t") == tasks.invoke("fork", 2, "t")
+
+
+def test_an_error_without_words_is_told_by_its_name(tasks: LocalTasks) -> None:
+    error, cause = failed(tasks, "mute")
+    assert (error, cause["errorMessage"]) == ("Mute", "<exception str() failed>")
+
+
+def test_a_process_that_was_killed_between_two_calls_fails_none(tasks: LocalTasks) -> None:
+    pid = tasks.invoke("double", {"n": 1}, "t")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert tasks.invoke("double", {"n": 2}, "t")["twice"] == 4

@@ -104,6 +104,26 @@ def test_a_message_that_always_hangs_or_kills_its_process_is_dead_after_its_atte
     assert "kind=MemoryError" in log_of(site.folder / "state")
 
 
+def test_a_process_without_memory_is_replaced_so_that_it_fails_no_others(site: Site) -> None:
+    site.send("a", channel="/ones")
+    site.send("e", "eat", channel="/ones")
+    assert site.ends("e", "/ones")["error"] == "The handler failed."
+    site.send("b", channel="/ones")
+    assert site.ends("b", "/ones")["status"] == "processed"
+    processes = [line.split()[-1] for line in site.effects()]
+    assert len(processes) == 4, "each was tried as often as it should be: a, e twice, b"
+    assert len(set(processes)) == 3
+    assert "no memory or files left" in log_of(site.folder / "state")
+
+
+def test_a_handler_that_forks_and_comes_back_twice_has_handled_its_message_once(site: Site) -> None:
+    for n in range(3):
+        site.send(f"f{n}", "fork", channel="/ones")
+    assert {site.ends(f"f{n}", "/ones")["status"] for n in range(3)} == {"processed"}
+    assert len({line.split()[-1] for line in site.effects()}) == 1
+    assert len(site.effects()) == 3
+
+
 def test_what_handlers_print_is_in_the_log(site: Site) -> None:
     site.send("p", "print")
     site.ends("p")

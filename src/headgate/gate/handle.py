@@ -3,8 +3,10 @@ own under the local engine, and reaches for nothing but the user's function."""
 
 from __future__ import annotations
 
+import errno
 import inspect
 import json
+import math
 import traceback
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -20,7 +22,7 @@ from headgate.declare.handler import Handler
 from headgate.declare.model import sent_fields
 from headgate.declare.verdict import Done, Failed, Permanent, Retry
 from headgate.gate.faults import faults_of
-from headgate.gate.observe import contained, site
+from headgate.gate.observe import site
 from headgate.message import Message
 
 if TYPE_CHECKING:
@@ -29,12 +31,14 @@ if TYPE_CHECKING:
 UNFIT = "The message does not fit the channel's model any more"
 BROKE = "The handler failed."
 GIVEN_UP = "The handler gave it up."
+ASKED = "The handler asked for another attempt."
 
 
 class Report(NamedTuple):
     """How an attempt went. `detail` may be shown to senders; `kind`, `pointer`, `told` and `where` may not.
 
-    `delay_s` is what the handler asked for before the next attempt, None where it left that to the backoff.
+    `delay_s` is what the handler asked for before the next attempt, None where it left that to the backoff. `spent`
+    says that the process it ran in has no memory or no files left: others would fail there for no fault of theirs.
     """
 
     ending: Literal["done", "retry", "failed"]
@@ -45,6 +49,7 @@ class Report(NamedTuple):
     told: str = ""
     where: str = ""
     delay_s: float | None = None
+    spent: bool = False
 
     def tidied(self) -> Report:
         """With texts that can be stored, whatever a user's function made of them; what is too long loses its end, a
@@ -76,12 +81,11 @@ class Handling:
         reports: list[Report | None] = []
         for message in messages:
             try:
-                with contained():
-                    values.append(self._value(message))
+                values.append(self._value(message))
                 reports.append(None)
             except ValidationError as error:
                 reports.append(_unfit(error, message.body))
-            except Exception as error:  # noqa: BLE001 - a validator of the user's
+            except BaseException as error:  # noqa: BLE001 - a validator of the user's
                 reports.append(_failed(error))
         fit = [message for message, report in zip(messages, reports, strict=True) if report is None]
         rest = iter(self._called(values, fit) if fit else ())
@@ -105,14 +109,21 @@ class Handling:
     def _called(self, values: list[Any], messages: list[Message]) -> list[Report]:
         began_s = self._clock.elapsed_s()
         try:
-            with contained():
-                answer = self._call(values, messages)
-        except Exception as error:  # noqa: BLE001 - it is the user's, and what it means is decided here
-            reports = [_raised(error)] * len(messages)
-        else:
-            reports = _verdicts(answer, len(messages)) if self._in_lists else [_report(answer)]
+            reports = self._verdicts(values, messages)
+        except BaseException as error:  # noqa: BLE001 - text that a verdict was made of, and that cannot be had
+            reports = [_failed(error)] * len(messages)
         took_ms = round((self._clock.elapsed_s() - began_s) * 1000)
         return [report._replace(took_ms=took_ms) for report in reports]
+
+    def _verdicts(self, values: list[Any], messages: list[Message]) -> list[Report]:
+        try:
+            answer = self._call(values, messages)
+        except BaseException as error:  # noqa: BLE001 - it is the user's, and what it means is decided here
+            report = _raised(error)
+            if len(messages) > 1 and report.ending == "failed":  # a Permanent, and nobody knows of which message
+                report = report._replace(ending="retry", detail=BROKE)
+            return [report] * len(messages)
+        return _verdicts(answer, len(messages)) if self._in_lists else [_report(answer)]
 
     def _call(self, values: list[Any], messages: list[Message]) -> Any:
         deadline_ms = self._clock.now_ms() + self._timeout_ms
@@ -125,12 +136,18 @@ class Handling:
             import asyncio  # few handlers need it, and it takes a while
 
             self._runner = asyncio.Runner()
-        return self._runner.run(_awaited(answer))
+        answer, error = self._runner.run(_awaited(answer))
+        if error is not None:
+            raise error
+        return answer
 
 
-async def _awaited(answer: Any) -> Any:
-    with contained():  # in the task, which no StopIteration or cancellation may end
-        return await answer
+async def _awaited(answer: Any) -> tuple[Any, BaseException | None]:
+    """What it gives or raises. Of what ends more than a task (a cancellation, sys.exit()) the loop knows nothing."""
+    try:
+        return await answer, None
+    except BaseException as error:  # noqa: BLE001 - raised by the caller
+        return None, error
 
 
 def _shows(model: Any, name: str) -> bool:
@@ -176,8 +193,13 @@ def _report(verdict: Any) -> Report:
 
 def _raised(error: BaseException) -> Report:
     match error:
-        case Retry(delay_s=delay_s):
-            return Report("retry", kind="Retry", detail="The handler asked for another attempt.", delay_s=delay_s)
+        case Retry(delay_s=None):
+            return Report("retry", kind="Retry", detail=ASKED)
+        case Retry(delay_s=int() | float() as delay_s) if not math.isnan(delay_s):
+            return Report("retry", kind="Retry", detail=ASKED, delay_s=min(max(0.0, delay_s), limits.RETRY_DELAY.value))
+        case Retry(delay_s=given):
+            told = f"It said Retry({given!r}); a Retry takes a number of seconds."
+            return Report("retry", detail=BROKE, kind="BadAnswer", told=told)
         case Permanent(reason=reason):
             return _failed(error)._replace(ending="failed", detail=str(reason) or GIVEN_UP)
         case _:
@@ -185,7 +207,13 @@ def _raised(error: BaseException) -> Report:
 
 
 def _failed(error: BaseException) -> Report:
-    return Report("retry", detail=BROKE, kind=type(error).__name__, told=_traceback(error), where=site(error))
+    told, where = _traceback(error), site(error)
+    return Report("retry", detail=BROKE, kind=type(error).__name__, told=told, where=where, spent=is_spent(error))
+
+
+def is_spent(error: BaseException) -> bool:
+    """Whether the process is at an end that comes slowly: what leaks memory or files works for a long time."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.EMFILE)
 
 
 def _unfit(error: ValidationError, body: bytes) -> Report:

@@ -97,18 +97,19 @@ class Work:
         if lease.message.attempts > self.delivery.attempts:
             yield from self._end(lease, self._used_up(lease.message))
             return
-        name, report = "", DONE
+        report = DONE
+        kept: tuple[Moment, ...] = ()
         if self.channel.archive is not None:
             name = yield Archived(object_of(self.channel, lease.message))
             if not name:
                 yield from self._put_off(lease, "Archive")
                 return
+            if not any(moment.what == "archived" and moment.detail == name for moment in lease.message.timeline):
+                kept = (archived(name, self.clock),)
         if self.channel.handler is not None:
             report = yield Handle(lease)
         settlement = self._judged(lease.message, report)
-        if name and not any(moment.what == "archived" and moment.detail == name for moment in lease.message.timeline):
-            settlement = settlement._replace(moments=(archived(name, self.clock), *settlement.moments))
-        yield from self._end(lease, settlement, report.where)
+        yield from self._end(lease, settlement._replace(moments=(*kept, *settlement.moments)), report.where)
 
     def look(self, lease: Lease) -> Steps:
         """The first look at a message that was let in unread. It changes no row but its own, unless it is good and
@@ -181,13 +182,13 @@ class Work:
                 if wait_s is None:
                     wait_s = self.delivery.backoff.delay_s(message.attempts, self.dice)
                 wait_s = min(max(wait_s, 0), limits.RETRY_DELAY.value)
-                moments = (*self._lost(message), self._moment(message, "retried", report))
+                moments = (*self._lost(message, report), self._moment(message, "retried", report))
                 return Settlement("accepted", moments, delay_ms=round(1000 * wait_s))
             case _:
                 return self._settled(message, "failed", report)
 
     def _settled(self, message: Message, status: str, report: Report) -> Settlement:
-        moments = (*self._lost(message), self._moment(message, status, report))
+        moments = (*self._lost(message, report), self._moment(message, status, report))
         if status == "processed":
             return Settlement(status, moments, keep_ms=self.channel.keep_ms)
         return Settlement(status, moments, error=report.detail, keep_ms=self.channel.keep_dead_ms)
@@ -195,7 +196,7 @@ class Work:
     def _used_up(self, message: Message) -> Settlement:
         """The last attempt was lost: what was leased now is none."""
         counted = message._replace(attempts=message.attempts - 1)
-        lost = self._lost(message)
+        lost = self._lost(message, DONE)
         detail = f"All {counted.attempts} attempts are used up. {LOST}"
         failed = Moment(self.clock.now_ms(), "failed", counted.attempts, detail=detail, kind="Lost")
         return Settlement("failed", (*lost, failed), error=detail, keep_ms=self.channel.keep_dead_ms, uncounted=True)
@@ -206,13 +207,13 @@ class Work:
             report.detail, report.kind, report.pointer, report.told,
         )  # fmt: skip
 
-    def _lost(self, message: Message) -> tuple[Moment, ...]:
-        """Moments for the attempts before this one of which no end was written down."""
+    def _lost(self, message: Message, report: Report) -> tuple[Moment, ...]:
+        """Moments for the attempts before this one of which no end was written down: they were missed when it began."""
         told = 0
         for moment in message.timeline:
             told = 0 if moment.what == "redriven" else moment.attempt or told
-        now_ms = self.clock.now_ms()
-        return tuple(Moment(now_ms, "lost", n, detail=LOST, kind="Lost") for n in range(told + 1, message.attempts))
+        began_ms = self.clock.now_ms() - report.took_ms
+        return tuple(Moment(began_ms, "lost", n, detail=LOST, kind="Lost") for n in range(told + 1, message.attempts))
 
 
 class Attempt(NamedTuple):

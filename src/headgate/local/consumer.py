@@ -104,7 +104,7 @@ class Consumer(Crew[Portion]):
         return max(0.0, min(until)) if until else None
 
     def _idle(self) -> list[Hand[Portion]]:
-        return [hand for hand in self._hands if hand.is_ready and not hand.groups]
+        return [hand for hand in self._hands if hand.is_ready and not hand.is_spent and not hand.groups]
 
     # ----------------------------------------------------------------------------------------------------- the records
 

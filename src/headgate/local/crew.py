@@ -173,6 +173,10 @@ class Crew(ABC, Generic[Group]):
 
     def _lose(self, hand: Hand[Group]) -> None:
         """Its process has ended, not because we said so."""
+        if hand.is_spent:
+            self._dismiss(hand)
+            log.warning("a handler's process has no memory or files left, and begins anew channel=%s", self._name)
+            return
         was_ready = hand.is_ready
         took_ms = round(1000 * (self._clock.elapsed_s() - hand.since_s))
         code = self._dismiss(hand, Report("retry", took_ms, BROKE, "Died", told="The process of the handler died."))

@@ -7,6 +7,7 @@
         ◀──────────────── a frame a group ─ reports
         ── no groups ──────────────────▶ gives back the groups that it has not begun
         ◀───────────────────────────────── how many, the last ones, which it will not begin
+        ◀────────── nothing, where it is spent ─ it begins no more
         ── (end of file) ──────────────▶ ends; at once, if it is at a group
 
 Each frame is its length, in four bytes, and MessagePack.
@@ -26,8 +27,8 @@ Group = list[Message]
 encoded_groups = msgspec.msgpack.Encoder().encode
 groups_of = msgspec.msgpack.Decoder(list[Group]).decode
 encoded_reports = msgspec.msgpack.Encoder().encode
-reports_of = msgspec.msgpack.Decoder(list[Report] | int).decode
-"""The reports of a group; or how many groups are given back."""
+reports_of = msgspec.msgpack.Decoder(list[Report] | int | None).decode
+"""The reports of a group; or how many groups are given back; or that no more are begun."""
 
 READ_BYTES = 256 * 1024
 

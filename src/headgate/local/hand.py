@@ -55,7 +55,7 @@ class Line:
         self._is_busy = True
         return group
 
-    def tell(self, what: list[Report] | int) -> None:
+    def tell(self, what: list[Report] | int | None) -> None:
         """Say something to the worker."""
         with self._told:
             self._line.sendall(framed(encoded_reports(what)))
@@ -89,10 +89,16 @@ def work_off(orders: Orders) -> None:
     bound_memory(orders.memory_mb)
     handling = Handling(*_work_of(orders), SystemClock())
     line.tell([])
+    own = os.getpid()
     while (group := line.next()) is not None:
         reports = handling.handle(group)
+        if os.getpid() != own:
+            os._exit(0)  # the handler has forked, and both came back
         flush()
         line.tell(reports)
+        if any(report.spent for report in reports):
+            line.tell(None)
+            os._exit(0)  # whatever threads it has left
     handling.close()
 
 

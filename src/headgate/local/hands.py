@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import IO, Generic, TypeVar
 
+import msgspec
+
 from headgate.gate.handle import Report
 from headgate.local.frames import READ_BYTES, Unframing, encoded_groups, framed, reports_of
 from headgate.local.hand import Orders
@@ -41,6 +43,7 @@ class Hand(Generic[Group]):
         self.is_ready = False
         self.is_recalled = False
         self.is_mute = False
+        self.is_spent = False
         self.since_s = 0.0
         self.pace_s = 1.0
 
@@ -77,7 +80,7 @@ class Hand(Generic[Group]):
 
     def room(self, now_s: float) -> int:
         """How many groups it may be given: some work ahead, if that is quickly done."""
-        if not self.is_ready or self.is_recalled or self.is_stuck(now_s):
+        if not self.is_ready or self.is_recalled or self.is_spent or self.is_stuck(now_s):
             return 0
         ahead = min(_AHEAD_MOST, int(_AHEAD_S / self.pace_s)) if self.pace_s > 0 else _AHEAD_MOST
         return max(1, ahead) - len(self.groups)
@@ -113,7 +116,9 @@ class Hand(Generic[Group]):
             while piece := self._line.recv(READ_BYTES):
                 for content in self._frames.feed(piece):
                     told = reports_of(content)
-                    if isinstance(told, int):
+                    if told is None:
+                        self.is_spent = True
+                    elif isinstance(told, int):
                         self.is_recalled = False
                         done += [(self.groups.pop(), None) for _ in range(told)]
                     elif self.is_ready:
@@ -123,6 +128,9 @@ class Hand(Generic[Group]):
         except BlockingIOError:
             pass
         except ConnectionResetError:
+            return done or None
+        except (msgspec.MsgspecError, IndexError):  # the handler has found its line: nothing more is believed
+            self._line.shutdown(socket.SHUT_RDWR)
             return done or None
         else:
             return done or None

@@ -1,7 +1,7 @@
 """A process that runs a task: `python -m headgate.local.task_hand JSON`. It never opens the store.
 
-It reads a frame of JSON for each call, `{"given"}`, and answers with one, `{"result"}` or `{"error", "cause"}`,
-the cause as Lambda tells it. When its line is closed it ends.
+It reads a frame of JSON for each call, `{"given"}`, and answers with one, `{"result"}` or `{"error", "cause", "spent"}`:
+the cause as Lambda tells it, `spent` if no other call should come to this process. When its line is closed it ends.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import signal
 import socket
 import sys
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 from headgate.declare.load import load_app
 from headgate.declare.task import Task
 from headgate.errors import HeadgateError
+from headgate.gate.handle import is_spent
 from headgate.local.frames import READ_BYTES, Unframing, framed
 from headgate.local.hand import bound_memory, flush
 
@@ -39,8 +41,11 @@ def work_off(orders: TaskOrders) -> None:
     bound_memory(orders.memory_mb)
     task = next(task for task in load_app(orders.target).tasks if task.name == orders.task)
     line.sendall(framed(b"{}"))
+    own = os.getpid()
     for asked in _asked(line):
         answer = answered(task, asked["given"])
+        if os.getpid() != own:
+            os._exit(0)  # the task has forked, and both came back
         flush()
         line.sendall(framed(answer))
 
@@ -52,16 +57,24 @@ def answered(task: Task, given: Any) -> bytes:
         if inspect.isawaitable(result):
             result = asyncio.run(_awaited(result))
     except Exception as error:  # noqa: BLE001 - whatever the task raises is the error of its state
-        return _failed(type(error).__name__, str(error), traceback.format_tb(error.__traceback__)[1:])
+        trace = traceback.format_tb(error.__traceback__)[1:]
+        return _failed(type(error).__name__, _said(error), trace, spent=is_spent(error))
     try:
         return json.dumps({"result": result}, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         return _failed("Runtime.MarshalError", f"Unable to marshal response: {error}", [])
 
 
-def _failed(name: str, message: str, trace: list[str]) -> bytes:
+def _failed(name: str, message: str, trace: list[str], *, spent: bool = False) -> bytes:
     cause = {"errorMessage": message, "errorType": name, "requestId": "", "stackTrace": trace}
-    return json.dumps({"error": name, "cause": json.dumps(cause)}).encode()
+    return json.dumps({"error": name, "cause": json.dumps(cause), "spent": spent}).encode()
+
+
+def _said(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - the user's own __str__
+        return "<exception str() failed>"
 
 
 async def _awaited(result: Any) -> Any:

@@ -63,6 +63,11 @@ class TaskProcess:
             raise GoneError from None
         return self._answer(timeout_s)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is gone, as what has gone too far may be, also between calls."""
+        return self._process.poll() is not None
+
     def end(self) -> int:
         """Kill it, with all that it started; its exit code."""
         with contextlib.suppress(ProcessLookupError, PermissionError):  # it is gone already
@@ -114,9 +119,12 @@ class LocalTasks:
         except GoneError:
             told = f"RequestId: {token} Error: Runtime exited with error: {_ending(self._let_go(process))}"
             raise _failed("Runtime.ExitError", told) from None
-        with self._guard:
-            self._busy.discard(process)
-            self._idle[name].append(process)
+        if answer.get("spent"):  # no memory or no files are left in it: the next call is to have a new one
+            self._let_go(process)
+        else:
+            with self._guard:
+                self._busy.discard(process)
+                self._idle[name].append(process)
         if "error" in answer:
             raise TaskFailed(answer["error"], answer["cause"])
         return answer["result"]
@@ -134,10 +142,12 @@ class LocalTasks:
         with self._guard:
             if self._closed:
                 raise _failed("Runtime.ExitError", "The server stops.")
-            if self._idle[task.name]:
+            while self._idle[task.name]:
                 process = self._idle[task.name].pop()
-                self._busy.add(process)
-                return process
+                if not process.has_ended:
+                    self._busy.add(process)
+                    return process
+                process.end()
         orders = TaskOrders(self._target, task.name, -1, task.needs.memory_mb)
         try:
             process = TaskProcess(orders, self._environs[task.name])

@@ -53,6 +53,19 @@ async def others(job: dict[str, Any]) -> None:
     note("done", job["id"], 1)
 
 
+@app.channel(
+    "/ones", key="id", auth=Public(), read=True, delivery=Queued(attempts=2, backoff=AT_ONCE), concurrency=1,
+    memory_mb=256,
+)  # fmt: skip
+def one_by_one(job: dict[str, Any], message: Message) -> None:
+    note("process", job["id"], message.attempt, os.getpid())
+    match job.get("do"):
+        case "eat":
+            print(len(bytearray(10**9)))
+        case "fork":
+            os.fork()
+
+
 events = app.channel(
     "/events", key="id", auth=Public(), delivery=Stream(shards=3, partition_key="line", attempts=2, backoff=AT_ONCE),
     timeout_s=1.5, batch=10,
