@@ -1,6 +1,6 @@
 """A process that runs a task: `python -m headgate.local.task_hand JSON`. It never opens the store.
 
-It reads a frame of JSON for each call, `{"given"}`, and answers with one, `{"result"}` or `{"error", "cause", "spent"}`:
+It reads a frame of JSON for each call, `{"given"}`, and answers one, `{"result"}` or `{"error", "cause", "spent"}`:
 the cause as Lambda tells it, `spent` if no other call should come to this process. When its line is closed it ends.
 """
 
