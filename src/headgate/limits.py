@@ -164,8 +164,32 @@ STACK_RESOURCES = Limit(
     "resources of one stack",
     500,
     "resources",
-    "about 16 channels with lists and credentials of their own; more are refused when stacks are made",
+    "about 16 channels with lists; more are refused when stacks are made",
     "https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html",
+    "2026-11-21",
+)
+AUTHORIZERS = Limit(
+    "authorizers of an API",
+    10,
+    "different auths that a function verifies: Jwt, ApiKey, one of your own",
+    "channels that declare the same auth share one; more are refused when stacks are made",
+    _AWS_APIGW,
+    "2026-11-21",
+)
+ENVIRONMENT = Limit(
+    "environment of a function",
+    4_096,
+    "bytes, names included",
+    "a function with more is refused when stacks are made, as far as it is known then",
+    _AWS_LAMBDA,
+    "2026-11-21",
+)
+RULE_INPUT = Limit(
+    "input of a schedule's rule",
+    8_192,
+    "characters",
+    "a schedule with a longer `input=` is one of EventBridge's Scheduler",
+    "https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_Target.html",
     "2026-11-21",
 )
 FUNCTION_MEMORY_LEAST = Limit(

@@ -37,10 +37,10 @@ def test_without_a_handler_messages_are_worked_off_ten_at_a_time() -> None:
     assert working(channel(delivery=delivery, handled=False), delivery).batch == 10
 
 
-def test_what_is_ordered_is_a_fifo_queue_whose_groups_are_its_concurrency() -> None:
+def test_what_is_ordered_is_a_fifo_queue_with_as_many_workers_as_are_declared() -> None:
     delivery = Queued(order_by="customer")
-    found = working(channel(delivery=delivery), delivery)
-    assert (found.fifo, found.concurrency) == (True, None)
+    found = working(channel(delivery=delivery, concurrency=7), delivery)
+    assert (found.fifo, found.concurrency) == (True, 7)
     plain = Queued()
     assert working(channel(delivery=plain, concurrency=1), plain).concurrency == 2  # SQS takes no less
 

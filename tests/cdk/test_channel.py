@@ -190,6 +190,18 @@ def test_a_worker_has_the_batch_the_size_and_the_time_of_its_handler(works: Synt
     assert queue["RedrivePolicy"]["maxReceiveCount"] == 6
 
 
+def test_where_an_order_is_kept_there_are_no_more_workers_than_declared_either(works: Synthesized) -> None:
+    assert fed(works, "payments.worker")["ScalingConfig"] == {"MaximumConcurrency": 4}
+
+
+def test_lambda_does_not_take_a_worker_that_renews_its_messages_for_a_loop(works: Synthesized) -> None:
+    found = {duty: function.get("RecursiveLoop") for duty, function in functions(works.service).items()}
+    assert {duty for duty, allowed in found.items() if allowed == "Allow"} == {
+        f"{channel}.worker" for channel in ("orders", "payments", "raw", "drop")
+    }
+    assert set(found.values()) == {"Allow", None}
+
+
 def test_a_worker_finds_its_variables_and_where_its_secrets_lie(works: Synthesized) -> None:
     told = functions(works.service)["orders.worker"]["Environment"]["Variables"]
     assert (told["PARTNER"], told["MODE"]) == ("https://partner.example", "fast")

@@ -38,6 +38,18 @@ def test_a_machine_writes_a_log_without_what_is_handed_on_and_is_traced(works: S
         assert made["TracingConfiguration"] == {"Enabled": True}
 
 
+def test_the_log_of_a_machine_is_of_those_that_one_policy_of_the_account_allows_all_at_once(
+    works: Synthesized,
+) -> None:
+    groups, roles = (works.service.all(f"AWS::{kind}") for kind in ("Logs::LogGroup", "IAM::Role"))
+    for made in works.service.properties(MACHINE):
+        (destination,) = made["LoggingConfiguration"]["Destinations"]
+        group = groups[destination["CloudWatchLogsLogGroup"]["LogGroupArn"]["Fn::GetAtt"][0]]
+        prefix, _, role = spelled(group["Properties"]["LogGroupName"]).rpartition("/")
+        assert prefix == "/aws/vendedlogs/states"
+        assert role in roles  # whose name CloudFormation makes up: where a log stayed, the next one has another name
+
+
 def test_express_is_express(works: Synthesized) -> None:
     assert {it["StateMachineType"] for it in works.service.properties(MACHINE)} == {"STANDARD", "EXPRESS"}
 

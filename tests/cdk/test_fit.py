@@ -56,6 +56,15 @@ def old(app: App) -> None:
     app.channel("/clicks", auth=Public(), delivery=Stream(most_age=timedelta(days=8)))
 
 
+def by_the_minute(app: App) -> None:
+    app.channel("/clicks", auth=Public(), delivery=Stream(retention=timedelta(hours=36, minutes=30)))
+
+
+def guarded(app: App) -> None:
+    for number in range(11):
+        app.channel(f"/orders{number}", auth=Jwt(secret=Secret(f"S{number}"), issuer="shop", audience="shop"))
+
+
 def deduped(app: App) -> None:
     app.channel("/clicks", key="id", scope="principal", auth=ApiKey(), delivery=Stream(dedupe=True))
 
@@ -97,6 +106,8 @@ function = with_state({"Type": "Task", "Resource": "arn:aws:lambda:us-east-1:1:f
         (origins, "channel /orders: API Gateway can name one origin"),
         (bounded, "channel /orders: nothing counts what waits in SQS at the gate"),
         (old, "channel /clicks: Lambda knows no longer Stream `most_age=` than 7 days"),
+        (by_the_minute, "channel /clicks: Kinesis keeps records for whole hours; Stream `retention=` is 1 day, 12:30:00."),
+        (guarded, "11 different auths take an authorizer each, and an API of API Gateway has at most 10"),
         (deduped, 'channel /clicks: Stream `dedupe=` is not deployed with `scope="principal"`'),
         (twin_consumers, "an output of the stacks is called ClicksCountAllDeadLettersArn already"),
         (someone_elses, "workflow settle: state 'one': say Bucket as ${archive:NAME}"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headgate import ApiKey, App, Env, Jwt, Public, Secret
+from headgate import ApiKey, App, Env, Jwt, Public, Queued, Secret
 from headgate.aws.settings import Settings
 from headgate.declare.stage import LOG_DAYS, Stage
 from headgate.errors import Misuse
@@ -124,6 +124,18 @@ def test_a_function_is_told_what_it_serves(orders: Synthesized) -> None:
     settings = Settings.read({name: spelled(value) for name, value in told.items()})
     assert settings.secrets == {"ORDERS_JWT_SECRET": "orders-prod-data-OrdersJwtSecretSecretArn"}
     assert settings.table == settings.bodies == settings.keys == ""
+
+
+def test_an_environment_that_lambda_would_not_take_is_refused(tmp_path: Path) -> None:
+    app = App("shop")
+
+    @app.channel("/orders", auth=Public(), delivery=Queued(), env={"CERTIFICATE": "x" * 4_000})
+    def work(order: object) -> None: ...
+
+    with pytest.raises(Misuse) as told:
+        synthesize(tmp_path, app)
+    assert str(told.value).startswith("The function that works off what is posted to /orders would have 4")
+    assert str(told.value).endswith("and Lambda takes 4096: name fewer settings, or keep long ones in a Secret(...).")
 
 
 def test_a_channel_with_api_keys_tells_its_authorizer_where_they_are(conformance: Synthesized) -> None:

@@ -147,6 +147,11 @@ def test_what_opens_without_credentials_stores_and_tells_nothing(conformance: Sy
             assert made["AuthorizationType"] == "NONE"
 
 
+def test_an_authorizer_is_called_as_its_channel_whatever_the_app_is_called(conformance: Synthesized) -> None:
+    names = [it["Name"] for it in conformance.service.properties("AWS::ApiGateway::Authorizer")]
+    assert sorted(names) == ["Broken", "Nested", "Notes", "Requests"]
+
+
 def test_channels_that_declare_the_same_auth_share_an_authorizer(conformance: Synthesized) -> None:
     found = routes(conformance.service)
     same = {found["POST", path]["AuthorizerId"]["Ref"] for path in ("/requests", "/each", "/all")}

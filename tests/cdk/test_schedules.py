@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
-from tests.cdk.stacks import Synthesized
+import pytest
+
+from headgate import App, DeclarationError, Public
+from headgate import workflow as w
+from tests.cdk.stacks import Synthesized, synthesize
 
 RULE, SCHEDULE = "AWS::Events::Rule", "AWS::Scheduler::Schedule"
 
@@ -37,3 +43,29 @@ def test_each_may_start_its_workflow_and_nothing_else(works: Synthesized) -> Non
     for role in (it for name, it in works.service.all("AWS::IAM::Role").items() if "Schedule" in name):
         (trust,) = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
         assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+
+
+def handing_over(text: str) -> App:
+    app = App("shop")
+    app.channel("/orders", auth=Public())
+
+    @app.task
+    def settle(given: Any) -> Any:
+        return given
+
+    app.workflow("nightly", w.task(settle))
+    app.schedule("each", "rate(5 minutes)", "nightly", input={"text": text})
+    return app
+
+
+def test_what_hands_over_more_than_a_rule_can_is_left_to_the_scheduler(tmp_path: Path) -> None:
+    made = synthesize(tmp_path, handing_over("x" * 9_000))
+    assert not made.service.all(RULE)
+    (schedule,) = made.service.properties(SCHEDULE)
+    assert schedule["ScheduleExpression"] == "rate(5 minutes)"
+    assert json.loads(schedule["Target"]["Input"]) == {"text": "x" * 9_000}
+
+
+def test_more_than_an_execution_takes_is_refused_at_load() -> None:
+    with pytest.raises(DeclarationError, match="schedule each: `input=` has 300012 bytes, and an execution takes 262144"):
+        handing_over("x" * 300_000).check()

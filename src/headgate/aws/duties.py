@@ -24,6 +24,7 @@ SWEEP_MINUTES = 1
 """How often a sweep looks for what was left behind."""
 LONGEST_DAYS = 14
 """How long queues and their dead letter queues keep what nobody takes: the most that SQS does."""
+_LEAST_CONCURRENCY = 2
 BURIED_S = 300
 """The visibility timeout of a dead letter queue."""
 
@@ -46,7 +47,7 @@ class Working(NamedTuple):
     """A channel's queue and its worker. Times are seconds.
 
     - `batch`: of the event source mapping, which reports the failures of single items
-    - `concurrency`: most functions at a time; None where the order forbids to say so
+    - `concurrency`: most functions at a time; SQS takes no less than two
     - `timeout_s`: of the function
     - `visibility_s`: of the queue
     - `receives`: after so many of a message, SQS puts it into the dead letter queue
@@ -54,7 +55,7 @@ class Working(NamedTuple):
     """
 
     batch: int
-    concurrency: int | None
+    concurrency: int
     timeout_s: int
     visibility_s: int
     receives: int
@@ -68,7 +69,7 @@ def working(channel: Channel, delivery: Queued) -> Working:
     fifo = delivery.order_by is not None
     return Working(
         batch=batch,
-        concurrency=None if fifo else max(2, channel.needs.concurrency),
+        concurrency=max(_LEAST_CONCURRENCY, channel.needs.concurrency),
         timeout_s=timeout_s,
         visibility_s=6 * timeout_s,
         receives=max(delivery.attempts + 3, 5),

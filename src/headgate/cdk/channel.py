@@ -136,6 +136,7 @@ class ChannelFunctions:
             self.rooms(),
             timeout_s=how.timeout_s,
             needs=self.channel.needs,
+            feeds_itself=True,
         )
         worker.add_event_source_mapping(
             "Queue",
@@ -233,6 +234,7 @@ class ChannelFunctions:
         secrets: list[str] | None = None,
         timeout_s: int | None = None,
         needs: Needs | None = None,
+        feeds_itself: bool = False,
     ) -> lambda_.Function:
         read = [*(secrets or ()), *(() if needs is None else (secret.name for secret in needs.secrets))]
         settings = _with_rooms(self.told.settings([self.channel], read), self.channel, duty, rooms)
@@ -251,6 +253,7 @@ class ChannelFunctions:
             memory_mb=None if needs is None else needs.memory_mb,
             timeout_s=timeout_s,
             called=self.stage.names.get(f"{duty}:{self.channel.name}") if not consumer else None,
+            feeds_itself=feeds_itself,
         )
 
     def _further(self, settings: Settings) -> dict[str, str]:

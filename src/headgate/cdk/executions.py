@@ -89,8 +89,9 @@ class StateMachine(Construct):
             **{("queue", name): queue.queue_url for name, queue in queues.items()},
             **{("table", name): table.table_name for name, table in tables.items()},
         }
-        group = log_group(self, "Log", stage)
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("states.amazonaws.com"))
+        # Logs of other names are told one by one in a policy that the account's region has one of, and that gets full.
+        group = log_group(self, "Log", stage, name=f"/aws/vendedlogs/states/{role.role_name}")
         called = [tasks[name].function_arn for kind, name in asked if kind == "task"]
         called += [function.function_arn for function in ended]
         document = workflow.placed(_substitute)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ from headgate.cdk import outputs
 from headgate.cdk.environment import secrets_of
 from headgate.declare.app import App
 from headgate.declare.asl_services import ADDRESSED
-from headgate.declare.auth import Signed
+from headgate.declare.auth import Iam, Public, Signed
 from headgate.declare.channel import Channel
 from headgate.declare.compile import place, places
 from headgate.declare.delivery import Queued, Stream
@@ -22,6 +22,7 @@ from headgate.declare.task import Workflow
 from headgate.errors import DeclarationError, DeclarationFault
 
 _MOST_AGE = timedelta(days=7)
+_HOUR = timedelta(hours=1)
 _PLACE = re.compile(r"\$\{[a-z]+:[^{}]+\}")
 
 
@@ -32,10 +33,31 @@ def check_fit(app: App, stage: Stage) -> None:
         raise DeclarationError(*faults)
 
 
+def guards(channels: Iterable[Channel]) -> list[list[Channel]]:
+    """The channels that an authorizer guards, those together that declare the same auth."""
+    groups: list[list[Channel]] = []
+    for channel in channels:
+        if isinstance(channel.auth, Public | Signed | Iam):
+            continue
+        group = next((group for group in groups if group[0].auth == channel.auth), None)
+        if group is None:
+            groups.append([channel])
+        else:
+            group.append(channel)
+    return groups
+
+
 def _faults(app: App) -> Iterator[DeclarationFault]:
     for channel in app.channels:
         for sentence in _channel_sentences(channel):
             yield DeclarationFault(channel.where, f"channel {channel.path}: {sentence}")
+    guarded = guards(app.channels)
+    if len(guarded) > limits.AUTHORIZERS.value:
+        sentence = (
+            f"{len(guarded)} different auths take an authorizer each, and an API of API Gateway has at most "
+            f"{limits.AUTHORIZERS.value}: let channels share one, or split the app in two."
+        )
+        yield DeclarationFault(guarded[limits.AUTHORIZERS.value][0].where, sentence)
     for workflow in app.workflows:
         for sentence in _workflow_sentences(workflow):
             yield DeclarationFault(workflow.where, f"workflow {workflow.name}: {sentence}")
@@ -60,6 +82,8 @@ def _channel_sentences(channel: Channel) -> Iterator[str]:
             yield 'Stream `dedupe=` is not deployed with `scope="principal"`; put the sender into the key, or leave it.'
         case Stream(most_age=timedelta() as age) if age > _MOST_AGE:
             yield "Lambda knows no longer Stream `most_age=` than 7 days; say less, or leave it out."
+        case Stream(retention=retention) if retention % _HOUR:
+            yield f"Kinesis keeps records for whole hours; Stream `retention=` is {retention}."
 
 
 def _workflow_sentences(workflow: Workflow) -> Iterator[str]:

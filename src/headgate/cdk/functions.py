@@ -13,9 +13,11 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from headgate import limits
 from headgate.cdk.acknowledged import acknowledge, acknowledge_wildcard
 from headgate.cdk.policy import Grant
 from headgate.declare.stage import LOG_DAYS, Architecture, Stage
+from headgate.errors import Misuse
 
 _DESCRIPTION_CHARS = 256
 
@@ -67,9 +69,13 @@ class Functions(Construct):
         memory_mb: int | None = None,
         timeout_s: int | None = None,
         called: str | None = None,
+        feeds_itself: bool = False,
     ) -> lambda_.Function:
         """A function that may do what `grants` say and write its own log, and nothing else. Of the stage's size, unless
-        another one is said; with a name of CloudFormation's, unless it has to be `called` something."""
+        another one is said; with a name of CloudFormation's, unless it has to be `called` something. One that
+        `feeds_itself` sends to the queue that it is called by. Raises Misuse for an environment that Lambda would not
+        take."""
+        _refuse_too_much(description, environment)
         scope = Construct(self, name)
         group = log_group(scope, "Log", self._stage)
         role = iam.Role(scope, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
@@ -89,6 +95,8 @@ class Functions(Construct):
             memory_size=memory_mb or self._stage.memory_mb,
             timeout=Duration.seconds(timeout_s or self._stage.timeout_s),
             environment=dict(environment),
+            # Else Lambda takes it for a loop that nobody meant, and after some 16 rounds drops what it should hand over.
+            recursive_loop=lambda_.RecursiveLoop.ALLOW if feeds_itself else None,
         )
         own_log = Grant(("logs:CreateLogStream", "logs:PutLogEvents"), (group.log_group_arn,))
         granted = attach(scope, [own_log, *grants], role)
@@ -100,11 +108,12 @@ class Functions(Construct):
         return function
 
 
-def log_group(scope: Construct, id: str, stage: Stage) -> logs.LogGroup:
+def log_group(scope: Construct, id: str, stage: Stage, name: str | None = None) -> logs.LogGroup:
     """A log that is kept as long as the stage says."""
     return logs.LogGroup(
         scope,
         id,
+        log_group_name=name,
         retention=_RETENTION[stage.log_days],
         removal_policy=RemovalPolicy.RETAIN if stage.retains else RemovalPolicy.DESTROY,
     )
@@ -119,6 +128,17 @@ def attach(scope: Construct, grants: Sequence[Grant], role: iam.IRole) -> iam.Po
             for resource in grant.resources:
                 acknowledge_wildcard(policy, resource, grant.because)
     return policy
+
+
+def _refuse_too_much(description: str, environment: Mapping[str, str]) -> None:
+    """What only AWS knows yet, as names of tables, stands for itself here in a few characters; it is no shorter there."""
+    most = limits.ENVIRONMENT.value
+    size = sum(len(f"{name}{value}".encode()) for name, value in environment.items())
+    if size > most:
+        raise Misuse(
+            f"The function that {description[0].lower()}{description[1:]} would have {size} bytes of environment, and "
+            f"Lambda takes {most}: name fewer settings, or keep long ones in a Secret(...)."
+        )
 
 
 def _layer(scope: Construct, zips: Zips) -> lambda_.LayerVersion:

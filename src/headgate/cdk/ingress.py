@@ -63,16 +63,20 @@ class TokenAuthorizer(Construct):
     """Lets senders in by what they send, through a function that answers with a policy.
 
     Decisions about tokens are kept for up to a minute, by token. Keys may come in one of two headers, and a function
-    of the user's may look at anything, so those are asked every time; a removed key is refused at once.
+    of the user's may look at anything, so those are asked every time; a removed key is refused at once. `name` is its
+    own within the API.
     """
 
-    def __init__(self, scope: Construct, id: str, *, auth: object, function: lambda_.IFunction) -> None:
+    def __init__(
+        self, scope: Construct, id: str, *, auth: object, function: lambda_.IFunction, name: str | None = None
+    ) -> None:
         super().__init__(scope, id)
         self.node.set_context(_DEPLOY_ANEW, True)
         cached = isinstance(auth, Jwt)
         self.authorizer = apigateway.RequestAuthorizer(
             self,
             "Authorizer",
+            authorizer_name=name,
             handler=function,
             identity_sources=[apigateway.IdentitySource.header("Authorization")] if cached else [],
             results_cache_ttl=Duration.seconds(CACHE_S if cached else 0),

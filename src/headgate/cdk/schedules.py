@@ -1,8 +1,6 @@
-"""Schedules: rules of EventBridge where UTC will do, else those of its Scheduler, which knows time zones."""
+"""Schedules: rules of EventBridge where those will do, else those of its Scheduler, which knows time zones."""
 
 from __future__ import annotations
-
-import json
 
 from aws_cdk import Aws
 from aws_cdk import aws_events as events
@@ -13,7 +11,7 @@ from constructs import Construct
 
 from headgate.cdk.functions import attach
 from headgate.cdk.policy import Grant
-from headgate.declare.schedule import Schedule, is_rule
+from headgate.declare.schedule import Schedule, handed, is_rule
 
 
 class WorkflowSchedule(Construct):
@@ -27,7 +25,7 @@ class WorkflowSchedule(Construct):
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal(service, conditions=own))
         granted = attach(self, [Grant(("states:StartExecution",), (workflow.attr_arn,))], role)
         description = f"Starts {schedule.workflow}: {schedule.expression}"
-        handed = json.dumps(schedule.input, ensure_ascii=False)
+        told = handed(schedule)
         if simple:
             rule: events.CfnRule | scheduler.CfnSchedule = events.CfnRule(
                 self,
@@ -37,7 +35,7 @@ class WorkflowSchedule(Construct):
                 state="ENABLED",
                 targets=[
                     events.CfnRule.TargetProperty(
-                        id="Workflow", arn=workflow.attr_arn, role_arn=role.role_arn, input=handed
+                        id="Workflow", arn=workflow.attr_arn, role_arn=role.role_arn, input=told
                     )
                 ],
             )
@@ -50,7 +48,7 @@ class WorkflowSchedule(Construct):
                 schedule_expression_timezone=schedule.timezone,
                 flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
                 target=scheduler.CfnSchedule.TargetProperty(
-                    arn=workflow.attr_arn, role_arn=role.role_arn, input=handed
+                    arn=workflow.attr_arn, role_arn=role.role_arn, input=told
                 ),
             )
         rule.node.add_dependency(granted)

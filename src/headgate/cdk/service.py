@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from aws_cdk import ArnFormat, Stack
@@ -16,12 +16,12 @@ from headgate.cdk.channel import HANDLERS, ChannelFunctions, tell_ends
 from headgate.cdk.data import DataStack, Imported, Storage, Stored, tell
 from headgate.cdk.environment import Surroundings, env_of, secrets_of_auth
 from headgate.cdk.executions import StateMachine, TaskFunctions
-from headgate.cdk.fit import check_fit
+from headgate.cdk.fit import check_fit, guards
 from headgate.cdk.functions import Functions, Package
 from headgate.cdk.ingress import Handlers, Ingress, TokenAuthorizer
 from headgate.cdk.schedules import WorkflowSchedule
 from headgate.declare.app import App
-from headgate.declare.auth import ApiKey, Iam, Public, Signed
+from headgate.declare.auth import ApiKey
 from headgate.declare.channel import Channel
 from headgate.declare.stage import Stage
 from headgate.declare.task import Workflow
@@ -126,7 +126,7 @@ class Service:
     def _authorizers(self) -> dict[str, apigateway.IAuthorizer]:
         """One for each auth that is declared, by the names of the channels that declare it."""
         found: dict[str, apigateway.IAuthorizer] = {}
-        for channels in _by_auth(self._app.channels):
+        for channels in guards(self._app.channels):
             auth = channels[0].auth
             name = outputs.pascal(channels[0].name)
             secrets = secrets_of_auth(self._app, channels)
@@ -142,7 +142,7 @@ class Service:
                     *policy.read_secrets([self._data.secrets[one] for one in secrets]),
                 ],
             )
-            made = TokenAuthorizer(self._stack, f"{name}Auth", auth=auth, function=function)
+            made = TokenAuthorizer(self._stack, f"{name}Auth", auth=auth, function=function, name=name)
             found |= {channel.name: made.authorizer for channel in channels}
         return found
 
@@ -182,17 +182,3 @@ class AppStack(Stack):
         stored = self.storage.stored
         self.service = Service(self, app=app, stage=stage, stored=stored, package=package, reference=reference)
         tell(self, stage, {**self.storage.told(), **self.service.told()})
-
-
-def _by_auth(channels: Iterable[Channel]) -> list[list[Channel]]:
-    """The channels that an authorizer guards, those together that declare the same auth."""
-    groups: list[list[Channel]] = []
-    for channel in channels:
-        if isinstance(channel.auth, Public | Signed | Iam):
-            continue
-        group = next((group for group in groups if group[0].auth == channel.auth), None)
-        if group is None:
-            groups.append([channel])
-        else:
-            group.append(channel)
-    return groups

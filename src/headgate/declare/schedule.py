@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from headgate import limits
 from headgate.declare.shape import TEXT, misfits
 from headgate.declare.source import caller
 
@@ -98,9 +99,12 @@ class Schedule:
         if isinstance(found, At) and moment(found.local, zone) is None:
             yield f"{self.expression}: this time does not exist in {self.timezone}, where clocks are set forward then."
         try:
-            json.dumps(self.input, allow_nan=False)
+            size = len(json.dumps(self.input, allow_nan=False, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         except (TypeError, ValueError):
             yield "`input=` must be JSON."
+            return
+        if size > limits.WORKFLOW_DATA.value:
+            yield f"`input=` has {size} bytes, and an execution takes {limits.WORKFLOW_DATA.value}."
 
 
 @lru_cache(maxsize=64)
@@ -221,8 +225,15 @@ def _exists(days: set[int], months: set[int]) -> bool:
     return any(min(days) <= longest.get(month, 31) for month in months)
 
 
+def handed(schedule: Schedule) -> str:
+    """What each execution is handed, as JSON."""
+    return json.dumps(schedule.input, ensure_ascii=False)
+
+
 def is_rule(schedule: Schedule) -> bool:
-    """Whether a rule of EventBridge will do: it fires in UTC, and again and again."""
+    """Whether a rule of EventBridge will do: it fires in UTC, again and again, and has not much to hand over."""
+    if len(handed(schedule)) > limits.RULE_INPUT.value:
+        return False
     match expression_of(schedule.expression):
         case Rate():
             return True
