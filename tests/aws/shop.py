@@ -23,6 +23,7 @@ from headgate import App, Archive, Permanent, Public, Queued, Retry, RetryPolicy
 app = App("shop")
 seen = []
 to_do = {}
+deaths = []
 steady = RetryPolicy(first_s=10, factor=2, most_s=60, jitter=0)
 
 
@@ -69,6 +70,7 @@ app.channel("/direct", name="direct", key="id", auth=Public(), archive=Archive("
 @app.channel("/lists", name="lists", key="id", auth=Public(), delivery=policy, batch=3)
 def take(orders, messages):
     seen.append([message.id for message in messages])
+    deaths.extend(message.id for message in messages if to_do.get(message.id) == "die")
     return [Retry(1) if message.id in to_do else None for message in messages]
 """
 

@@ -165,6 +165,34 @@ def test_a_handler_of_lists_is_handed_several_and_answers_for_each(open_site: Op
     assert [site.row(key).status for key in "1234"] == ["processed", "accepted", "processed", "processed"]
 
 
+class Died(BaseException):
+    """The process of a function is gone."""
+
+
+def test_a_message_at_which_the_function_dies_costs_the_others_of_its_batch_one_attempt(
+    open_site: Open, app: Any
+) -> None:
+    def die(_: int) -> None:
+        if app.deaths:
+            app.deaths.clear()
+            raise Died
+
+    site = open_site("lists")
+    app.to_do["2"] = "die"
+    work = accepted(site, "1", "2", "3")
+    work["Records"].sort(key=lambda record: '"2"' not in record["body"])
+    site.faults.before = die
+    for receives in (1, 2, 3):
+        for record in work["Records"]:
+            record["attributes"]["ApproximateReceiveCount"] = str(receives)
+        with pytest.raises(Died):
+            site.worker().work_off(work, LAMBDA_S)
+        site.clock.advance(600)
+    assert failed(site.worker().work_off(work, LAMBDA_S)) == []
+    assert (site.row("2").status, site.row("2").attempts) == ("failed", 3)
+    assert [(site.row(key).status, site.row(key).attempts) for key in "13"] == [("processed", 2)] * 2
+
+
 def test_messages_of_one_order_wait_for_the_one_before_and_the_others_do_not(open_site: Open, app: Any) -> None:
     site = open_site("ordered", fifo=True)
     app.to_do["a1"] = "fail"
