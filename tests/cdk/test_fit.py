@@ -106,7 +106,7 @@ function = with_state({"Type": "Task", "Resource": "arn:aws:lambda:us-east-1:1:f
         (origins, "channel /orders: API Gateway can name one origin"),
         (bounded, "channel /orders: nothing counts what waits in SQS at the gate"),
         (old, "channel /clicks: Lambda knows no longer Stream `most_age=` than 7 days"),
-        (by_the_minute, "channel /clicks: Kinesis keeps records for whole hours; Stream `retention=` is 1 day, 12:30:00."),
+        (by_the_minute, "channel /clicks: Kinesis keeps records for whole hours; Stream `retention=` is 1 day, 12:30"),
         (guarded, "11 different auths take an authorizer each, and an API of API Gateway has at most 10"),
         (deduped, 'channel /clicks: Stream `dedupe=` is not deployed with `scope="principal"`'),
         (twin_consumers, "an output of the stacks is called ClicksCountAllDeadLettersArn already"),

