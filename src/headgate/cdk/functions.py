@@ -95,7 +95,7 @@ class Functions(Construct):
             memory_size=memory_mb or self._stage.memory_mb,
             timeout=Duration.seconds(timeout_s or self._stage.timeout_s),
             environment=dict(environment),
-            # Else Lambda takes it for a loop that nobody meant, and drops after some 16 rounds what it has to hand over.
+            # Else Lambda takes it for a loop that nobody meant, and after some 16 rounds no longer hands over.
             recursive_loop=lambda_.RecursiveLoop.ALLOW if feeds_itself else None,
         )
         own_log = Grant(("logs:CreateLogStream", "logs:PutLogEvents"), (group.log_group_arn,))

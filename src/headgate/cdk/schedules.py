@@ -47,9 +47,7 @@ class WorkflowSchedule(Construct):
                 schedule_expression=schedule.expression,
                 schedule_expression_timezone=schedule.timezone,
                 flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
-                target=scheduler.CfnSchedule.TargetProperty(
-                    arn=workflow.attr_arn, role_arn=role.role_arn, input=told
-                ),
+                target=scheduler.CfnSchedule.TargetProperty(arn=workflow.attr_arn, role_arn=role.role_arn, input=told),
             )
         rule.node.add_dependency(granted)
         self.name = rule.ref
