@@ -34,7 +34,8 @@ def test_a_new_project_passes_its_own_tests(tmp_path: Path, template: str) -> No
 def test_it_never_overwrites_and_then_writes_nothing_at_all(desk: Path) -> None:
     before = (desk / "app.py").read_text()
     done = run(desk, "init")
-    assert (done.code, done.err) == (2, "These exist already, and init never overwrites: app.py.\n")
+    told = "These exist already, and init never overwrites: app.py. Say another folder: headgate init DIR.\n"
+    assert (done.code, done.err) == (2, told)
     assert [path.name for path in desk.iterdir()] == ["app.py"]
     assert (desk / "app.py").read_text() == before
 

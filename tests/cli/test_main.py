@@ -31,18 +31,35 @@ def test_help_imports_nothing_but_click_and_the_list_of_commands() -> None:
     done = subprocess.run([sys.executable, "-c", LIST_MODULES, "--help"], capture_output=True, text=True, check=True)
     modules = set(done.stderr.split())
     ours = {name for name in modules if name.partition(".")[0] == "headgate"}
-    assert ours == {"headgate", "headgate.cli", "headgate.cli.place", "headgate.errors"}
+    assert ours == {"headgate", "headgate.cli", "headgate.cli.group", "headgate.cli.place", "headgate.errors"}
     assert not modules & {"pydantic", "uvicorn", "starlette", "asyncio", "sqlite3", "rich", "watchfiles", "jwt", "ssl"}
     for name, entry in COMMANDS.items():
         assert re.search(rf"^  {name} +{re.escape(entry.help)}$", done.stdout, re.MULTILINE)
+
+
+HEAVY = {"pydantic", "uvicorn", "starlette", "asyncio", "sqlite3", "rich", "watchfiles", "jwt", "aiohttp", "botocore"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_loads_nothing_that_takes_long(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIST_MODULES, name, "--help"], capture_output=True, text=True, check=True
+    )
+    assert not set(done.stderr.split()) & HEAVY
+
+
+@pytest.mark.parametrize("name", ["keys", "messages", "dead", "runs", "schedule", "stream", "export"])
+def test_subcommands_are_listed_with_whole_sentences(tmp_path: Path, name: str) -> None:
+    listed = run(tmp_path, name, "--help").out.partition("Commands:")[2]
+    assert listed.strip().endswith(".")
+    assert "..." not in listed
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself_with_an_example(tmp_path: Path, name: str) -> None:
     done = run(tmp_path, name, "--help")
     assert (done.code, done.err) == (0, "")
-    if name != "messages":
-        assert re.search(r"^  Examples?:\n    headgate|^  Example:\n    \S", done.out, re.MULTILINE)
+    assert re.search(r"^  Examples?:\n    headgate|^  Example:\n    \S", done.out, re.MULTILINE)
 
 
 def test_the_version_is_the_packages(tmp_path: Path) -> None:
@@ -58,7 +75,8 @@ def test_without_an_app_it_says_how_to_get_one(tmp_path: Path) -> None:
 def test_an_unknown_command_is_one_sentence_and_the_usage(tmp_path: Path) -> None:
     done = run(tmp_path, "chekc")
     assert done.code == 2
-    assert done.err.splitlines()[0] == "No such command 'chekc'."
+    assert done.err.splitlines()[0] == "No such command 'chekc'. Did you mean 'check'?"
+    assert run(tmp_path, "messages", "frobnicate").err.splitlines()[0] == "No such command 'frobnicate'."
 
 
 def test_the_app_may_be_said_before_the_command_and_after_it(

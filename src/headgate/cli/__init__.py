@@ -11,6 +11,7 @@ from typing import NamedTuple, NoReturn
 import click
 
 from headgate import __version__
+from headgate.cli.group import Group
 from headgate.cli.place import Place, placed
 from headgate.errors import DeclarationError, HeadgateError, Misuse
 
@@ -51,7 +52,7 @@ COMMANDS = {
 }
 
 
-class Commands(click.Group):
+class Commands(Group):
     """A group that imports a command's module when the command is called, not when it is listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -63,9 +64,8 @@ class Commands(click.Group):
         command: click.Command = getattr(import_module(f"headgate.cli.{COMMANDS[cmd_name].module}"), cmd_name)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+    def summary(self, ctx: click.Context, name: str) -> str:  # noqa: ARG002
+        return COMMANDS[name].help
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from headgate.cli.place import Place, json_option, placed, stage_option
 from headgate.cli.table import print_table
 from headgate.clock import isoformat
-from headgate.describe.alarms import Alarm
-from headgate.describe.alarms import alarms as declared_by
+
+if TYPE_CHECKING:
+    from headgate.describe.alarms import Alarm
 
 
 class State(NamedTuple):
@@ -32,6 +33,8 @@ def alarms(place: Place, as_json: bool) -> None:
     Example:
       headgate alarms --json
     """
+    from headgate.describe.alarms import alarms as declared_by
+
     found = declared_by(place.app)
     states = _local(place, found) if place.stage is None else _deployed(place, found)
     if as_json:

@@ -21,11 +21,12 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from headgate.cli import told
 from headgate.cli.place import Place
 from headgate.cli.serving import Serving, check_settings, greet, leave_on_sigterm, serve_app, set_up_logging
+from headgate.cli.turns import BROKEN, GO, GOOD, SERVING, Order
 from headgate.clock import Clock, SystemClock
 from headgate.declare.app import App
 from headgate.declare.auth import ApiKey, Iam
@@ -34,22 +35,8 @@ from headgate.local.engine import LocalEngine
 from headgate.local.keys import new_iam_key
 from headgate.local.state import StateFolder
 
-GOOD, GO, SERVING = b"good\n", b"go\n", b"serving\n"
 _PATIENCE_S = 3.0  # who saves a change wants to see it, and not what a handler of the old version comes to
-BROKEN = 75
-"""The exit code of a candidate whose store failed: a new process may mend it."""
 KEY_NAME = "development"
-
-
-class Order(NamedTuple):
-    """What a candidate is started with. `line` and `listening` are inherited descriptors."""
-
-    target: str
-    state: str
-    line: int
-    listening: int
-    greets: bool
-    log_format: str
 
 
 def serve_candidate(order: Order) -> int:

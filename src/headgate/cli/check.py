@@ -6,7 +6,6 @@ import json
 
 import click
 
-from headgate.cli.outline import COLUMNS, about, cells, outline
 from headgate.cli.place import Place, json_option, placed
 from headgate.cli.table import print_table
 from headgate.errors import DeclarationError, DeclarationFault
@@ -26,6 +25,8 @@ def check(place: Place, as_json: bool) -> int:
     """
     if as_json:
         return _check_for_scripts(place)
+    from headgate.cli.outline import COLUMNS, about, cells
+
     app = place.app
     print_table(COLUMNS, [cells(channel) for channel in app.channels])
     if app.workflows:
@@ -41,6 +42,8 @@ def check(place: Place, as_json: bool) -> int:
 
 
 def _check_for_scripts(place: Place) -> int:
+    from headgate.cli.outline import about, outline
+
     try:
         app = place.app
     except DeclarationError as error:

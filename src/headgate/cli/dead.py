@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import click
 
 from headgate import limits
+from headgate.cli.group import Group
 from headgate.cli.messages import (
     as_json_text,
     one,
@@ -30,7 +31,6 @@ from headgate.cli.table import print_table
 from headgate.clock import SystemClock, isoformat
 from headgate.engine import DEAD, Alteration, Discarded, Queue, Redriven
 from headgate.errors import Misuse, NotFound, Refusal
-from headgate.gate.redrive import edited, end_of, grouped, why_not
 from headgate.message import Message, Moment
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Filter(NamedTuple):
 
     def fits(self, message: Message) -> bool:
         """Whether one of them is."""
+        from headgate.gate.redrive import end_of
+
         end = end_of(message)
         return self.kind in ("", end.kind) and self.field in ("", end.pointer) and self.status in ("", message.status)
 
@@ -68,7 +70,7 @@ def filtered(command: Callable[..., object]) -> Callable[..., object]:
     return click.option("--all", "every", is_flag=True, help="All of the channel that fit the other options.")(command)
 
 
-@click.group
+@click.group(cls=Group)
 @stage_option
 @placed
 def dead(place: Place) -> None:
@@ -94,6 +96,8 @@ def list_(place: Place, channel: str | None, as_json: bool) -> None:
     Example:
       headgate dead list orders
     """
+    from headgate.gate.redrive import grouped
+
     channels = place.app.channels if channel is None else [place.channel(channel)]
     with place.rooms() as (_, queue):
         groups = grouped(message for found in channels for message in _all_dead(queue, found))
@@ -206,6 +210,8 @@ def edit(place: Place, channel: str, key: str, scope: str | None, file: IO[bytes
     Example:
       headgate dead edit orders A-1 && headgate dead redrive orders A-1
     """
+    from headgate.gate.redrive import edited
+
     found = place.channel(channel)
     message = _dead(place, found, key, scope)
     body = _typed(message.body) if file is None else file.read()
@@ -302,6 +308,8 @@ def _agreed(question: str, yes: bool) -> bool:
 
 
 def _tell_what_would_pass(channel: Channel, messages: Iterable[Message]) -> int:
+    from headgate.gate.redrive import why_not
+
     reasons = Counter(why_not(channel, message) for message in messages)
     total = reasons.total()
     print(f"{reasons.pop(None, 0)} of {_count(total)} would pass the gate as they are.")

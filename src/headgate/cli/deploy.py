@@ -6,7 +6,6 @@ import json
 
 import click
 
-from headgate.cli.deployed import NotAllowed
 from headgate.cli.deployment import OUTPUTS_FILE, context_option, deployment, pipeline_option, stage_option
 from headgate.cli.place import Place, placed
 from headgate.cli.table import print_table
@@ -57,6 +56,8 @@ def _check_builder() -> None:
 
 def _check_log_role(place: Place) -> None:
     """Without the role the API is refused, as the last of many resources. Who may deploy need not be allowed to ask."""
+    from headgate.cli.deployed import NotAllowed
+
     if place.deployed.stage.account_log_role:
         return
     try:

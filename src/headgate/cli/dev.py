@@ -15,9 +15,9 @@ from pathlib import Path
 import click
 
 from headgate import limits
-from headgate.cli.candidate import BROKEN, GO, GOOD, SERVING, Order
+from headgate.cli.listening import host_option, log_format_option, port_option, socket_on
 from headgate.cli.place import Place, placed
-from headgate.cli.serving import host_option, log_format_option, port_option, socket_on
+from headgate.cli.turns import BROKEN, GO, GOOD, SERVING, Order
 
 _TICK_S = 0.05
 _DEBOUNCE_MS = 200

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headgate.cli.group import Group
 from headgate.cli.place import Place, placed, visible
 from headgate.errors import Misuse
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from headgate.declare.task import Workflow
 
 
-@click.group
+@click.group(cls=Group)
 @placed
 def export(place: Place) -> None:
     """Print a workflow for other tools.

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 
-from headgate.cdk.toolkit import pinned
 from headgate.errors import Misuse
 
 TEMPLATES = ("minimal", "webhook", "batch")
@@ -31,6 +30,8 @@ def init(folder: Path, template: str) -> None:
     Example:
       headgate init shop --template batch
     """
+    from headgate.cdk.toolkit import pinned
+
     name = project_name(folder)
     contents = {
         path: text.replace(_NAME, name).replace(_CDK, pinned())
@@ -39,7 +40,10 @@ def init(folder: Path, template: str) -> None:
     }
     taken = [str(folder / path) for path in contents if (folder / path).exists()]
     if taken:
-        raise Misuse(f"These exist already, and init never overwrites: {', '.join(taken)}.")
+        raise Misuse(
+            f"These exist already, and init never overwrites: {', '.join(taken)}. "
+            "Say another folder: headgate init DIR."
+        )
     for path, text in contents.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")

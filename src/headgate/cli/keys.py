@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headgate.cli.group import Group
 from headgate.cli.place import Place, json_option, placed, stage_option, visible
 from headgate.cli.table import print_table
 from headgate.cli.token import Span
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from headgate.local.keys import IamKeyRow
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @json_option
 @stage_option
 @placed

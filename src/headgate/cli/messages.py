@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headgate import limits
+from headgate.cli.group import Group
 from headgate.cli.place import Place, json_option, placed, stage_option, visible
 from headgate.cli.table import print_table
 from headgate.clock import isoformat
@@ -32,11 +33,16 @@ scope_option = click.option(
 _BEYOND_ASCII = re.compile(r"[^\t\n\r\x20-\x7e]")
 
 
-@click.group
+@click.group(cls=Group)
 @stage_option
 @placed
 def messages(place: Place) -> None:
-    """List, show and delete stored messages; also beside a running server, and of a deployed app."""
+    """List, show and delete stored messages; also beside a running server, and of a deployed app.
+
+    \b
+    Example:
+      headgate messages list orders --where customer=7
+    """
 
 
 @messages.command(name="list")

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from headgate.cli.changes import change
 from headgate.cli.place import Place, placed, stage_option, visible
 from headgate.cli.stream import after_of, shards_of, streamed
 from headgate.errors import Misuse
-from headgate.local.stream import Lane
 
 if TYPE_CHECKING:
     from headgate.declare.channel import Channel
@@ -61,6 +59,8 @@ def replay(
     if not ranges:
         click.echo("There is no record in that range.", err=True)
         return 1
+    from headgate.cli.changes import change
+
     replays = change(place, lambda changes: changes.replay(found.name, consumer, ranges))
     holder = place.state.holder()
     if holder is None or no_wait:
@@ -76,6 +76,8 @@ def _ranges(
     place: Place, channel: Channel, start: str, end: str, only: str | None
 ) -> tuple[dict[str, tuple[str | None, str]], int]:
     """The range in each shard that has records in it, and how many they are together."""
+    from headgate.local.stream import Lane
+
     ranges: dict[str, tuple[str | None, str]] = {}
     records = 0
     with place.local_stream() as stream:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
 
+from headgate.cli.group import Group
 from headgate.cli.place import Place, json_option, placed, stage_option, visible
 from headgate.cli.table import print_table
 from headgate.clock import isoformat
@@ -28,7 +29,7 @@ _EVENTS = 25_000  # the most that Step Functions keeps of one execution
 _STATUSES = ("running", "succeeded", "failed", "timed_out", "aborted")
 
 
-@click.group
+@click.group(cls=Group)
 @stage_option
 @placed
 def runs(place: Place) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from headgate.cli.group import Group
 from headgate.cli.place import Place, json_option, placed, stage_option, visible
 from headgate.cli.table import print_table
 from headgate.clock import SystemClock, isoformat
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from headgate.declare.schedule import Schedule
 
 
-@click.group
+@click.group(cls=Group)
 @stage_option
 @placed
 def schedule(place: Place) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import http.client
 import json
-import random
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -19,6 +16,8 @@ from headgate.clock import SystemClock
 from headgate.errors import HeadgateError, Misuse
 
 if TYPE_CHECKING:
+    from random import Random
+
     from headgate.declare.channel import Channel
     from headgate.testing.credentials import Credentials
     from headgate.testing.sender import Parcel, Sender
@@ -197,14 +196,19 @@ def _read(body: str) -> bytes:
     return body.encode("utf-8", "surrogateescape")
 
 
-def _chance(seed: int | None) -> random.Random:
-    return random.Random(seed)  # noqa: S311 - made up, not secret
+def _chance(seed: int | None) -> Random:
+    from random import Random
+
+    return Random(seed)  # noqa: S311 - made up, not secret
 
 
 # ------------------------------------------------------------------------------------------------------- one message
 
 
 def _send_one(via: Sender, parcel: Parcel, as_json: bool) -> int:
+    import asyncio
+    from http.client import responses
+
     answer = asyncio.run(via.send_one(parcel))
     if isinstance(answer, str):
         raise HeadgateError(f"There was no answer ({answer}).")
@@ -212,7 +216,7 @@ def _send_one(via: Sender, parcel: Parcel, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"status": answer.status, "headers": dict(answer.headers), "body": _parsed(text)}))
     else:
-        click.echo(f"{answer.status} {http.client.responses.get(answer.status, '')}".rstrip(), err=True)
+        click.echo(f"{answer.status} {responses.get(answer.status, '')}".rstrip(), err=True)
         print(visible(text, also="\t\n") if sys.stdout.isatty() else text)
     return 0 if 200 <= answer.status < 300 else UNEXPECTED
 
@@ -245,6 +249,8 @@ def _made_up(channel: Channel, post: Post, number: int, bad: float, batch: int, 
 
 
 def _send_many(via: Sender, parcels: list[Parcel], rate: float | None, concurrency: int, as_json: bool) -> int:
+    import asyncio
+
     with _progress(sum(len(parcel.good) for parcel in parcels), shown=not as_json) as on_sent:
         tally = asyncio.run(via.send_all(parcels, concurrency, rate, on_sent))
     for example in tally.examples:

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from headgate.cli.listening import host_option, log_format_option, port_option, socket_on
 from headgate.cli.place import Place, placed
-from headgate.cli.serving import (
-    Serving,
-    check_settings,
-    greet,
-    host_option,
-    leave_on_sigterm,
-    log,
-    log_format_option,
-    port_option,
-    serve_app,
-    set_up_logging,
-    socket_on,
-)
-from headgate.clock import SystemClock
-from headgate.local.server import Running, Server
+
+if TYPE_CHECKING:
+    from headgate.cli.serving import Serving
+    from headgate.local.server import Server
 
 _INHERITED = "HEADGATE_INHERITED_SOCKET"
 
@@ -56,6 +47,9 @@ def serve(
     Example:
       ORDERS_JWT_SECRET=... headgate serve --host 0.0.0.0 --port 80
     """
+    from headgate.cli.serving import check_settings, greet, leave_on_sigterm, serve_app, set_up_logging
+    from headgate.clock import SystemClock
+
     leave_on_sigterm()
     set_up_logging(log_format)
     place = place.at(app)
@@ -83,6 +77,8 @@ def _running(
 ) -> Callable[[Server, socket.socket], Serving]:
     """What serves: this process, or `processes` fronts before it."""
     if processes == 1:
+        from headgate.local.server import Running
+
         return partial(Running, proxy_headers=proxy_headers)
     from headgate.cli.front import Orders
     from headgate.local.fronts import Fronts
@@ -93,7 +89,7 @@ def _running(
 
 def _start_over(sock: socket.socket) -> NoReturn:
     """Become a new process, with the same command line and the same socket: senders wait, none is turned away."""
-    log.warning("starting over in a new process, since the store failed")
+    logging.getLogger("headgate.cli").warning("starting over in a new process, since the store failed")
     sock.set_inheritable(True)
     os.environ[_INHERITED] = str(sock.fileno())
     sys.stdout.flush()

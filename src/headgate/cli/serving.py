@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -24,32 +23,17 @@ from headgate.cli.place import visible
 from headgate.clock import Clock
 from headgate.declare.app import App
 from headgate.declare.auth import Public
-from headgate.errors import Misuse
 from headgate.gate.answer import Gate
 from headgate.gate.observe import Observer
 from headgate.http import new_id
 from headgate.local.alarms import LocalAlarms
 from headgate.local.engine import LocalEngine
 from headgate.local.finisher import Finisher
-from headgate.local.server import Running, Server, listen, url_of
+from headgate.local.server import Running, Server, url_of
 from headgate.local.state import StateFolder
 from headgate.local.stream import logs_of
 from headgate.local.topics import LocalTopics
 from headgate.local.workers import Workers
-
-log = logging.getLogger("headgate.cli")
-
-host_option = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-port_option = click.option(
-    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="The port; 0 takes a free one."
-)
-log_format_option = click.option(
-    "--log-format",
-    type=click.Choice(["plain", "json"]),
-    default="plain",
-    show_default=True,
-    help="Of the log, on stderr.",
-)
 
 
 class Serving(Protocol):
@@ -169,23 +153,6 @@ def leave_on_sigterm() -> None:
         sys.exit(0)
 
     signal.signal(signal.SIGTERM, leave)
-
-
-def socket_on(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises Misuse, with the way out, where it cannot be had."""
-    try:
-        return listen(host, port)
-    except socket.gaierror:
-        raise Misuse(f"There is no address {visible(host)} to listen on; say another --host.") from None
-    except OSError as error:
-        match error.errno:
-            case errno.EADDRINUSE:
-                raise Misuse(f"Port {port} is in use by another program; say another --port, or --port 0.") from None
-            case errno.EADDRNOTAVAIL:
-                raise Misuse(f"This machine has no address {visible(host)}; say another --host.") from None
-            case errno.EACCES:
-                raise Misuse(f"Port {port} is for the system administrator; say a --port above 1023.") from None
-        raise
 
 
 def greet(app: App, sock: socket.socket, state: StateFolder) -> None:

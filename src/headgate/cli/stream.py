@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from headgate.cli.group import Group
 from headgate.cli.messages import in_ascii
 from headgate.cli.place import Place, json_option, placed, stage_option, visible
 from headgate.cli.table import print_table
@@ -39,7 +40,7 @@ class Far(NamedTuple):
     lag_ms: int | None = None
 
 
-@click.group
+@click.group(cls=Group)
 @stage_option
 @placed
 def stream(place: Place) -> None:

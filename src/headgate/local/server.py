@@ -127,20 +127,6 @@ def suit_the_process() -> None:
     sys.setswitchinterval(0.001)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises OSError where it cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen(limits.CONNECTIONS.value)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
 def url_of(sock: socket.socket) -> str:
     """The address a browser or curl takes; a socket that listens everywhere is reached on this machine."""
     host, port = sock.getsockname()[:2]
