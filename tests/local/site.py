@@ -130,7 +130,7 @@ class Line:
 
     def feed(self, data: bytes) -> None:
         if not self.pipe.end:  # a transport that closes reads no more
-            self.protocol.data_received(data)
+            self.loop.call_soon(self.protocol.data_received, data)
         self.loop.settle()
 
     def statuses(self, *expected: int) -> list[int]:

@@ -309,7 +309,7 @@ def test_a_request_that_is_stopped_while_draining_says_503(
 
 
 def test_a_reader_that_is_stopped_while_draining_is_told_503_too(line: Line, loop: Clockwork) -> None:
-    line.protocol.data_received(get("/any/1"))
+    loop.call_soon(line.protocol.data_received, get("/any/1"))
     for _ in range(2):  # its turn, and its first step, which leaves for a thread
         loop.call_soon(loop.stop)
         loop.run_forever()

@@ -121,6 +121,7 @@ class GateProtocol(HttpToolsProtocol):
     __slots__ = (
         "coded",
         "drained",
+        "due",
         "ended",
         "fed",
         "head",
@@ -152,6 +153,7 @@ class GateProtocol(HttpToolsProtocol):
         self.coded = False
         self.ended = False  # the sender has closed its half
         self.running: RequestResponseCycle | None = None
+        self.due: Exchange | None = None  # to be begun when the parser is done with what came
         self.refusal: Answerable | None = None  # to be sent after the replies that are still due
 
     driver: ClassVar[Driver | None] = None  # where requests to channels are carried out; without, all go to the app
@@ -193,6 +195,13 @@ class GateProtocol(HttpToolsProtocol):
                 self.transport.abort()
             return
         self.now = self.loop.time()
+        self._parse(data)
+        # Not from within the parser, which may have its body at hand.
+        if (due := self.due) is not None:
+            self.due = None
+            due.begin()
+
+    def _parse(self, data: bytes) -> None:
         while data:
             try:
                 self.parser.feed_data(data)
@@ -287,11 +296,15 @@ class GateProtocol(HttpToolsProtocol):
         self.stage, self.since, self.unseen = BODY, self.now, 0
         self.cycle = cycle = self._cycle(method.decode(), version, path, query)
         self.headers = []  # what follows are trailers, which nobody asked for
-        if self.running is None:
-            self._start(cycle, self.app)
-        else:
+        if self.running is not None:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
+            return
+        self.running = cycle
+        if isinstance(cycle, Exchange):
+            self.due = cycle
+        else:
+            self._start_asgi_task(cycle, self.app)
 
     def _cycle(self, method: str, version: str, path: bytes, query: bytes) -> Any:
         """An Exchange for the requests to channels, uvicorn's own for ASGI."""
@@ -376,14 +389,6 @@ class GateProtocol(HttpToolsProtocol):
 
     # Replies
 
-    def _start(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self.running = cycle
-        if isinstance(cycle, Exchange):
-            # Not from within the parser, which may have its body at hand.
-            self.loop.call_soon(cycle.begin)
-        else:
-            self._start_asgi_task(cycle, app)
-
     def on_response_complete(self) -> None:
         cycle, self.running = self.running, None
         self.server_state.total_requests += 1
@@ -391,11 +396,19 @@ class GateProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            self._start(*self.pipeline.pop())
+            self._next()
         elif self.refusal is not None:
             self._answer(self.refusal)
         elif self.stage is not HEAD:
             self.since = self.loop.time()
+
+    def _next(self) -> None:
+        cycle, app = self.pipeline.pop()
+        self.running = cycle
+        if isinstance(cycle, Exchange):
+            self.loop.call_soon(cycle.begin)  # however many wait, they are not begun within one another
+        else:
+            self._start_asgi_task(cycle, app)
 
     def close(self) -> None:
         """The last reply of the connection is out."""
