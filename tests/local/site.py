@@ -82,6 +82,7 @@ class Site:
         self.open.set()
         for held in self._held:
             held.release()
+        self.server.driver.close()
         self.engine.close()
 
 

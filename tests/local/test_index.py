@@ -194,6 +194,25 @@ def test_expired_messages_are_swept_from_a_store_that_is_never_idle(tmp_path: Pa
     assert swept.is_set()
 
 
+def test_a_sweep_that_fails_is_not_the_last_one(
+    tmp_path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    again = threading.Event()
+
+    def sweep() -> int:
+        if caplog.messages:
+            again.set()
+        raise KeyError
+
+    with opened(tmp_path, clock) as store:
+        upkeep = Upkeep(store.file, sweep, sweep_every_s=0.001)
+        try:
+            assert again.wait(60)
+        finally:
+            upkeep.close()
+    assert "a sweep failed where=test_index.py" in caplog.text
+
+
 def test_an_expired_twin_stays_known_when_its_successor_cannot_be_written(store: Store, clock: ManualClock) -> None:
     store.index.commit([message("1", expires_ms=clock.now_ms() + 1_000)])
     clock.advance(1)

@@ -14,6 +14,8 @@ import pytest
 from headgate.clock import ManualClock
 from headgate.errors import Unavailable
 from headgate.local.readers import Readers
+from headgate.local.schema import open_writing
+from headgate.local.writer import Writer
 from headgate.testing.contract.index import message
 from tests.local.store import opened
 
@@ -93,3 +95,16 @@ def test_after_close_nothing_is_read_or_written_and_nobody_waits(tmp_path: Path)
     with pytest.raises(Unavailable):
         index.get("orders", "", "1")
     assert index.commit([message("2")])[0].kind == "unavailable"
+
+
+def test_a_mistake_behind_a_commit_leaves_nobody_waiting(tmp_path: Path) -> None:
+    def fails(_: bool) -> None:
+        raise KeyError
+
+    broken = threading.Event()
+    writer = Writer(open_writing(tmp_path / "store"), tmp_path, after_commit=fails, on_broken=broken.set)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            writer.change(lambda _: None)
+    assert broken.is_set()
+    writer.close()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +17,8 @@ import pytest
 from headgate.declare.load import load_app
 from headgate.local.executions.services import TaskFailed
 from headgate.local.tasks import LocalTasks
+
+PATIENCE_S = 60.0
 
 APP = """
 import os, sys, time
@@ -164,3 +168,77 @@ def test_a_process_that_was_killed_between_two_calls_fails_none(tasks: LocalTask
     os.kill(pid, signal.SIGKILL)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert tasks.invoke("double", {"n": 2}, "t")["twice"] == 4
+
+
+def until(look: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not look():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process runs; one that nobody has waited for yet has ended all the same."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def pids(file: Path) -> list[int]:
+    return [*map(int, file.read_text().split())] if file.exists() else []
+
+
+STUCK = """
+import os, pathlib, subprocess, sys, time
+from headgate import App, Public
+
+app = App("stuck")
+app.channel("/orders", auth=Public())
+told = pathlib.Path(__file__).with_name("pids")
+
+@app.task(timeout_s=300)
+def stick(given):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    told.write_text(f"{os.getpid()} {child.pid}")
+    time.sleep(300)
+
+if "headgate.local.task_hand" in sys.orig_argv and not told.with_name("comes up").exists():
+    told.write_text(str(os.getpid()))
+    time.sleep(300)
+"""
+
+SERVER = """
+import sys
+from headgate.declare.load import load_app
+from headgate.local.tasks import LocalTasks
+LocalTasks(load_app(sys.argv[1]), sys.argv[1], {}).invoke("stick", {}, "t")
+"""
+
+
+def test_a_task_in_the_middle_of_a_call_ends_with_its_server_and_so_does_what_it_started(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(STUCK)
+    (tmp_path / "comes up").touch()
+    server = subprocess.Popen([sys.executable, "-c", SERVER, str(tmp_path)])
+    try:
+        until(lambda: len(pids(tmp_path / "pids")) == 2)
+    finally:
+        server.kill()
+        server.wait()
+    until(lambda: not any(map(is_there, pids(tmp_path / "pids"))))
+
+
+@pytest.mark.parametrize("comes_up", [True, False])
+def test_closing_ends_what_runs_and_what_is_just_being_started(tmp_path: Path, comes_up: bool) -> None:
+    (tmp_path / "app.py").write_text(STUCK)
+    if comes_up:
+        (tmp_path / "comes up").touch()
+    tasks = LocalTasks(load_app(str(tmp_path)), str(tmp_path), {})
+    with ThreadPoolExecutor(1) as pool:
+        called = pool.submit(failed, tasks, "stick")
+        until(lambda: len(pids(tmp_path / "pids")) == 1 + comes_up)
+        tasks.close()
+        assert not is_there(pids(tmp_path / "pids")[0]), "when it returns they have ended"
+        until(lambda: not any(map(is_there, pids(tmp_path / "pids"))))
+        assert called.result()[0] == ("Runtime.ExitError" if comes_up else "Runtime.ImportModuleError")
+        assert failed(tasks, "stick")[0] == "Runtime.ExitError"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +19,7 @@ from headgate.clock import ManualClock
 from headgate.errors import DeclarationError
 from headgate.local.topics import LocalTopics
 from headgate.testing.contract.topics import NOTICE, TOPIC, TopicsCases
-from tests.local.store import Store
+from tests.local.store import Store, opened
 
 KEY = b"a key that nobody else has......"
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
@@ -117,6 +118,19 @@ def test_a_webhook_can_be_verified_as_standard_webhooks_say(engine: Engine) -> N
     assert int(headers["webhook-timestamp"]) == engine.clock.now_ms() // 1000
     mac = hmac.digest(KEY, f"{id_}.{headers['webhook-timestamp']}.".encode() + body, "sha256")
     assert headers["webhook-signature"] == f"v1,{base64.b64encode(mac).decode()}"
+
+
+def test_a_webhook_that_never_answers_does_not_hold_up_the_end_and_is_told_again(tmp_path: Path) -> None:
+    app = App("shop")
+    with socket.create_server(("127.0.0.1", 0)) as silent, opened(tmp_path, ManualClock()) as store:
+        app.topic(TOPIC, Webhook(f"http://127.0.0.1:{silent.getsockname()[1]}/", SECRET))
+        topics = LocalTopics(app.topics, {}, store.clock, store.writer.change, store.index.read_with, patience_s=0.001)
+        topics.start()
+        topics.publish(TOPIC, NOTICE)
+        asking, _ = silent.accept()
+        with asking:
+            topics.close()
+            assert store.rows("notice") == 1
 
 
 def test_one_that_took_it_is_not_told_again_while_the_other_is_down(engine: Engine) -> None:

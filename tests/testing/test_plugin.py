@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 
-from headgate import ApiKey, App, Header, Jwt, Public, Secret, Signed
+from headgate import ApiKey, App, Header, Jwt, Public, Request, Secret, Signed
 from headgate.errors import Misuse
 from headgate.testing.inprocess import AppUnderTest
 
@@ -187,3 +189,26 @@ def test_the_plugin_can_be_imported_alone() -> None:
         [sys.executable, "-W", "error", "-c", "import headgate.testing.plugin"], capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_app_that_is_closed_says_so_to_whoever_sends(headgate_app_from: Serve) -> None:
+    at_the_door, open_ = threading.Event(), threading.Event()
+
+    def waits(_: Request) -> str:
+        at_the_door.set()
+        open_.wait(60)
+        return "someone"
+
+    app = App("closed")
+    app.channel("/door", auth=waits)
+    served = headgate_app_from(app)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(served.send, "/door", {})
+        assert at_the_door.wait(60)
+        served.close()
+        with pytest.raises(RuntimeError, match="was closed"):
+            waiting.result()
+    with pytest.raises(RuntimeError, match="was closed"):
+        served.send("/door", {})
+    served.close()
+    open_.set()

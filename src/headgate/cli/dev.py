@@ -20,6 +20,7 @@ from headgate.cli.place import Place, placed
 from headgate.cli.turns import BROKEN, GO, GOOD, SERVING, Order
 
 _TICK_S = 0.05
+_WATCH_S = 5.0
 _DEBOUNCE_MS = 200
 _PATIENCE_S = 2 * limits.DRAIN.value + 5  # requests, then handlers
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -111,6 +112,7 @@ class Supervisor:
         self._place = place
         self._sock = sock
         self._log_format = log_format
+        self._is_told_to_stop = False
         self._stopping = threading.Event()
         self._saved = threading.Event()
         self._current: Candidate | None = None
@@ -124,12 +126,15 @@ class Supervisor:
     def run(self, watched: Path | None) -> int:
         """Serve until told to stop; the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stopping.set())
+            signal.signal(number, self._stop)
+        watching: threading.Thread | None = None
         try:
             self._try_version()
             if watched is not None:
-                threading.Thread(target=self._watch, args=(watched,), daemon=True).start()
-            while not self._stopping.wait(_TICK_S):
+                watching = threading.Thread(target=self._watch, args=(watched,), daemon=True)
+                watching.start()
+            while not self._is_told_to_stop:
+                time.sleep(_TICK_S)
                 if self._saved.is_set():
                     self._saved.clear()
                     self._try_version()
@@ -138,9 +143,16 @@ class Supervisor:
                     return code
             return 0
         finally:
+            self._stopping.set()
             for candidate in (self._next, self._current):
                 if candidate is not None:
                     candidate.stop()
+            if watching is not None:  # it is in other people's native code, which must not outlive the interpreter
+                watching.join(_WATCH_S)
+
+    def _stop(self, *_: object) -> None:
+        # A plain value: an Event that the main thread is about to wait for would wait for that thread.
+        self._is_told_to_stop = True
 
     def _watch(self, folder: Path) -> None:
         """On a thread of its own: note when a Python file was saved."""
@@ -148,8 +160,11 @@ class Supervisor:
 
         # The store may lie in the folder, and be written to all the time: it must not hold up what is noted.
         ours = PythonFilter(ignore_paths=[self._place.state.path.resolve()])
-        for _ in watch(folder, watch_filter=ours, debounce=_DEBOUNCE_MS, step=20, stop_event=self._stopping):
-            self._saved.set()
+        try:
+            for _ in watch(folder, watch_filter=ours, debounce=_DEBOUNCE_MS, step=20, stop_event=self._stopping):
+                self._saved.set()
+        except OSError as error:  # too many files, for this system, or no folder any more
+            _say(f"The files are not watched any more ({error}). Start dev again to serve what you save.")
 
     def _try_version(self) -> None:
         self._revive_at_s = None

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -67,18 +67,24 @@ def serve_app(
     state.hold()
     try:
         kept: list[socket.socket] = []
-        reserve = os.open(os.devnull, os.O_RDONLY)  # a descriptor for the day when there are no more
+        up: list[Serving] = []
+        reserve = [os.open(os.devnull, os.O_RDONLY)]  # a descriptor for the day when there are no more
 
         def broke() -> None:
-            if not kept:
-                os.close(reserve)
-                kept.append(sock.dup())  # the server closes the one it was given
+            while reserve:
+                os.close(reserve.pop())
+                with suppress(OSError):  # closed already: it stops anyway
+                    kept.append(sock.dup())  # the server closes the one it was given
+            for served in up:
                 served.stop()
 
         engine = LocalEngine(state.store, [channel.name for channel in app.channels], clock, broke, logs=logs_of(app))
         try:
             server = Server(app, engine, dict(settings), clock, state.announce(url_of(sock)))
             served = running(server, sock)
+            up.append(served)
+            if kept:  # it broke before anybody could be told
+                served.stop()
             workers = Workers(app, target, engine, server.driver.gate, settings, clock)
             finisher = Finisher(app.channels, engine, clock)
             try:
@@ -95,13 +101,13 @@ def serve_app(
                         alarms.close()
                         finisher.close()
             finally:
+                server.driver.close()
                 workers.stop(0 if kept else patience_s)
         finally:
             engine.close()
-        if kept:
-            return kept[0]
-        os.close(reserve)
-        return None
+        for descriptor in reserve:
+            os.close(descriptor)
+        return kept[0] if kept else None
     finally:
         state.release()
 
@@ -135,6 +141,8 @@ def workflows_of(
             workflows = LocalWorkflows(
                 app, folder, tasks.invoke, rooms, engine.due, clock, starts=starts, on_broken=on_broken
             )
+            up.callback(workflows.join)
+            up.callback(tasks.close)
             up.callback(workflows.close)
             engine.workflows = workflows
             workflows.start()

@@ -18,7 +18,7 @@ from headgate.declare.app import App
 from headgate.describe.alarms import Alarm, alarms
 from headgate.engine import Notice
 from headgate.errors import Unavailable
-from headgate.gate.observe import Observer
+from headgate.gate.observe import Observer, site
 
 if TYPE_CHECKING:
     from headgate.local.queue import LocalQueue
@@ -103,6 +103,8 @@ class LocalAlarms:
                 self.look()
             except Unavailable:
                 log.warning("alarms could not be looked at, or told of; they are looked at again soon")
+            except Exception as error:  # noqa: BLE001 - the thread must live
+                log.error("alarms could not be looked at where=%s", site(error))
 
     def _change(self, alarm: Alarm, value: float) -> None:
         goes_off = value >= alarm.threshold

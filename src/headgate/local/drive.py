@@ -17,6 +17,9 @@ from headgate.gate.answer import Gate, Steps
 from headgate.gate.effects import Call, Effect, ReadBody
 from headgate.gate.observe import contained
 from headgate.http import RETRY_AFTER_S, Reply, Request, behind_proxy
+from headgate.local.aside import Aside
+
+_ASIDE = 64
 
 LATER = object()
 """Said instead of an answer: it comes when it comes."""
@@ -40,6 +43,11 @@ class Driver(ABC):
         self.clock = clock
         self.proxied = False  # whether a proxy on this machine is believed
         self._tasks: set[asyncio.Task[None]] = set()
+        self._aside = Aside(_ASIDE, "headgate-aside")
+
+    def close(self) -> None:
+        """Let go of threads, once the loop has ended."""
+        self._aside.close()
 
     def client(self, peer: tuple[str, int] | None, headers: Mapping[bytes, bytes]) -> str:
         """The sender's address, as far as it is known."""
@@ -66,7 +74,7 @@ class Driver(ABC):
     async def call(self, call: Call) -> str:
         """Run a user's verifier in a thread."""
         with contained():
-            principal = await asyncio.to_thread(_called, call)
+            principal: str | Awaitable[str] = await self._aside.run(_called, call)
             return await principal if inspect.isawaitable(principal) else principal
 
 

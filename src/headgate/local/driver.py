@@ -51,6 +51,11 @@ class LocalDriver(Driver):
         self._groups: Groups | None = None
         self._waiting = ThreadPoolExecutor(_WAITING, "headgate-waiting")  # no thread is made before it is needed
 
+    def close(self) -> None:
+        """Wait for what is under way in threads; to be called while the engine is open."""
+        super().close()
+        self._waiting.shutdown()
+
     @property
     def groups(self) -> Groups:
         """Made on the loop that serves."""
@@ -115,7 +120,7 @@ class LocalDriver(Driver):
             case SettleAll(settled):
                 return await self._waited(self.engine.queue.settle_all, settled)
             case LookUpJwks(url, missing):
-                return await asyncio.to_thread(self.engine.keys.jwks, url, missing=missing)
+                return await self._aside.run(lambda: self.engine.keys.jwks(url, missing=missing))
             case Call():
                 return await self.call(effect)
             case _:

@@ -25,7 +25,7 @@ from headgate.errors import Unavailable
 from headgate.gate.observe import site
 from headgate.local.drive import LATER
 from headgate.local.line import Asked, Brought, Failed, Line, Tally, Visit, Visited, Wanted, answered, heard_of_front
-from headgate.local.server import Server, obey_signals, suit_the_process
+from headgate.local.server import LEAVE_S, Server, obey_signals, suit_the_process
 
 log = logging.getLogger("headgate.local")
 
@@ -36,7 +36,6 @@ _AT_ONCE = 64  # connections accepted in one turn
 _RESTART_S = (0.2, 1.0, 5.0)
 _PAUSE_S = 1.0  # where no connection can be had, since there are too many files
 _EXIT_S = 1.0  # from the end of its link to its exit
-_LEAVE_S = 5.0  # beyond the drain
 
 
 class Fronts:
@@ -85,11 +84,13 @@ class Fronts:
         if not self._fronts:
             return
         try:
-            async with asyncio.timeout(limits.DRAIN.value + _LEAVE_S):
+            async with asyncio.timeout(limits.DRAIN.value + LEAVE_S):
                 await self._empty.wait()
         except TimeoutError:
+            log.error("%d fronts did not come to an end, and are stopped: a verifier may hang", len(self._fronts))
             for front in self._fronts:
-                front.end()
+                front.kill()
+            await self._empty.wait()
 
     async def _start(self) -> None:
         while not self._stopping.is_set():
@@ -223,6 +224,11 @@ class Front:
         if self._door is not None:
             self._door.close()
             self._door = None
+
+    def kill(self) -> None:
+        """End it, whatever it is at."""
+        if self._process is not None:
+            self._process.kill()
 
     def end(self) -> int:
         """See to it that it has ended; its exit code. This may take a moment."""

@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from headgate.clock import SystemClock
 from headgate.declare.channel import Channel
@@ -69,7 +69,7 @@ class Line:
                     for group in groups_of(content) or self._give_back():
                         self._groups.put(group)
         if self._is_busy:
-            os._exit(0)
+            end_at_once()
         self._groups.put(None)
 
     def _give_back(self) -> Iterable[Group]:
@@ -105,6 +105,13 @@ def work_off(orders: Orders) -> None:
 def _work_of(orders: Orders) -> tuple[Channel, Handler]:
     channel = next(channel for channel in load_app(orders.target).channels if channel.name == orders.channel)
     return channel, next(handler for handler in channel.handlers if handler.name == orders.handler)
+
+
+def end_at_once() -> NoReturn:
+    """End in the middle of whatever is going on, with all that was started here."""
+    if os.getpgid(0) == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
 
 
 def bound_memory(memory_mb: int) -> None:

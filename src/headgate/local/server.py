@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import os
 import resource
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -32,7 +35,12 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+log = logging.getLogger("headgate.local")
+
 _GRACE_S = 0.1
+_LOOK_S = 1.0
+LEAVE_S = 5.0
+"""Beyond the drain: whoever has not come to an end by then never will."""
 
 
 class Server:
@@ -192,7 +200,19 @@ class Running:
         """Serve, on the main thread."""
         obey_signals(self.stop)
         suit_the_process()
-        self._uvicorn.run(sockets=[self._sock])
+        over = threading.Event()
+        threading.Thread(target=self._watch, args=(over,), name="headgate-watch", daemon=True).start()
+        try:
+            self._uvicorn.run(sockets=[self._sock])
+        finally:
+            over.set()
+
+    def _watch(self, over: threading.Event) -> None:
+        """On a thread of its own: an `async` verifier that blocks holds up the loop, and with it the end."""
+        while not over.wait(_LOOK_S):
+            if self._uvicorn.should_exit and not over.wait(limits.DRAIN.value + LEAVE_S):
+                log.critical("a request holds up the whole server, which ends at once: a verifier may hang")
+                os._exit(1)
 
     def stop(self) -> None:
         """End `run` as a signal would; may be called from any thread."""

@@ -53,6 +53,7 @@ class Starts:
         self._leases: dict[str, list[Lease]] = {}
         self._ends: OrderedDict[str, Execution] = OrderedDict()
         self._guard = threading.Lock()
+        self._closed = False
         self._pool = ThreadPoolExecutor(_AT_A_TIME, "headgate-starts")
         self._to_write: queue.SimpleQueue[_End | threading.Event | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="headgate-ends", daemon=True)
@@ -102,13 +103,17 @@ class Starts:
         """Return when every end that was told so far is written."""
         with self._guard:
             written = threading.Event()
+            if self._closed:
+                return
             self._to_write.put(written)
         written.wait()
 
     def close(self) -> None:
         """Write what has ended so far, and no more."""
         self._pool.shutdown()
-        self._to_write.put(None)
+        with self._guard:
+            self._closed = True
+            self._to_write.put(None)
         self._thread.join()
 
     def _start(self, executions: Executions, lease: Lease) -> Started | None:

@@ -1,7 +1,8 @@
 """A process that runs a task: `python -m headgate.local.task_hand JSON`. It never opens the store.
 
 It reads a frame of JSON for each call, `{"given"}`, and answers one, `{"result"}` or `{"error", "cause", "spent"}`:
-the cause as Lambda tells it, `spent` if no other call should come to this process. When its line is closed it ends.
+the cause as Lambda tells it, `spent` if no other call should come to this process. When its line is closed it ends, in
+the middle of a call too.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import asyncio
 import inspect
 import json
 import os
+import queue
 import signal
 import socket
 import sys
+import threading
 import traceback
-from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from headgate.declare.load import load_app
@@ -22,7 +25,7 @@ from headgate.declare.task import Task
 from headgate.errors import HeadgateError
 from headgate.gate.handle import is_spent
 from headgate.local.frames import READ_BYTES, Unframing, framed
-from headgate.local.hand import bound_memory, flush
+from headgate.local.hand import bound_memory, end_at_once, flush
 
 
 class TaskOrders(NamedTuple):
@@ -40,9 +43,10 @@ def work_off(orders: TaskOrders) -> None:
     line = socket.socket(fileno=orders.line)
     bound_memory(orders.memory_mb)
     task = next(task for task in load_app(orders.target).tasks if task.name == orders.task)
+    calls = _Calls(line)
     line.sendall(framed(b"{}"))
     own = os.getpid()
-    for asked in _asked(line):
+    while (asked := calls.next()) is not None:
         answer = answered(task, asked["given"])
         if os.getpid() != own:
             os._exit(0)  # the task has forked, and both came back
@@ -81,10 +85,31 @@ async def _awaited(result: Any) -> Any:
     return await result
 
 
-def _asked(line: socket.socket) -> Iterator[Any]:
-    frames = Unframing()
-    while piece := line.recv(READ_BYTES):
-        yield from map(json.loads, frames.feed(piece))
+class _Calls:
+    """What is asked, one call after the other; read on a thread of its own, so that the end is heard during a call."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._is_busy = False
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def next(self) -> Any:
+        """Wait for a call; None when there will be no more."""
+        self._is_busy = False
+        asked = self._asked.get()
+        self._is_busy = True
+        return asked
+
+    def _listen(self) -> None:
+        frames = Unframing()
+        with suppress(OSError):
+            while piece := self._line.recv(READ_BYTES):
+                for content in frames.feed(piece):
+                    self._asked.put(json.loads(content))
+        if self._is_busy:
+            end_at_once()
+        self._asked.put(None)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class GoneError(Exception):
 
 
 class TaskProcess:
-    """One process of one task. Lives on one thread at a time."""
+    """One process of one task. Lives on one thread at a time, but for `kill`."""
 
     def __init__(self, orders: TaskOrders, environ: Mapping[str, str]) -> None:
         self._line, theirs = socket.socketpair()
@@ -49,11 +49,10 @@ class TaskProcess:
         self._frames = Unframing()
         assert self._process.stdout is not None  # noqa: S101 - it was asked for
         threading.Thread(target=_pass_on, args=(orders.task, self._process.stdout), daemon=True).start()
-        try:
-            self._answer(_START_S)
-        except BaseException:
-            self.end()
-            raise
+
+    def wait_until_up(self) -> None:
+        """Return when it has loaded the app. Raises as `call` does."""
+        self._answer(_START_S)
 
     def call(self, given: Any, timeout_s: float) -> Any:
         """What the task says: its frame's content. Raises TimeoutError, or GoneError where the process ended."""
@@ -68,10 +67,14 @@ class TaskProcess:
         """Whether it is gone, as what has gone too far may be, also between calls."""
         return self._process.poll() is not None
 
-    def end(self) -> int:
-        """Kill it, with all that it started; its exit code."""
+    def kill(self) -> None:
+        """Kill it, with all that it started; not after `end`. Who waits for it is told."""
         with contextlib.suppress(ProcessLookupError, PermissionError):  # it is gone already
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    def end(self) -> int:
+        """Kill it, and let go of it; its exit code."""
+        self.kill()
         code = self._process.wait()
         self._line.close()
         return code
@@ -103,7 +106,8 @@ class LocalTasks:
         self._environs = {task.name: _environ(app, task, settings) for task in app.tasks}
         self._idle: dict[str, list[TaskProcess]] = defaultdict(list)
         self._busy: set[TaskProcess] = set()
-        self._guard = threading.Lock()
+        self._ending = 0
+        self._guard = threading.Condition()
         self._closed = False
 
     def invoke(self, name: str, event: Any, token: str) -> Any:
@@ -119,24 +123,29 @@ class LocalTasks:
         except GoneError:
             told = f"RequestId: {token} Error: Runtime exited with error: {_ending(self._let_go(process))}"
             raise _failed("Runtime.ExitError", told) from None
+        except BaseException:
+            self._let_go(process)
+            raise
         if answer.get("spent"):  # no memory or no files are left in it: the next call is to have a new one
             self._let_go(process)
         else:
-            with self._guard:
-                self._busy.discard(process)
-                self._idle[name].append(process)
+            self._keep(name, process)
         if "error" in answer:
             raise TaskFailed(answer["error"], answer["cause"])
         return answer["result"]
 
     def close(self) -> None:
-        """Stop every process; calls that are under way fail."""
+        """Stop every process; calls that are under way fail. Returns when all have ended."""
         with self._guard:
             self._closed = True
-            processes = [*self._busy, *(one for idle in self._idle.values() for one in idle)]
+            for process in self._busy:
+                process.kill()
+            idle = [process for some in self._idle.values() for process in some]
             self._idle.clear()
-        for process in processes:
+        for process in idle:
             process.end()
+        with self._guard:
+            self._guard.wait_for(lambda: not (self._busy or self._ending))
 
     def _process(self, task: Task) -> TaskProcess:
         with self._guard:
@@ -149,21 +158,37 @@ class LocalTasks:
                     return process
                 process.end()
         orders = TaskOrders(self._target, task.name, -1, task.needs.memory_mb)
-        try:
-            process = TaskProcess(orders, self._environs[task.name])
-        except (GoneError, TimeoutError):
-            raise _failed("Runtime.ImportModuleError", f"The process of the task {task.name} did not start.") from None
+        process = TaskProcess(orders, self._environs[task.name])
         with self._guard:
             self._busy.add(process)
-            closed = self._closed
-        if closed:
-            process.end()
+            if self._closed:
+                process.kill()
+        try:
+            process.wait_until_up()
+        except (GoneError, TimeoutError):
+            self._let_go(process)
+            raise _failed("Runtime.ImportModuleError", f"The process of the task {task.name} did not start.") from None
         return process
+
+    def _keep(self, name: str, process: TaskProcess) -> None:
+        """For the next call."""
+        with self._guard:
+            if not self._closed:
+                self._busy.discard(process)
+                self._idle[name].append(process)
+                return
+        self._let_go(process)
 
     def _let_go(self, process: TaskProcess) -> int:
         with self._guard:
             self._busy.discard(process)
-        return process.end()
+            self._ending += 1
+        try:
+            return process.end()
+        finally:
+            with self._guard:
+                self._ending -= 1
+                self._guard.notify_all()
 
 
 def _failed(name: str, message: str) -> TaskFailed:

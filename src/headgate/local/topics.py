@@ -21,6 +21,7 @@ from headgate.declare.topic import Topic, Webhook
 from headgate.engine import Notice, Topics
 from headgate.errors import Misuse, Unavailable
 from headgate.gate.credentials import resolved
+from headgate.gate.observe import site
 from headgate.gate.signed import signing_key
 from headgate.issuers import AnyAnswer
 from headgate.local.writer import Change
@@ -66,7 +67,10 @@ class LocalTopics(Topics):
         clock: Clock,
         change: Callable[[Change], Any],
         read_with: Callable[[Callable[[sqlite3.Connection], Any]], Any],
+        *,
+        patience_s: float = _TIMEOUT_S,
     ) -> None:
+        self._patience_s = patience_s
         self._targets = {topic.name: targets(topic, settings) for topic in topics}
         self._clock = clock
         self._time = SteadyTime(clock, clock.now_ms())  # by which notices are due: a wall clock that jumps loses none
@@ -121,11 +125,12 @@ class LocalTopics(Topics):
         self._thread.start()
 
     def close(self) -> None:
-        """Stop after what is being sent; what is left over is sent by the next process."""
+        """Stop after what is being sent; what is left over is sent by the next process, and what is being sent too
+        where a webhook answers so slowly that it would hold up the end."""
         self._closing = True
         self._wake.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(self._patience_s)
 
     def deliver(self) -> float | None:
         """Send what is due; in how many seconds more will be, or None where nothing waits."""
@@ -142,6 +147,9 @@ class LocalTopics(Topics):
             try:
                 wait_s = self.deliver()
             except Unavailable:
+                wait_s = _FIRST_WAIT_S
+            except Exception as error:  # noqa: BLE001 - the thread must live
+                log.error("notices could not be delivered where=%s", site(error))
                 wait_s = _FIRST_WAIT_S
             self._wake.wait(wait_s)
 

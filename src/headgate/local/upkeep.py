@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from headgate.errors import Unavailable
+from headgate.gate.observe import site
 
 log = logging.getLogger("headgate.local")
 
@@ -78,3 +79,5 @@ class Upkeep:
                 pass
         except Unavailable:
             log.warning("expired messages could not be removed; the next sweep tries again")
+        except Exception as error:  # noqa: BLE001 - the thread must live
+            log.error("a sweep failed where=%s", site(error))

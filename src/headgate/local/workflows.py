@@ -52,7 +52,7 @@ class LocalWorkflows:
         def invoke_or_hear(name: str, event: Any, token: str) -> Any:
             return _heard(starts, event) if name == ENDED else invoke(name, event, token)
 
-        performer = Services(invoke_or_hear, services)
+        performer = self._performer = Services(invoke_or_hear, services)
         file = folder / FILE_NAME
         self.executions = LocalExecutions(file, known, performer, clock, ended=starts.ended, on_broken=on_broken)
         self.starts = starts
@@ -76,6 +76,10 @@ class LocalWorkflows:
         self.scheduler.close()
         self.executions.close()
         self.starts.close()
+
+    def join(self) -> None:
+        """Once closed: return when nothing is at work any more in the rooms of the engine, and in tasks."""
+        self._performer.join()
 
 
 def _heard(starts: Starts, event: Any) -> dict[str, bool]:

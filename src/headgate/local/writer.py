@@ -130,7 +130,12 @@ class Writer:
         return len(jobs) == len(group)
 
     def _commit(self, jobs: list[Job]) -> None:
-        results = self._attempt(jobs)
+        try:
+            results = self._attempt(jobs)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours behind a commit; nobody may wait for ever
+            log.critical("the writer failed where=%s: nothing more is acknowledged", site(error))
+            self._break()
+            results = _nothing(jobs)
         at = 0
         for job in jobs:
             try:
@@ -140,7 +145,7 @@ class Writer:
             at += len(job.changes)
 
     def _attempt(self, jobs: list[Job]) -> list[Any]:
-        failed = [Unavailable(retry_after_s=1)] * sum(len(job.changes) for job in jobs)
+        failed = _nothing(jobs)
         if self._broken:
             return failed
         try:
@@ -202,3 +207,8 @@ class Writer:
         if code == sqlite3.SQLITE_FULL:
             return True
         return code in _WRITING and shutil.disk_usage(self._folder).free < _NO_ROOM_BYTES
+
+
+def _nothing(jobs: Sequence[Job]) -> list[Any]:
+    """The results where none of it is stored, or nobody knows."""
+    return [Unavailable(retry_after_s=1)] * sum(len(job.changes) for job in jobs)

@@ -7,7 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping, MutableMapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
@@ -42,6 +42,7 @@ from headgate.testing.credentials import SENDER, Credentials
 _PAGE = 1_000
 _REPLY_S = 30
 _HOST = "test"
+_CLOSED = "The app under test was closed."
 
 
 class AppUnderTest:
@@ -83,6 +84,8 @@ class AppUnderTest:
             self._workflows = self._run_workflows(app, folder, settings, up)
             self._up = up.pop_all()
         self._settings = settings
+        self._guard = threading.Lock()
+        self._closed = False
         self._stop: asyncio.Event
         self._loop: Future[asyncio.AbstractEventLoop] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="headgate-app", daemon=True)
@@ -114,7 +117,14 @@ class AppUnderTest:
         if content and "content-type" not in map(str.lower, shown):
             shown["Content-Type"] = "application/json"
         loop = self._loop.result()
-        return asyncio.run_coroutine_threadsafe(self._ask(method, path, shown, content), loop).result(_REPLY_S)
+        with self._guard:
+            if self._closed:
+                raise RuntimeError(_CLOSED)
+            waiting = asyncio.run_coroutine_threadsafe(self._ask(method, path, shown, content), loop)
+        try:
+            return waiting.result(_REPLY_S)
+        except CancelledError:
+            raise RuntimeError(_CLOSED) from None
 
     def messages(self, channel: str, **where: object) -> list[Message]:
         """The stored messages of a channel (its name or path), newest first; `where` names declared indexes."""
@@ -241,9 +251,15 @@ class AppUnderTest:
         return True
 
     def close(self) -> None:
-        """Stop, and let go of the folder."""
-        self._loop.result().call_soon_threadsafe(self._stop.set)
+        """Stop, and let go of the folder. Who waits for an answer meanwhile, or asks later, gets an error."""
+        loop = self._loop.result()
+        with self._guard:
+            if self._closed:
+                return
+            self._closed = True
+            loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
+        self._server.driver.close()
         self._up.close()
 
     async def _serve(self) -> None:

@@ -51,6 +51,10 @@ class Services(Performer):
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def join(self) -> None:
+        """Once closed: return when what was begun has ended."""
+        self._pool.shutdown()
+
     def _run(self, asked: Invocation, done: Callable[[Outcome], None]) -> None:
         try:
             result = self._carried_out(asked)
