@@ -18,7 +18,7 @@ from headgate.cli.serving import Serving, serve_app
 from headgate.clock import SystemClock
 from headgate.declare.load import load_app
 from headgate.local.engine import LocalEngine
-from headgate.local.server import listen
+from  import listen
 from headgate.local.state import StateFolder
 from tests.serving import ask, free_port, start
 

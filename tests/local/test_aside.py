@@ -41,7 +41,7 @@ def test_results_and_errors_come_back_to_whoever_asked() -> None:
         said.set("here")
         try:
             asked = [aside.run(work) for work in (said.get, lambda: 1 // 0)]
-            return await asyncio.gather(aside.run(pow, 2, 5), *asked, return_exceptions=True)
+            return [*await asyncio.gather(aside.run(pow, 2, 5), *asked, return_exceptions=True)]
         finally:
             aside.close()
 
