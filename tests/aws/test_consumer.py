@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from headgate.aws.stream import data_of
+from headgate.aws.stream import REPLAYED, data_of
 from headgate.engine import Redriven
 from headgate.errors import Misuse, Unavailable
 from headgate.gate.finish import LEASE_MS
@@ -31,6 +31,7 @@ from headgate import App, Permanent, Public, RetryPolicy, Stream
 app = App("shop")
 seen = []
 to_do = {}
+deaths = []
 policy = RetryPolicy(first_s=0, most_s=0, jitter=0)
 slow = RetryPolicy(first_s=600, most_s=600, jitter=0)
 
@@ -42,6 +43,8 @@ def count(order, message):
             raise Permanent("never")
         case "fail":
             raise OSError
+        case "die":
+            deaths.append(message.id)
 
 
 def other(order):
@@ -50,7 +53,8 @@ def other(order):
 
 def take(orders, messages):
     seen.append([message.id for message in messages])
-    if any(message.id in to_do for message in messages):
+    deaths.extend(message.id for message in messages if to_do.get(message.id) == "die")
+    if any(to_do.get(message.id) == "fail" for message in messages):
         raise OSError
 
 
@@ -190,12 +194,95 @@ def test_a_wait_for_which_there_is_no_time_is_lambdas_and_attempts_go_on_countin
     assert [letter.attempts for letter in letters(site)] == [3]
 
 
-def test_another_process_counts_attempts_anew(open_site: Open, app: Any) -> None:
+def test_another_process_goes_on_counting(open_site: Open, app: Any) -> None:
     site = open_site("slow")
     app.to_do["a"] = "fail"
     for _ in range(2):
-        assert failed(site.consumer().consume(records(site, "a"), LAMBDA_S)) == ["1"]
-    assert app.seen == [("a", 1), ("a", 1)]
+        assert failed(site.consumer().consume(records(site, "a", "b"), LAMBDA_S)) == ["1"]
+    assert failed(site.consumer().consume(records(site, "a", "b"), LAMBDA_S)) == []
+    assert app.seen == [("a", 1), ("a", 2), ("a", 3), ("b", 1)]
+    (letter,) = letters(site)
+    assert (letter.attempts, [moment.kind for moment in letter.timeline]) == (3, ["OSError"] * 3)
+
+
+class Died(BaseException):
+    """The process of a function is gone."""
+
+
+def lambda_goes_on(site: Site, app: Any, handed: dict[str, Any], *, deaths: int) -> None:
+    """Hand records to a new process each time that one dies, as Lambda does, which may halve them."""
+
+    def die(_: int) -> None:
+        if app.deaths:
+            app.deaths.clear()
+            raise Died
+
+    site.faults.before = die
+    for _ in range(deaths):
+        with pytest.raises(Died):
+            site.consumer().consume(handed, LAMBDA_S)
+    assert failed(site.consumer().consume(handed, LAMBDA_S)) == []
+
+
+def test_a_record_at_which_every_process_dies_is_given_up_after_its_attempts(open_site: Open, app: Any) -> None:
+    site = open_site("events")
+    app.to_do["a"] = "die"
+    lambda_goes_on(site, app, records(site, "a", "b"), deaths=3)
+    assert app.seen == [("a", 1), ("a", 2), ("a", 3), ("b", 1)]
+    (letter,) = letters(site)
+    assert (letter.key, letter.attempts) == ("a", 3)
+    assert [moment.kind for moment in letter.timeline] == ["Lost"] * 3
+
+
+def test_a_record_at_which_every_process_dies_does_not_take_the_others_of_its_list_with_it(
+    open_site: Open, app: Any
+) -> None:
+    site = open_site("lists", "take")
+    app.to_do["a"] = "die"
+    lambda_goes_on(site, app, records(site, *"abcd"), deaths=5)  # with four, with two, and three times alone
+    assert [letter.key for letter in letters(site)] == ["a"]
+    assert {key for keys in app.seen for key in keys if "a" not in keys} == set("bcd")
+
+
+def test_what_comes_alone_after_several_were_lost_has_not_failed(open_site: Open, app: Any) -> None:
+    site = open_site("lists", "take")
+    app.to_do["b"] = "die"
+    app.to_do["a"] = "fail"
+    handed = records(site, "a", "b")["Records"]
+    with pytest.raises(Died):
+        lambda_goes_on(site, app, {"Records": handed}, deaths=0)
+    app.deaths.clear()
+    assert failed(site.consumer().consume({"Records": handed[:1]}, LAMBDA_S)) == []
+    (letter,) = letters(site)
+    assert (letter.key, [moment.kind for moment in letter.timeline]) == ("a", ["OSError"] * 3)
+
+
+def test_nothing_is_written_as_long_as_all_goes_well(open_site: Open, app: Any) -> None:
+    site = open_site("events")
+    consumer = site.consumer()
+    assert failed(consumer.consume(records(site, "a", "b"), LAMBDA_S)) == []
+    assert site.faults.asked == ["dynamodb update_item"] * 3
+    assert failed(consumer.consume(records(site, "c", "d", first=3), LAMBDA_S)) == []
+    assert len(site.faults.asked) == 3
+
+
+def test_a_replay_leaves_alone_what_the_consumer_is_at(open_site: Open, app: Any) -> None:
+    site = open_site("events")
+    app.to_do["a"] = "fail"
+    assert failed(site.consumer().consume({**records(site, "a"), REPLAYED: True}, LAMBDA_S)) == []
+    assert "dynamodb update_item" not in site.faults.asked
+
+
+def test_where_attempts_cannot_be_kept_records_are_handled_all_the_same(open_site: Open, app: Any) -> None:
+    def out(at: int) -> None:
+        if site.faults.asked[at] == "dynamodb update_item":
+            raise Unavailable
+
+    site = open_site("slow")
+    app.to_do["b"] = "fail"
+    site.faults.before = out
+    assert failed(site.consumer().consume(records(site, "a", "b"), LAMBDA_S)) == ["2"]
+    assert app.seen == [("a", 1), ("b", 1)]
 
 
 def test_records_that_come_again_are_handled_again(open_site: Open, app: Any) -> None:
@@ -225,6 +312,7 @@ def test_a_dead_letter_that_cannot_be_kept_comes_again(open_site: Open, app: Any
     site = open_site("events")
     app.to_do["a"] = "permanent"
     consumer = site.consumer()
+    assert failed(consumer.consume(records(site, "z", first=0), LAMBDA_S)) == []
     for answered in (False, True):
         site.faults.fail_at(0, answered=answered)
         assert failed(consumer.consume(records(site, "a", "b"), LAMBDA_S)) == ["1"]

@@ -47,4 +47,4 @@ def test_what_is_ordered_is_a_fifo_queue_with_as_many_workers_as_are_declared() 
 
 def test_a_consumer_is_handed_what_it_declares() -> None:
     delivery = Stream(attempts=3, most_age=timedelta(hours=1))
-    assert consuming(channel(delivery=delivery, batch=10, timeout_s=3), delivery) == (10, 60, 2, 3600)
+    assert consuming(channel(delivery=delivery, batch=10, timeout_s=3), delivery) == (10, 60, 13, 3600)

@@ -115,7 +115,12 @@ CASES = [
     Case("sweep", "queued", {}, SWEEP, sdk=True),
     Case("sweep", "kept", {}, {*SWEEP, "aws.archive"}),
     Case("sweep", "visits", {}, {*SWEEP, "aws.once", "aws.stream"}),
-    Case("consumer", "events", {"Records": [RECORD]}, {*WORKER, "aws.consumer", "aws.stream", "gate.consume"}),
+    Case(
+        "consumer",
+        "events",
+        {"Records": [RECORD]},
+        {*WORKER, "aws.consumer", "aws.stream", "aws.trials", "gate.consume"},
+    ),
     Case("sweep", "orders", {}, {*SWEEP, *STARTS}),
     Case("ended", "orders", CLAIM, {*ROWS, "aws.ended", "gate.given", "gate.note", "gate.start"}),
     Case("task", "", {"id": "1"}, TASK),

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.request import Request, urlopen
@@ -49,6 +50,16 @@ app.channel(
     "/requests", key="id", auth=Public(), read=True,
     workflow=Start("quick", name="execution-{id}", input={"request_id": "{id}", "payload": "{body}"}),
 )
+
+
+def sender(request):
+    return request.header(b"x-sender")
+
+
+app.channel(
+    "/own", key="id", scope="principal", auth=sender,
+    workflow=Start("quick", name="own-{id}", input={"payload": "{body}"}),
+)
 """
 
 Found = TypeVar("Found")
@@ -75,10 +86,10 @@ def desk(emulator: Emulator, run_folder: Path) -> Desk:
     return Desk(folder, emulator)
 
 
-def posted(desk: Desk, channel: str, body: dict[str, Any]) -> int:
+def posted(desk: Desk, channel: str, body: dict[str, Any], sender: str = "") -> int:
     outputs = desk.told("outputs")
     url = f"{desk.emulator.plain_url(outputs[API_URL]).rstrip('/')}/{channel}"
-    request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json", "X-Sender": sender})
     with urlopen(request) as reply:
         return int(reply.status)
 
@@ -140,6 +151,22 @@ def test_an_express_execution_is_shown_as_its_message_tells(desk: Desk) -> None:
     assert desk.told("runs", "show", told["id"], "--stage", "dev") == told
     said = desk.type("runs", "show", "execution-shown", "--stage", "dev")
     assert "headgate messages show requests shown" in said.err
+
+
+def test_an_express_execution_is_found_by_its_name_also_where_keys_count_per_sender(desk: Desk) -> None:
+    def status(name: str) -> str:
+        return str(desk.told("runs", "show", name, "--stage", "dev")["status"])
+
+    for sender, id_ in (("alice", "mine"), ("alice", "ours"), ("bob", "ours")):
+        posted(desk, "own", {"id": id_, "n": 1}, sender)
+    assert eventually(lambda: status("own-mine"), lambda it: it != "RUNNING") == "SUCCEEDED"
+    both = desk.type("runs", "show", "own-ours", "--stage", "dev")
+    assert both.code == 2
+    assert both.err.startswith("Several executions are called own-ours; say one by its ARN: arn:aws:states:")
+    arns = both.err.partition(" ARN: ")[2].strip(".\n").split(", ")
+    assert len(arns) == 2
+    for arn in arns:
+        assert eventually(partial(status, arn), lambda it: it != "RUNNING") == "SUCCEEDED"
 
 
 def test_a_schedule_is_listed_with_its_next_fires_also_where_it_counts_from_its_deployment(desk: Desk) -> None:

@@ -221,7 +221,7 @@ def test_a_consumer_is_given_its_records_in_halves_and_not_for_ever(works: Synth
     mapping = fed(works, "clicks.count.consumer")
     assert mapping["BisectBatchOnFunctionError"]
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert (mapping["MaximumRetryAttempts"], mapping["MaximumRecordAgeInSeconds"]) == (3, 7200)
+    assert (mapping["MaximumRetryAttempts"], mapping["MaximumRecordAgeInSeconds"]) == (14, 7200)
     failed = mapping["DestinationConfig"]["OnFailure"]["Destination"]
     assert spelled(failed) == f"{DATA}ClicksCountDeadLettersArn"
     assert fed(works, "clicks.count.buried")["EventSourceArn"] == failed

@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from headgate.aws.forwarder import failures
 from headgate.aws.hand import Hand
+from headgate.aws.layout import layout_of
+from headgate.aws.pages import Table
 from headgate.aws.rooms import Rooms
-from headgate.aws.stream import pushed
+from headgate.aws.stream import REPLAYED, pushed
+from headgate.aws.trials import Trials
 from headgate.aws.worker import SETTLING_S, Worker
 from headgate.engine import Lease, Record
 from headgate.errors import Misuse, Unavailable
-from headgate.gate.consume import Consuming, Reading
+from headgate.gate.consume import Consuming, Reading, Trial
 
 Event = Mapping[str, Any]
 
@@ -22,8 +26,9 @@ _REDRIVEN_MOST = 100
 
 
 class Consumer:
-    """One handler of a channel. How often a record was tried is remembered by this process: when Lambda goes on with
-    another one, attempts are counted anew, and its own limit of retries holds."""
+    """One handler of a channel. How often a record was tried, and at which one a process died, the next process finds
+    in the channel's table. That costs two writes when a process begins with a shard, and as many for each attempt that
+    fails; as long as all goes well, none."""
 
     def __init__(self, rooms: Rooms) -> None:
         named = {handler.name: handler for handler in rooms.channel.handlers}
@@ -34,6 +39,7 @@ class Consumer:
         self._hand = Hand(rooms.channel, handler, rooms.clock)
         self._consuming = Consuming(rooms.channel, handler.name, rooms.clock, rooms.observer)
         self._readings: dict[str, Reading] = {}
+        self._taken_up: set[str] = set()
         self._redriver = Worker(rooms, self._hand)
         self._until_s = 0.0
 
@@ -51,18 +57,27 @@ class Consumer:
         for told in event["Records"]:
             record = pushed(self._rooms.channel.name, told)
             shards[record.place.shard].append(record)
-        left = [self._read(shard, records) for shard, records in shards.items()]
+        left = [self._read(shard, records, REPLAYED in event) for shard, records in shards.items()]
         self._rooms.metrics.write()
         return failures([sequence for sequence in left if sequence is not None])
 
-    def _read(self, shard: str, records: Sequence[Record]) -> str | None:
+    def _read(self, shard: str, records: Sequence[Record], is_replay: bool) -> str | None:
         """The sequence of the first record that is not done with."""
         reading = self._reading(shard, records[0])
+        is_watched = not is_replay and shard not in self._taken_up  # nobody knows what the last process died of
+        trial = self._trials.taken_up(shard) if is_watched else None
+        if is_watched:
+            self._taken_up.add(shard)
         at = 0
         while at < len(records):
             if not self._has_time(self._rooms.channel.needs.timeout_s):
                 return records[at].place.sequence
+            if trial is not None and trial.first == records[at].place.sequence:
+                reading = Reading(self._consuming, reading.after, _in_hand(trial, len(records) - at))
+                self._readings[shard], trial = reading, None
             messages = reading.begin(records[at : at + reading.size])
+            if is_watched and messages:
+                self._trials.keep(shard, reading.begun)
             follow = reading.told(self._hand.handle(messages) if messages else ())
             try:
                 for letter in follow.letters:  # kept before it goes on
@@ -70,6 +85,9 @@ class Consumer:
             except Unavailable:
                 return records[at].place.sequence
             reading.go(follow)
+            if not is_replay and (is_watched or follow.trial is not None):
+                self._trials.keep(shard, follow.trial)
+                is_watched = follow.trial is not None
             done = (n for n in range(at, len(records)) if records[n].place.sequence == follow.after)
             at = next(done, at - 1) + 1
             if at < len(records) and follow.wait_s:
@@ -77,6 +95,12 @@ class Consumer:
                     return records[at].place.sequence
                 time.sleep(follow.wait_s)
         return None
+
+    @cached_property
+    def _trials(self) -> Trials:
+        table = Table(self._rooms.settings.table, layout_of(self._rooms.channel))
+        retention_s = self._consuming.stream.retention.total_seconds()
+        return Trials(table, self._consuming.consumer, retention_s, self._rooms.clients, self._rooms.clock)
 
     def _reading(self, shard: str, first: Record) -> Reading:
         """Goes on where the last call of this process ended, if that is where this one begins."""
@@ -101,3 +125,11 @@ class Consumer:
             lease = self._rooms.queue.begin(name, *where, self._rooms.work.lease_ms)
             if isinstance(lease, Lease):
                 self._redriver.redriven([lease], self._until_s - self._rooms.clock.elapsed_s())
+
+
+def _in_hand(trial: Trial, records: int) -> Trial:
+    """A trial as it goes on with so many records. Where a turn of several was lost, and fewer of them come now, Lambda
+    has halved it already: of the first one nobody knows that it was tried."""
+    if trial.is_begun and trial.turn.size > records:
+        return trial._replace(turn=trial.turn._replace(size=records), is_begun=False)
+    return trial

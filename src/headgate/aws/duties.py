@@ -24,9 +24,11 @@ SWEEP_MINUTES = 1
 """How often a sweep looks for what was left behind."""
 LONGEST_DAYS = 14
 """How long queues and their dead letter queues keep what nobody takes: the most that SQS does."""
-_LEAST_CONCURRENCY = 2
 BURIED_S = 300
 """The visibility timeout of a dead letter queue."""
+
+_LEAST_CONCURRENCY = 2
+_HALVINGS = 10  # of the largest batch, until a record is alone
 
 FORWARDED: tuple[dict[str, Any], ...] = (
     {"eventName": ["INSERT"], "dynamodb": {"NewImage": {"status": {"S": ["accepted"]}}}},
@@ -81,7 +83,7 @@ class Consuming(NamedTuple):
     """The event source mapping of one consumer of a stream, which reports the failures of single items and bisects.
 
     - `timeout_s`: of the function
-    - `retries`: of records at which the function itself died; what the handler fails at is counted by the function
+    - `retries`: of what the function did not get done with; the function counts its attempts, and gives up first
     - `most_age_s`: None for as long as records stay
     """
 
@@ -94,7 +96,7 @@ class Consuming(NamedTuple):
 def consuming(channel: Channel, delivery: Stream) -> Consuming:
     """How each consumer of a Stream channel is handed its records."""
     age_s = None if delivery.most_age is None else round(delivery.most_age.total_seconds())
-    return Consuming(channel.needs.batch, _handling_s(channel), max(delivery.attempts - 1, 1), age_s)
+    return Consuming(channel.needs.batch, _handling_s(channel), delivery.attempts + _HALVINGS, age_s)
 
 
 def _handling_s(channel: Channel) -> int:

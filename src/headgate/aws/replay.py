@@ -12,7 +12,7 @@ from itertools import dropwhile, takewhile
 from typing import Any, NamedTuple
 
 from headgate.aws.clients import Clients
-from headgate.aws.stream import KinesisStream, Told, pushing
+from headgate.aws.stream import REPLAYED, KinesisStream, Told, pushing
 from headgate.engine import Record
 
 _MOST_BYTES = 5 * 1024 * 1024
@@ -95,7 +95,7 @@ class Replaying:
 
     def _called(self, part: Sequence[Told]) -> tuple[int, str]:
         """How many records the consumer is done with, and why the function died, if it did."""
-        event = {"Records": [pushing(told, self.stream_arn) for told in part]}
+        event = {"Records": [pushing(told, self.stream_arn) for told in part], REPLAYED: True}
         answer = self.clients.call("lambda", "invoke", FunctionName=self.function, Payload=json.dumps(event).encode())
         told = json.loads(answer["Payload"].read())
         if answer.get("FunctionError"):

@@ -18,6 +18,9 @@ from headgate.errors import Unavailable
 from headgate.http import RETRY_AFTER_S
 from headgate.message import Message
 
+REPLAYED = "headgate.replayed"
+"""There in an event that is not the mapping's: what it holds comes beside what the consumer is at."""
+
 _AT_ONCE = 500
 _AT_ONCE_BYTES = 4 * 1024 * 1024
 _READ_MOST = 10_000

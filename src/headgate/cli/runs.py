@@ -158,17 +158,21 @@ def _told_by_message(place: Place, reading: Reading | StepFunctions, id: str) ->
     if place.stage is None or not channels or reading.called(id):
         return None
     arn = id if ":express:" in id else ""
+    found = []
     with place.deployed.rooms() as (index, queue):
         for channel in channels:
             assert channel.start is not None  # noqa: S101 - only those are asked
             key = key_in(channel.start, channel.name, id)
-            named = [] if key is None or channel.per_principal else [("", key)]
+            named = [] if key is None else [(scope, key) for scope in index.scopes(channel.name, key)]
             for scope, key in queue.started(channel.name, arn) if arn else named:
                 message = index.get(channel.name, scope, key)
                 execution = None if message is None else told_by(message, channel.start.workflow_name, arn)
                 if message is not None and execution is not None:
-                    return _Express(execution, message)
-    return None
+                    found.append(_Express(execution, message))
+    if len(found) > 1:  # of several senders with one key, or of several channels
+        arns = ", ".join(sorted(one.execution.id for one in found))
+        raise Misuse(f"Several executions are called {visible(id)}; say one by its ARN: {arns}.")
+    return found[0] if found else None
 
 
 def _print_express(express: _Express, *, as_json: bool) -> None:
