@@ -1,4 +1,4 @@
-"""What a consumer is at in a shard, for whoever goes on after its process: a row beside its dead letters, in no index."""
+"""What a consumer is at in a shard, for whoever goes on after its process: a row beside dead letters, in no index."""
 
 from __future__ import annotations
 
