@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headgate import ApiKey, App, Cors, DeclarationError, Jwt, Public, Queued, Secret, Signed, Stream
+from headgate import ApiKey, App, Archive, Cors, DeclarationError, Jwt, Public, Queued, Secret, Signed, Stream
 from headgate.cdk.fit import check_fit
 from headgate.declare.stage import Stage
 
@@ -136,8 +136,12 @@ def test_what_cannot_be_declared_at_all_is_told_too() -> None:
     [
         (
             {"names": {"queue:orders": "q"}},
-            "`names=` has 'queue:orders'; the app has api, ingest:orders, table:orders.",
+            "`names=` has 'queue:orders'; the app has api, archive:lines, ingest:lines, ingest:orders, queue:lines",
         ),
+        ({"names": {"table:orders": "shop orders"}}, "calls table:orders 'shop orders'; AWS takes 3 to 255 letters"),
+        ({"names": {"ingest:orders": "x" * 65}}, "AWS takes 1 to 64 letters, digits, _ and -."),
+        ({"names": {"queue:lines": "lines"}}, "AWS takes for a queue with `order_by=` 1 to 75 letters"),
+        ({"names": {"archive:lines": "Lines"}}, "AWS takes 3 to 63 small letters, digits, . and -"),
         ({"outputs": {"Endpoint": "Url"}}, "`outputs=` names 'Url'; the stacks have ApiId, ApiUrl"),
         ({"outputs": {"ApiUrl": "OrdersUrl"}}, "`outputs=`: the stacks have an output ApiUrl already."),
     ],
@@ -145,6 +149,7 @@ def test_what_cannot_be_declared_at_all_is_told_too() -> None:
 def test_a_stage_names_what_there_is(options: dict[str, Any], sentence: str) -> None:
     app = App("shop")
     app.channel("/orders", auth=Public())
+    app.channel("/lines", key="id", auth=Public(), delivery=Queued(order_by="n"), archive=Archive("{id}.json"))
     with pytest.raises(DeclarationError, match="stage prod") as told:
         check_fit(app, app.stage("prod", **options))
     assert sentence in str(told.value)

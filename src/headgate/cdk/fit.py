@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from headgate import limits
 from headgate.cdk import outputs
@@ -24,6 +24,36 @@ from headgate.errors import DeclarationError, DeclarationFault
 _MOST_AGE = timedelta(days=7)
 _HOUR = timedelta(hours=1)
 _PLACE = re.compile(r"\$\{[a-z]+:[^{}]+\}")
+
+
+class _Shape(NamedTuple):
+    """What AWS lets resources of a kind be called."""
+
+    pattern: re.Pattern[str]
+    words: str
+
+
+_FUNCTION = _Shape(re.compile(r"[A-Za-z0-9_-]{1,64}"), "1 to 64 letters, digits, _ and -")
+_EIGHTY = _Shape(re.compile(r"[A-Za-z0-9_-]{1,80}"), "1 to 80 letters, digits, _ and -")
+_FIFO = _Shape(
+    re.compile(r"[A-Za-z0-9_-]{1,75}\.fifo"),
+    "for a queue with `order_by=` 1 to 75 letters, digits, _ and -, and .fifo at the end",
+)
+_CALLED = {
+    "api": _Shape(re.compile(r"[ -~]{1,1024}"), "1 to 1024 printable characters of ASCII"),
+    "table": _Shape(re.compile(r"[A-Za-z0-9_.-]{3,255}"), "3 to 255 letters, digits and _ . -"),
+    "ingest": _FUNCTION,
+    "worker": _FUNCTION,
+    "task": _FUNCTION,
+    "queue": _EIGHTY,
+    "workflow": _EIGHTY,
+    "stream": _Shape(re.compile(r"[A-Za-z0-9_.-]{1,128}"), "1 to 128 letters, digits and _ . -"),
+    "archive": _Shape(
+        re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"),
+        "3 to 63 small letters, digits, . and -, with a letter or a digit at both ends",
+    ),
+    "topic": _Shape(re.compile(r"[A-Za-z0-9_-]{1,256}"), "1 to 256 letters, digits, _ and -"),
+}
 
 
 def check_fit(app: App, stage: Stage) -> None:
@@ -153,9 +183,14 @@ def _stage_faults(app: App, stage: Stage) -> Iterator[DeclarationFault]:
     known |= {f"archive:{name}" for name in outputs.archives(app)}
     known |= {f"topic:{it.name}" for it in app.topics} | {f"workflow:{it.name}" for it in app.workflows}
     known |= {f"task:{it.name}" for it in app.tasks} | {f"table:{it.name}" for it in app.tables}
-    for what in stage.names:
+    ordered = {f"queue:{it.name}" for it in app.channels if it.queue is not None and it.queue.order_by is not None}
+    for what, called in stage.names.items():
+        shape = _FIFO if what in ordered else _CALLED[what.partition(":")[0]]
         if what not in known:
             sentence = f"stage {stage.name}: `names=` has {what!r}; the app has {', '.join(sorted(known))}."
+            yield DeclarationFault(stage.where, sentence)
+        elif not shape.pattern.fullmatch(called):
+            sentence = f"stage {stage.name}: `names=` calls {what} {called!r}; AWS takes {shape.words}."
             yield DeclarationFault(stage.where, sentence)
     taken = {name for it in app.channels for name in it.needs.env} | {it.name for _, it in app.settings()}
     for variable, what in stage.variables.items():
