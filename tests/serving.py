@@ -147,6 +147,14 @@ def fronts_of(served: Served) -> list[int]:
     return [pid for file in children for pid in map(int, file.read_text().split()) if is_front(pid)]
 
 
+def is_there(pid: int) -> bool:
+    """Whether a process runs; one that nobody has waited for yet has ended all the same."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def is_front(pid: int) -> bool:
     """Whether a process is there, and a front."""
     try:

@@ -74,7 +74,8 @@ class Issuers:
         try:
             keys = fetch_jwks(url, self._clock)
         except (OSError, HTTPException, ValueError, RecursionError) as error:
-            again_s = now_s + (FIRST_S if known.keys is None else MISSING_S)
+            # From now, after the wait: else those who waited for the lock meanwhile would each wait as long, in turn.
+            again_s = self._clock.elapsed_s() + (FIRST_S if known.keys is None else MISSING_S)
             known = known._replace(again_s=again_s)
             log.warning(
                 "the keys at %s could not be fetched (%s)%s",

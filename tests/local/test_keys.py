@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,28 @@ def test_a_change_that_is_not_durable_has_not_happened() -> None:
     with pytest.raises(Unavailable):
         keys.remove_api_key(ROW.id)
     assert keys.api_key(ROW.id) == ROW
+
+
+def test_an_issuer_that_lets_everybody_wait_is_left_alone_for_a_while_after_that() -> None:
+    clock = ManualClock()
+    asked: list[int] = []
+
+    def take_time() -> None:
+        with suppress(OSError):
+            while True:
+                sender, _ = server.accept()
+                asked.append(clock.now_ms())
+                clock.advance(5)
+                sender.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=take_time, daemon=True).start()
+        keys = fetching(clock)
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                keys.jwks(f"http://127.0.0.1:{server.getsockname()[1]}/", missing=False)
+        assert len(asked) == 1
+        server.shutdown(socket.SHUT_RDWR)
 
 
 def test_published_keys_are_kept_for_ten_minutes(issuer: Issuer) -> None:

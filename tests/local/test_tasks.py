@@ -17,6 +17,7 @@ import pytest
 from headgate.declare.load import load_app
 from headgate.local.executions.services import TaskFailed
 from headgate.local.tasks import LocalTasks
+from tests.serving import is_there
 
 PATIENCE_S = 60.0
 
@@ -175,14 +176,6 @@ def until(look: Callable[[], object]) -> None:
     while not look():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.01)
-
-
-def is_there(pid: int) -> bool:
-    """Whether a process runs; one that nobody has waited for yet has ended all the same."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def pids(file: Path) -> list[int]:

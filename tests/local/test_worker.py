@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving import Served, free_port, kill, log_of, start
+from tests.serving import Served, free_port, is_there, kill, log_of, start
 
 APP = Path(__file__).with_name("crew") / "app.py"
 PATIENCE_S = 30.0
@@ -150,6 +150,14 @@ def test_what_is_in_work_is_finished_when_the_server_is_told_to_stop(site: Site)
     site.start()
     site.until(*(f"done s{n} 1" for n in range(6)))
     assert sorted(line for line in site.effects() if line.startswith("begun")) == [f"begun s{n} 1" for n in range(6)]
+
+
+def test_a_handler_ends_with_a_killed_server_and_so_does_what_it_has_started(site: Site) -> None:
+    site.send("c", "start")
+    site.sees(lambda: any("started" in line for line in site.effects()))
+    kill(site.served)
+    pids = next(line for line in site.effects() if "started" in line).split()[1:]
+    site.sees(lambda: not any(map(is_there, map(int, pids))))
 
 
 def test_what_a_killed_server_was_at_comes_back_when_it_is_started_again(site: Site) -> None:

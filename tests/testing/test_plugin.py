@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
-from headgate import ApiKey, App, Header, Jwt, Public, Request, Secret, Signed
+from headgate import ApiKey, App, Archive, Header, Jwt, Public, Request, Secret, Signed
 from headgate.errors import Misuse
 from headgate.testing.inprocess import AppUnderTest
 
@@ -206,9 +208,26 @@ def test_an_app_that_is_closed_says_so_to_whoever_sends(headgate_app_from: Serve
         waiting = pool.submit(served.send, "/door", {})
         assert at_the_door.wait(60)
         served.close()
-        with pytest.raises(RuntimeError, match="was closed"):
-            waiting.result()
+        assert waiting.result().status == 503
     with pytest.raises(RuntimeError, match="was closed"):
         served.send("/door", {})
     served.close()
     open_.set()
+
+
+def test_an_app_that_is_closed_leaves_no_task_behind(
+    headgate_app_from: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not those either that a gate asks for when what it waits for fails."""
+    app = App("closed")
+    app.channel("/kept", key="id", auth=Public(), archive=Archive("{id}.json"), read=True)
+    for round in range(20):
+        served = headgate_app_from(app)
+        with ThreadPoolExecutor(4) as pool:
+            sent = [pool.submit(served.send, "/kept", {"id": f"{round}-{n}"}) for n in range(4)]
+            served.close()
+            for one in sent:
+                with suppress(RuntimeError):
+                    one.result()
+    gc.collect()
+    assert "was destroyed" not in caplog.text

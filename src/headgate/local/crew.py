@@ -119,6 +119,8 @@ class Crew(ABC, Generic[Group]):
             self._stopping.wait(PAUSE_S)
 
     def _dismiss_all(self) -> None:
+        for hand in self._hands:  # all at a time: one that takes its time takes no more of ours than many
+            hand.leave()
         for hand in list(self._hands):
             self._dismiss(hand)
 

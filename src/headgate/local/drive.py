@@ -45,6 +45,13 @@ class Driver(ABC):
         self._tasks: set[asyncio.Task[None]] = set()
         self._aside = Aside(_ASIDE, "headgate-aside")
 
+    async def end(self) -> None:
+        """On the loop, before it ends: what is under way in tasks fails, and what gates ask for then, too."""
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
+
     def close(self) -> None:
         """Let go of threads, once the loop has ended."""
         self._aside.close()

@@ -79,7 +79,7 @@ class Front:
         self._arrived = self._ended = 0  # connections, since they were last told of
         self._arriving: set[asyncio.Task[Any]] = set()
         config = configured(self._visit, self._protocol(share))
-        self._uvicorn = _FrontUvicorn(config, self._begin)
+        self._uvicorn = _FrontUvicorn(config, self._driver, self._begin)
 
     def run(self) -> None:
         """Serve, until the door is closed and the requests in flight are finished."""
@@ -265,8 +265,8 @@ class _FrontUvicorn(Uvicorn):
     """uvicorn without a socket of its own: connections are handed to it. The main process says when it is to stop;
     signals that are for every process of a group are for that one to obey."""
 
-    def __init__(self, config: Any, begin: Any) -> None:
-        super().__init__(config)
+    def __init__(self, config: Any, driver: Driver, begin: Any) -> None:
+        super().__init__(config, driver)
         self._begin = begin
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -91,6 +91,7 @@ class Fronts:
             for front in self._fronts:
                 front.kill()
             await self._empty.wait()
+        await self._server.driver.end()
 
     async def _start(self) -> None:
         while not self._stopping.is_set():

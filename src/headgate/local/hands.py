@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import IO, Generic, TypeVar
@@ -46,6 +47,7 @@ class Hand(Generic[Group]):
         self.is_spent = False
         self.since_s = 0.0
         self.pace_s = 1.0
+        self._leaves_by_s: float | None = None
 
     @classmethod
     def started(cls, orders: Orders, environ: Mapping[str, str]) -> Hand[Group]:
@@ -151,12 +153,19 @@ class Hand(Generic[Group]):
         self._said = bytearray(rest)
         return [line[:_LINE_BYTES].decode("utf-8", "backslashreplace") for line in whole if line.strip()]
 
+    def leave(self) -> None:
+        """It is to end by itself, if it is at nothing."""
+        if self._leaves_by_s is None and not self.groups:
+            self._leaves_by_s = time.monotonic() + _LEAVE_S
+            with contextlib.suppress(OSError):
+                self._line.shutdown(socket.SHUT_WR)
+
     def end(self) -> int:
         """End it and what it has started, if need be by force; its exit code."""
-        if not self.groups:
-            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-                self._line.shutdown(socket.SHUT_WR)
-                self._process.wait(_LEAVE_S)
+        self.leave()
+        if self._leaves_by_s is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(max(0.0, self._leaves_by_s - time.monotonic()))
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         code = self._process.wait()

@@ -24,7 +24,7 @@ from headgate.events import Faulted, Refused
 from headgate.gate.answer import Gate
 from headgate.gate.observe import Observer
 from headgate.http import Reply, Request, new_id, request_id
-from headgate.local.drive import LATER
+from headgate.local.drive import LATER, Driver
 from headgate.local.driver import LocalDriver
 from headgate.local.engine import LocalEngine
 from headgate.local.protocol import GateProtocol, protocol_for
@@ -143,13 +143,19 @@ def url_of(sock: socket.socket) -> str:
 
 
 class Uvicorn(uvicorn.Server):
-    """uvicorn, but a sender that has just connected may still say what it wants, instead of being cut off."""
+    """uvicorn, but a sender that has just connected may still say what it wants, instead of being cut off; and who
+    waits longer than the drain is told that it is over."""
+
+    def __init__(self, config: uvicorn.Config, driver: Driver) -> None:
+        super().__init__(config)
+        self._driver = driver
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
         await asyncio.sleep(_GRACE_S)
         await super().shutdown(sockets)
+        await self._driver.end()
 
 
 def configured(app: Any, protocol: type[GateProtocol]) -> uvicorn.Config:
@@ -194,7 +200,9 @@ class Running:
     def __init__(self, server: Server, sock: socket.socket, *, proxy_headers: bool = False) -> None:
         self._sock = sock
         server.driver.proxied = proxy_headers
-        self._uvicorn = Uvicorn(configured(server, protocol_for(told_to(server.observer), server.driver)))
+        self._uvicorn = Uvicorn(
+            configured(server, protocol_for(told_to(server.observer), server.driver)), server.driver
+        )
 
     def run(self) -> None:
         """Serve, on the main thread."""

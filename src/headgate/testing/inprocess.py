@@ -251,7 +251,8 @@ class AppUnderTest:
         return True
 
     def close(self) -> None:
-        """Stop, and let go of the folder. Who waits for an answer meanwhile, or asks later, gets an error."""
+        """Stop, and let go of the folder. Who waits for an answer meanwhile gets 503, and who sends later an
+        error."""
         loop = self._loop.result()
         with self._guard:
             if self._closed:
@@ -266,6 +267,7 @@ class AppUnderTest:
         self._stop = asyncio.Event()
         self._loop.set_result(asyncio.get_running_loop())
         await self._stop.wait()
+        await self._server.driver.end()
 
     async def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         target, _, query = path.partition("?")

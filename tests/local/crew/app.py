@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ def work(job: dict[str, Any], message: Message) -> None:
         case "hang":
             time.sleep(60)
         case "hang once" if message.attempt == 1:
+            time.sleep(60)
+        case "start":
+            note("started", os.getpid(), subprocess.Popen(["sleep", "300"]).pid)
             time.sleep(60)
         case "die":
             os._exit(3)
