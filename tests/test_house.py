@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 import headgate
 from headgate import engine
 from tests.cases import ROOT
-from tools.bootstrap import fitting_wheel
+from tools.bootstrap import fitting_wheel, install_toolkit
 from tools.limits_page import PAGE as LIMITS_PAGE
 from tools.limits_page import page as limits_page
 from tools.modules_table import holds_code
@@ -146,3 +146,14 @@ def test_the_script_of_ci_may_be_run() -> None:
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111
     subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_where_the_cdk_cannot_be_installed_it_says_why_and_what_works_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cache").write_text("not a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    install_toolkit()
+    why, next_ = capsys.readouterr().out.splitlines()
+    assert why == f"The CDK CLI could not be installed: Not a directory: {tmp_path / 'cache' / 'headgate'}"
+    assert next_ == "All but deploying to AWS works without it; `headgate deploy` tries to install it again."

@@ -101,9 +101,13 @@ def sync(uv: str, groups: list[str]) -> None:
 
 def install_toolkit() -> None:
     """The CDK CLI, into the user's cache: what does without it goes on where npm's registry cannot be reached."""
-    program = "from headgate.cdk.toolkit import installed; installed()"
-    if subprocess.run([VENV / "bin" / "python", "-c", program], stderr=subprocess.DEVNULL).returncode:
-        say("The CDK CLI could not be installed: what deploys to AWS, and its tests, will not work.")
+    imports = "from headgate.cdk.toolkit import installed; from headgate.cli import told"
+    program = f"{imports}; told(lambda: installed() and 0)"  # which says what is wrong in one sentence
+    done = subprocess.run([VENV / "bin" / "python", "-c", program], stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or ["it does not say why."])[-1]
+        say(f"The CDK CLI could not be installed: {why}")
+        say("All but deploying to AWS works without it; `headgate deploy` tries to install it again.")
 
 
 def usable_uv() -> str | None:

@@ -47,6 +47,12 @@ def test_a_saved_change_is_served_a_broken_one_is_not_and_messages_stay(desk: Pa
         server.says("app.py:15: channel /nobody: say who may post")
         assert server.post("/later", "{}").status == 201
 
+        app.write_text(APP + "import os\nos._exit(9)\n")
+        server.says(
+            "[dev] The new version ended while it was loaded (exit code 9). The last good version keeps serving.\n"
+        )
+        assert server.post("/later", "{}").status == 201
+
         app.write_text(APP)
         server.says("[dev] The new version is good again and serves.\n")
         assert server.post("/later", "{}").status == 404

@@ -162,6 +162,9 @@ def test_what_cannot_be_done_is_said(desk: Path, served: Server, tmp_path: Path)
     for words, sentence in [
         (["notes"], "Say what to send"),
         (["notes", "1", "-n", "1"], "Say what to send"),
+        (["notes", "1", "--bad", "0.5"], "--bad and --rate are for made-up messages: say -n N in place of BODY."),
+        (["notes", "1", "--url", "127.0.0.1:8000"], "say it with http:// or https://, as in http://127.0.0.1:8000."),
+        (["notes", "-n", "1", "--url", "http://:x"], "say it with http:// or https://"),
         (["nothing", "1"], "There is no channel nothing"),
         (["notes", "-n", "1", "--batch", "2"], "--batch is for"),
         (["all", "-n", "200", "--batch", "101"], "up to 100"),
@@ -175,9 +178,10 @@ def test_what_cannot_be_done_is_said(desk: Path, served: Server, tmp_path: Path)
     (tmp_path / "app.py").write_text(APP)
     done = run(tmp_path, "send", "notes", "1")
     assert (done.code, "start `headgate dev`, or say --url" in done.err) == (2, True)
-    unserved = run(tmp_path, "send", "notes", "1", "--url", f"http://127.0.0.1:{free_port()}", "--patience", "0.1")
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    unserved = run(tmp_path, "send", "notes", "1", "--url", nowhere, "--patience", "0.1")
     assert unserved.code == 1
-    assert "There was no answer" in unserved.err
+    assert unserved.err.startswith(f"There was no answer from {nowhere}/notes (ClientConnectorError);")
 
 
 def test_nothing_is_lost_or_doubled_while_the_server_is_killed(tmp_path: Path) -> None:

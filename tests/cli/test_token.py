@@ -35,7 +35,11 @@ def test_scopes_that_the_channel_asks_for_are_in_the_token(desk: Path) -> None:
     [
         (["orders"], "ORDERS_JWT_SECRET is not known: set it, or start `headgate dev` once, which makes one up."),
         (["notes"], "/notes is Public: post without a token."),
-        (["keyed"], "There is no development key for /keyed yet: start `headgate dev` once,"),
+        (
+            ["keyed"],
+            "There is no development key for /keyed yet: start `headgate dev` once, which makes one up, "
+            "or make one with `headgate keys create keyed` and send it as -H 'X-Api-Key: KEY'.",
+        ),
         (["nope"], "There is no channel nope; the app has notes, keyed, orders."),
         (["orders", "--expires", "soon"], "Invalid value for '--expires': 'soon' is not a span of time"),
     ],

@@ -123,6 +123,10 @@ MISTAKES = [
     ('"/orders", Order, auth=jwt(algorithms=("none",))', "none is not"),
     ('"/orders", Order, auth=Jwt(public_key="k", issuer="a", audience="b", algorithms=("HS256",))', "HS256 is not"),
     ('"/orders", Order, auth=Signed("s", style="mine")', "Signed `style=` is 'mine'"),
+    ('"/orders", Order, auth=Signed("ORDERS_SECRET")', 'say Secret("NAME").'),
+    ('"/orders", list[Order], key="record_id", auth=Public()', "for arrays say the item's model and many=True."),
+    ('"/orders", list[Order], indexes=["amount"], auth=Public()', "the model is a list, which has no fields"),
+    ('"/orders", Order, indexes=["amount.net"], auth=Public()', "amount is a float, and nothing in it has"),
     ('"/orders", Order, auth=Signed("s", window_s=3600)', "`window_s=` must be 1 to 300"),
     ('"/orders", Order, colour="red", auth=Public()', "there is no channel option `colour=` in this version."),
     ('"/orders", Order, indices=["amount"], auth=Public()', "did you mean `indexes=`?"),
@@ -321,6 +325,10 @@ def test_what_comes_later_is_refused_and_not_pretended(tmp_path: Path, code: str
         ("def f():\n    raise RuntimeError('no')\nf()", 1, "RuntimeError: no"),
         ("raise ValueError('one\\ntwo')", 0, "ValueError: one"),
         ("raise ValueError", 0, "ValueError"),
+        ("import sys\nsys.exit(3)", 1, "this ends Python, and with it headgate"),
+        ("Throttle(rate=5)", 0, "unexpected keyword argument 'rate'; Throttle takes rate_per_s=, burst="),
+        ("Queued(retries=3)", 0, "; Queued takes attempts="),
+        ("class Mine:\n    def __init__(self): pass\nMine(1)", 2, "but 2 were given"),
     ],
 )
 def test_what_goes_wrong_in_the_users_code_is_one_sentence(tmp_path: Path, code: str, line: int, told: str) -> None:
@@ -363,7 +371,7 @@ def test_an_app_of_several_files_is_one_app(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        ("x = 1", "has no App"),
+        ("x = 1", "app.py has no App"),
         ("from headgate import App\na = App('a')\nb = App('b')", "several Apps (a, b)"),
     ],
 )
@@ -371,6 +379,11 @@ def test_a_file_without_one_app_is_a_misuse(tmp_path: Path, code: str, told: str
     (tmp_path / "app.py").write_text(code)
     with pytest.raises(Misuse, match=told.replace("(", r"\(").replace(")", r"\)")):
         load_app(str(tmp_path))
+
+
+def test_a_module_that_is_not_there_is_a_misuse() -> None:
+    with pytest.raises(Misuse, match=r"There is no module nowhere, neither here nor installed; say --app PATH\."):
+        load_app("nowhere.apps:app")
 
 
 def test_a_folder_without_an_app_is_a_misuse(tmp_path: Path) -> None:

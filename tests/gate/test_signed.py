@@ -158,8 +158,12 @@ def test_a_header_that_is_absent_or_empty_is_missing(absent: str) -> None:
         rest = {name: value for name, value in headers.items() if name != absent.encode()} | instead
         sent = request()._replace(headers=rest)
         assert refusal(verifier(), sent, BODY).reason == "signature_missing"
-    for style in ("stripe", "github"):
-        assert refusal(verifier(style, "s"), request(), BODY).reason == "signature_missing"
+    for style, header in (("stripe", "Stripe-Signature"), ("github", "X-Hub-Signature-256")):
+        refused = refusal(verifier(style, "s"), request(), BODY)
+        assert (refused.reason, refused.detail) == (
+            "signature_missing",
+            f"Sign the body, and send the header {header}.",
+        )
 
 
 @pytest.mark.parametrize("junk", [b"\xff\xfe", b",", b"=", b"v1", b"v1,,,", b"sha256=", b"t=,v1=", b" " * 9000])

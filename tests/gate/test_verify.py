@@ -139,6 +139,7 @@ class TestChallenges:
         refused = refusal(verifier(auth), sent)
         assert (refused.status, refused.reason) == (401, "no_credentials")
         assert challenge(refused) == 'Bearer realm="orders"'
+        assert ("X-Api-Key" in refused.detail) == isinstance(auth, ApiKey)
 
     @pytest.mark.parametrize("header", [b"Bearer", b"Bearer ", b"Bearer  ", b"bearer a b", b"Bearer \xff", b"BEARER ,"])
     @pytest.mark.parametrize("auth", [ApiKey(), Jwt(issuer="shop", audience="orders", secret=SECRET)])

@@ -25,6 +25,7 @@ _DEBOUNCE_MS = 200
 _PATIENCE_S = 2 * limits.DRAIN.value + 5  # requests, then handlers
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _STEADY_S = 30.0
+_TOLD = (1, 2, 70)  # exit codes of a candidate that has said why, see `told`
 
 
 @click.command
@@ -209,10 +210,11 @@ class Supervisor:
         if not self._served_once:
             return max(candidate.code, 1)
         self._turned_down = True
+        ended = _unsaid(candidate.code)
         if self._current is not None:
-            _say("The last good version keeps serving.")
+            _say(f"{ended}The last good version keeps serving.")
         else:
-            _say("Nothing is served until a good version is saved; senders wait.")
+            _say(f"{ended}Nothing is served until a good version is saved; senders wait.")
         return None
 
     def _settle(self, candidate: Candidate) -> None:
@@ -243,6 +245,11 @@ class Supervisor:
         self._deaths += 1
         _say(f"The server {how}; it is started again.")
         return None
+
+
+def _unsaid(code: int) -> str:
+    """What a candidate that did not come to say it is told to have ended of."""
+    return "" if code in _TOLD else f"The new version ended while it was loaded ({_end_of(code)}). "
 
 
 def _end_of(code: int) -> str:

@@ -108,7 +108,7 @@ class Place:
         if isinstance(channel.auth, ApiKey) and channel.name not in made_up["api_keys"]:
             raise Misuse(
                 f"There is no development key for {channel.path} yet: start `headgate dev` once, which makes one up, "
-                f"or make one with `headgate keys create {channel.name}`."
+                f"or make one with `headgate keys create {channel.name}` and send it as -H 'X-Api-Key: KEY'."
             )
         if isinstance(channel.auth, Iam) and "iam" not in made_up:
             raise Misuse(

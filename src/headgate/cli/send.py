@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -94,14 +95,20 @@ def send(
     found = place.channel(channel)
     if (body is None) == (number is None):
         raise Misuse("Say what to send: BODY, @FILE or -, or -n N to make messages up.")
+    if body is not None and (bad or rate is not None):
+        raise Misuse("--bad and --rate are for made-up messages: say -n N in place of BODY.")
+    if url is not None and not _is_address(url):
+        raise Misuse(f"--url {visible(url)}: say it with http:// or https://, as in http://127.0.0.1:8000.")
     if batch is not None and not (found.many and number is not None and batch <= found.most_items):
         raise Misuse(
             f"--batch is for made-up messages on a channel with `many=`, up to {found.most_items} in one request."
         )
     post = Post(place, found, sender, dict(headers))
-    via = Sender(_address(place, found, url), SystemClock(), patience)
+    address = _address(place, found, url)
+    via = Sender(address, SystemClock(), patience)
     if body is not None:
-        return _send_one(via, post.parcel(_read(body), [True], str(_chance(seed).getrandbits(64))), as_json)
+        parcel = post.parcel(_read(body), [True], str(_chance(seed).getrandbits(64)))
+        return _send_one(via, parcel, address, as_json)
     return _send_many(
         via, list(_made_up(found, post, number or 0, bad, batch or _BATCH, seed)), rate, concurrency, as_json
     )
@@ -188,6 +195,14 @@ def _address(place: Place, channel: Channel, url: str | None) -> Callable[[], st
     return address
 
 
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False
+
+
 def _read(body: str) -> bytes:
     if body == "-":
         return sys.stdin.buffer.read()
@@ -205,13 +220,13 @@ def _chance(seed: int | None) -> Random:
 # ------------------------------------------------------------------------------------------------------- one message
 
 
-def _send_one(via: Sender, parcel: Parcel, as_json: bool) -> int:
+def _send_one(via: Sender, parcel: Parcel, address: Callable[[], str], as_json: bool) -> int:
     import asyncio
     from http.client import responses
 
     answer = asyncio.run(via.send_one(parcel))
     if isinstance(answer, str):
-        raise HeadgateError(f"There was no answer ({answer}).")
+        raise HeadgateError(f"There was no answer from {visible(address())} ({answer}); is it served there?")
     text = answer.body.decode("utf-8", "replace")
     if as_json:
         print(json.dumps({"status": answer.status, "headers": dict(answer.headers), "body": _parsed(text)}))

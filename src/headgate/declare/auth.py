@@ -30,6 +30,7 @@ _JWT = {
     "leeway_s": WHOLE,
 }
 _IAM = {"region": TEXT}
+_CAPITALS = re.compile(r"[A-Z][A-Z0-9_]*")
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
 _SIGNED = {"secret": SETTINGS, "window_s": WHOLE}
 
@@ -119,6 +120,8 @@ class Signed:
             return
         if not all(self.secrets):
             yield "Signed needs a secret that is not empty."
+        if any(isinstance(secret, str) and _CAPITALS.fullmatch(secret) for secret in self.secrets):
+            yield 'Signed: its secret is the name of a variable, not what the variable holds; say Secret("NAME").'
         if self.style not in get_args(Style):
             yield f'Signed `style=` is {self.style!r}; say "standard", "stripe" or "github".'
         if not 0 < self.window_s <= limits.SIGNED_WINDOW.value:

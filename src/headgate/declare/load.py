@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -74,6 +76,10 @@ def _loaded(file: Path | None, name: str, target: str) -> ModuleType:
         sys.path.insert(0, str(folder))
     try:
         if file is None:
+            if importlib.util.find_spec(name.partition(".")[0]) is None:
+                raise Misuse(
+                    f"There is no module {name.partition('.')[0]}, neither here nor installed; say --app PATH."
+                )
             return importlib.import_module(name)
         spec = importlib.util.spec_from_file_location(name, file)
         if spec is None or spec.loader is None:
@@ -86,17 +92,32 @@ def _loaded(file: Path | None, name: str, target: str) -> ModuleType:
     except SyntaxError as error:
         where = f"{shown(error.filename or str(file))}:{error.lineno or 1}"
         raise DeclarationError(DeclarationFault(where, f"this is not valid Python: {error.msg}.")) from None
+    except SystemExit as error:
+        where = _fault_of(error, folder, str(file or target)).where
+        ends = "this ends Python, and with it headgate; put it below `if __name__ == '__main__':`."
+        raise DeclarationError(DeclarationFault(where, ends)) from None
     except Exception as error:  # noqa: BLE001 - whatever the user's module raises is told as one sentence
         raise DeclarationError(_fault_of(error, folder, str(file or target))) from None
     return module
 
 
-def _fault_of(error: Exception, folder: Path, fallback: str) -> DeclarationFault:
+def _fault_of(error: Exception | SystemExit, folder: Path, fallback: str) -> DeclarationFault:
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if _is_in(folder, Path(frame.filename))]
     where = f"{shown(theirs[-1].filename)}:{theirs[-1].lineno}" if theirs else f"{shown(fallback)}:1"
-    message = next(iter(str(error).splitlines()), "")
+    message = next(iter(str(error).splitlines()), "") + _what_it_takes(error)
     return DeclarationFault(where, ": ".join(filter(None, (type(error).__name__, message))))
+
+
+def _what_it_takes(error: Exception | SystemExit) -> str:
+    """How a sentence goes on that Python says about a call of one of our own classes with wrong arguments."""
+    called = re.match(r"(\w+)\.__init__\(\) ", str(error)) if isinstance(error, TypeError) else None
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    kind = frames[-1].f_globals.get(called[1]) if called and frames else None
+    if not isinstance(kind, type) or not kind.__module__.startswith("headgate."):
+        return ""
+    takes = ", ".join(f"{name}=" for name in inspect.signature(kind).parameters)
+    return f"; {kind.__name__} takes {takes}"
 
 
 def _is_in(folder: Path, file: Path) -> bool:
@@ -116,4 +137,5 @@ def _app_in(module: ModuleType, attribute: str | None, target: str) -> App:
     if len(apps) == 1:
         return next(iter(apps.values()))
     what = "no App" if not apps else f"several Apps ({', '.join(apps)}) and none is called app"
-    raise Misuse(f"{target} has {what}. Write `app = App(...)`, or say --app {module.__name__}:NAME.")
+    shown_as = shown(module.__file__ or target)
+    raise Misuse(f"{shown_as} has {what}. Write `app = App(...)`, or say --app {module.__name__}:NAME.")

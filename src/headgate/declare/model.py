@@ -12,6 +12,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, FailFast, RootModel, Ty
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
 from pydantic_core import SchemaError
 
+_NO_FIELDS = (list, tuple, set, frozenset, str, int, float)
 _NO_INDEX = (list, tuple, set, frozenset, dict, BaseModel)
 _NO_KEY = (*_NO_INDEX, bool, float)
 
@@ -65,7 +66,14 @@ def _place_fault(model: Any, path: tuple[str, ...], unfit: tuple[type, ...], rul
         return "a field is named by its names with dots between them."
     for depth, name in enumerate(path):
         if not _is_model(model):
-            return None
+            kind = get_origin(model) or model
+            if not _is_unfit(kind, _NO_FIELDS):
+                return None
+            if depth:
+                return f"{'.'.join(path[:depth])} is a {kind.__name__}, and nothing in it has the name {name!r}."
+            return (
+                f"the model is a {kind.__name__}, which has no fields; for arrays say the item's model and many=True."
+            )
         fields = sent_fields(model)
         if name not in fields:
             if model.model_config.get("extra") == "allow":

@@ -30,9 +30,11 @@ class ChannelVerifier(Protocol):
 
 
 class Bearer(NamedTuple):
-    """The Bearer scheme (RFC 6750), as one channel speaks it. `realm` is the channel's name."""
+    """The Bearer scheme (RFC 6750), as one channel speaks it. `realm` is the channel's name; `how` tells whoever
+    sent nothing."""
 
     realm: str
+    how: str = "Send credentials in the header Authorization: Bearer."
 
     def token(self, request: Request) -> bytes:
         """What was sent behind `Authorization: Bearer`; refused where nothing was, or far too much."""
@@ -47,7 +49,7 @@ class Bearer(NamedTuple):
     def missing(self) -> Unauthorized:
         """No credentials of this scheme came in: the challenge names no error."""
         return Unauthorized(
-            "Send credentials in the header Authorization: Bearer.",
+            self.how,
             reason="no_credentials",
             headers=(("WWW-Authenticate", f'Bearer realm="{self.realm}"'),),
         )

@@ -15,6 +15,11 @@ from headgate.gate.credentials import Verification
 from headgate.http import Request
 
 _PREFIX = "whsec_"
+_HEADERS = {
+    "standard": "headers webhook-id, webhook-timestamp and webhook-signature",
+    "stripe": "header Stripe-Signature",
+    "github": "header X-Hub-Signature-256",
+}
 _SECONDS = re.compile(rb"[0-9]{1,12}")
 
 
@@ -47,7 +52,7 @@ class SignedVerifier:
             raise Broken(reason="body_not_read")
         claim = self._claim(request)
         if claim is None:
-            raise self._refused("signature_missing", f"Send the signature headers of {self._style} style.")
+            raise self._refused("signature_missing", f"Sign the body, and send the {_HEADERS[self._style]}.")
         if not self._fits(claim, body):
             raise self._refused("signature_mismatch", "The signature does not fit the body.")
         if claim.timestamp is not None and not self._within_window(claim.timestamp):

@@ -77,7 +77,7 @@ class ApiKeyVerifier:
 
     def __init__(self, channel: str) -> None:
         self._channel = channel
-        self._bearer = Bearer(channel)
+        self._bearer = Bearer(channel, "Send the API key in the header X-Api-Key, or as Authorization: Bearer KEY.")
 
     def verify(self, request: Request, body: bytes | None) -> Verification:  # noqa: ARG002 - not signed
         key = self._sent(request)

@@ -135,11 +135,18 @@ def fingerprint_key(connection: sqlite3.Connection) -> bytes:
     return bytes(key)
 
 
+def not_a_store(file: Path) -> str:
+    """What is said of a file that is no store; it may be one that was damaged, or anything at all."""
+    if file.name != FILE_NAME:
+        return f"{file} is not a headgate store."
+    return f"{file} is not a headgate store; `headgate restore FILE --force` puts a backup in its place."
+
+
 def check_version(connection: sqlite3.Connection, file: Path) -> None:
     """Raise Misuse unless this headgate can read the file."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == 0:
-        raise Misuse(f"{file} is not a headgate store.")
+        raise Misuse(not_a_store(file))
     if version != VERSION:
         age = "newer" if version > VERSION else "older"
         raise Misuse(
@@ -154,7 +161,7 @@ def _configure(connection: sqlite3.Connection, file: Path, cache_kib: int) -> No
         connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
-            raise Misuse(f"{file} is not a headgate store.") from None
+            raise Misuse(not_a_store(file)) from None
         raise
 
 

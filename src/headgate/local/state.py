@@ -151,7 +151,7 @@ class StateFolder:
             kept = json.loads(file.read_bytes())
             secrets_, api_keys = _texts(kept["secrets"]), _texts(kept["api_keys"])
             iam = {"iam": _texts(kept["iam"])} if "iam" in kept else {}
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {"secrets": {}, "api_keys": {}}
         except (ValueError, KeyError, TypeError, RecursionError):
             raise Misuse(f"{file} is damaged; remove it, and dev makes a new one.") from None
