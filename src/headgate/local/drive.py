@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from headgate.clock import Clock
@@ -43,13 +43,16 @@ class Driver(ABC):
         self.clock = clock
         self.proxied = False  # whether a proxy on this machine is believed
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_over = False
         self._aside = Aside(_ASIDE, "headgate-aside")
 
     async def end(self) -> None:
-        """On the loop, before it ends: what is under way in tasks fails, and what gates ask for then, too."""
-        while self._tasks:
-            for task in self._tasks:
-                task.cancel()
+        """On the loop, before it ends: what is under way in tasks fails, and so does what gates ask for from now on."""
+        self._is_over = True
+        await asyncio.sleep(0)  # what was just made has begun then, and can be told
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
             await asyncio.wait(self._tasks)
 
     def close(self) -> None:
@@ -71,9 +74,14 @@ class Driver(ABC):
     def carry_out(self, effect: Effect, asker: Asker) -> Any:
         """Carry out an effect. Its answer; or LATER, and `asker` is told on the event loop."""
 
-    def later(self, asker: Asker, answer: Awaitable[Any]) -> object:
+    def later(self, asker: Asker, answer: Coroutine[Any, Any, Any]) -> object:
         """Wait for an answer in a task, and tell it."""
-        task = asyncio.get_running_loop().create_task(_told(asker, answer))
+        loop = asyncio.get_running_loop()
+        if self._is_over:
+            answer.close()
+            loop.call_soon(asker.fail, Unavailable(retry_after_s=RETRY_AFTER_S))
+            return LATER
+        task = loop.create_task(_told(asker, answer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return LATER
@@ -85,7 +93,7 @@ class Driver(ABC):
             return await principal if inspect.isawaitable(principal) else principal
 
 
-async def _told(asker: Asker, answer: Awaitable[Any]) -> None:
+async def _told(asker: Asker, answer: Coroutine[Any, Any, Any]) -> None:
     try:
         found = await answer
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the gate decides what it means
