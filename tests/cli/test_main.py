@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import headgate
-from headgate.cli import COMMANDS
+from headgate.cli import COMMANDS, sentence
 from tests.cli.shell import run
 from tests.serving import headgate as command_line
 
@@ -110,6 +111,20 @@ def test_damaged_credentials_are_told_in_one_sentence(desk: Path, damage: str) -
     done = run(desk, "keys")
     assert done.code == 2
     assert done.err.endswith("credentials.json is damaged; remove it, and dev makes a new one.\n")
+
+
+def test_a_store_that_may_not_be_opened_is_not_called_damaged_and_a_damaged_one_is(desk: Path) -> None:
+    state = desk / ".headgate"
+    run(desk, "keys", "create", "keyed")
+    store = state / "messages.sqlite3"
+    whole = store.read_bytes()
+    store.write_bytes(whole[:4096] + b"damage" * ((len(whole) - 4096) // 6))
+    damaged = run(desk, "messages", "list")
+    assert damaged.code == 1
+    assert damaged.err.endswith("damaged; `headgate restore FILE --force` puts a backup in its place.\n")
+    with pytest.raises(sqlite3.OperationalError) as told, sqlite3.connect(state) as connection:
+        connection.execute("SELECT 1")
+    assert sentence(told.value)[0].endswith("see to it that you may read and write the state folder and what is in it.")
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(desk: Path) -> None:

@@ -122,10 +122,22 @@ def sentence(error: Exception) -> tuple[str, int]:
         case OSError() if error.strerror:
             return f"{error.strerror}: {error.filename}" if error.filename else error.strerror, 1
         case _ if type(error).__module__ == "sqlite3":
-            return f"The store cannot be used ({error}). If it is damaged, `headgate restore` a backup.", 1
+            return f"The store cannot be used ({error}){_way_out_of(error)}", 1
         case _:
             return (
                 f"headgate made a mistake: {type(error).__name__}. "
                 f"Run it again with {DEBUG_VARIABLE}=1 for details, and please report them.",
                 70,
             )
+
+
+def _way_out_of(error: Exception) -> str:
+    """How a sentence about an error of SQLite ends. A good store that may not be read is not to be replaced."""
+    from sqlite3 import SQLITE_CANTOPEN, SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_READONLY
+
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of it tells apart in which way this went wrong
+    if code in (SQLITE_CORRUPT, SQLITE_NOTADB):
+        return ": it is damaged; `headgate restore FILE --force` puts a backup in its place."
+    if code in (SQLITE_CANTOPEN, SQLITE_READONLY):
+        return ": see to it that you may read and write the state folder and what is in it."
+    return "."
