@@ -28,7 +28,8 @@ class Aside:
         self._most = most
         self._name = name
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._idle = threading.Semaphore(0)
+        self._changing = threading.Lock()
+        self._asked = 0  # and not done
         self._made = 0
 
     async def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -36,8 +37,11 @@ class Aside:
         loop, context = asyncio.get_running_loop(), copy_context()
         done: asyncio.Future[Any] = loop.create_future()
         self._jobs.put(_Job(lambda: context.run(work, *arguments), loop, done))
-        if not self._idle.acquire(blocking=False) and self._made < self._most:
-            self._made += 1
+        with self._changing:
+            self._asked += 1
+            is_short = self._made < min(self._asked, self._most)
+            self._made += is_short
+        if is_short:
             threading.Thread(target=self._serve, name=self._name, daemon=True).start()
         return await done
 
@@ -47,33 +51,24 @@ class Aside:
             self._jobs.put(None)
 
     def _serve(self) -> None:
-        while True:
+        while (job := self._jobs.get()) is not None:
+            result: Any = None
+            error: BaseException | None = None
             try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                self._idle.release()
-                job = self._jobs.get()
-            if job is None:
-                return
-            _carry_out(job)
-            del job  # what it held is let go of now, and not when the next one comes
+                result = job.work()
+            except BaseException as raised:  # noqa: BLE001 - it is raised where it was asked for
+                error = raised
+            with self._changing:  # before anybody is told, who may ask again: this thread will do
+                self._asked -= 1
+            with suppress(RuntimeError):  # the loop was closed
+                job.loop.call_soon_threadsafe(_tell, job.done, result, error)
+            del job, result, error  # what they held is let go of now, and not when the next one comes
 
 
-def _carry_out(job: _Job) -> None:
-    result: Any = None
-    error: BaseException | None = None
-    try:
-        result = job.work()
-    except BaseException as raised:  # noqa: BLE001 - it is raised where it was asked for
-        error = raised
-
-    def tell() -> None:
-        if job.done.done():  # nobody waits any more
-            return
-        if error is None:
-            job.done.set_result(result)
-        else:
-            job.done.set_exception(error)
-
-    with suppress(RuntimeError):  # the loop was closed
-        job.loop.call_soon_threadsafe(tell)
+def _tell(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if done.done():  # nobody waits any more
+        return
+    if error is None:
+        done.set_result(result)
+    else:
+        done.set_exception(error)
