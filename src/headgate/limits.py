@@ -336,6 +336,14 @@ WORKFLOW_DATA = Limit(
     _AWS_STEP_FUNCTIONS,
     "2026-11-21",
 )
+WORKFLOW_MAP_DATA = Limit(
+    "inputs of all iterations of a Map state",
+    67_108_864,
+    "bytes of UTF-8",
+    "more, which ItemSelector can make of few, fails the state with States.DataLimitExceeded; AWS counts no sum",
+    _OURS,
+    "2026-11-21",
+)
 WORKFLOW_EVENTS = Limit(
     "history of an execution",
     25_000,

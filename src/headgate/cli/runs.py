@@ -107,7 +107,7 @@ def show(place: Place, id: str, as_mermaid: bool, as_json: bool) -> None:
     elif as_json:
         note = {"note": _NO_HISTORY} if ":express:" in found.id else {}
         told = {**_told(found), "states": [_state(one) for one in states], **note}
-        print(json.dumps(told, indent=2, ensure_ascii=False))
+        print(json.dumps(told, indent=2))
     else:
         _print(found, states)
         if ":express:" in found.id:
@@ -181,7 +181,7 @@ def _print_express(express: _Express, *, as_json: bool) -> None:
     if as_json:
         of = {"channel": channel, "key": key, "status": express.message.status}
         told = {**_told(express.execution), "states": [], "message": of, "note": note}
-        print(json.dumps(told, indent=2, ensure_ascii=False))
+        print(json.dumps(told, indent=2))
     else:
         _print(express.execution, [])
         click.echo(visible(note), err=True)

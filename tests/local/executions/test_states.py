@@ -312,6 +312,17 @@ def test_a_variable_set_by_a_state_is_seen_from_the_next_one_on(run: Run) -> Non
         ("{% $hash('a', 'MD5') %}", "0cc175b9c0f1b6a831c399e269772661"),
         ("{% $parse('{\"b\": null}') %}", {"b": None}),
         ("{% $states.input.nothing = null %}", False),
+        ("{% $replace('a.b.a', 'a', '<$0>') %}", "<a>.b.<a>"),
+        ("{% $replace('John Smith', /(\\w+)\\s(\\w+)/, '$2, $1') %}", "Smith, John"),
+        ("{% $replace('265USD', /([0-9]+)USD/, '$$$1') %}", "$265"),
+        ("{% $replace('ab', /(a)/, '$18\\\\d') %}", "a8\\db"),
+        ("{% $replace('AbA', /a/i, function($m){$m.match & '!'}) %}", "A!bA!"),
+        ("{% $split('a1b22c', /[0-9]+/) %}", ["a", "b", "c"]),
+        ("{% $match('abab', /b/).index %}", [1, 3]),
+        ("{% $contains('abc', /^b/) %}", False),
+        ("{% $join(['a', 'b'], ', ') %}", "a, b"),
+        ("{% $join($map([1, 2], $string)) %}", "12"),
+        ("{% $distinct(['b', 'a', 'b', {'x': 1}, {'x': 1}, [1], [1]]) %}", ["b", "a", {"x": 1}, [1]]),
     ],
 )
 def test_jsonata_is_evaluated_wherever_it_stands(run: Run, output: Any, expected: Any) -> None:
@@ -329,6 +340,7 @@ def test_jsonata_is_evaluated_wherever_it_stands(run: Run, output: Any, expected
         ("($d := function($s, $n){$n = 0 ? $s : $d($s & $s, $n - 1)}; $d('xx', 60))", "memory limit exceeded"),
         ("$pad('x', 2000000000)", "memory limit exceeded"),
         ("$range(0, 9000000, 1)", "memory limit exceeded"),
+        ("$parseInteger('nonsense', 'w')", "threw an error during evaluation."),
     ],
 )
 def test_jsonata_that_fails_is_told_with_its_field_and_bounded(run: Run, site: Site, expression: str, why: str) -> None:
@@ -341,10 +353,92 @@ def test_jsonata_that_fails_is_told_with_its_field_and_bounded(run: Run, site: S
 
 
 def test_jsonata_without_an_end_is_stopped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headgate.local.executions.jsonata._MOST_S", 0.2)
+    monkeypatch.setattr("headgate.local.executions.jsonata_functions._MOST_S", 0.2)
     output = "{% ($f := function($n){$f($n + 1)}; $f(1)) %}"
     document = {**machine(A={"Type": "Pass", "Output": output, "End": True}), "QueryLanguage": "JSONata"}
     assert "Expression evaluation timeout" in str(run(document)[2])
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "$replace(text, 'a', text)",
+        "$replace(text, 'a', '$0$0$0$0$0$0$0$0$0' & text)",
+        "$replace(text, /a/, text)",
+        "$replace(text, /.+/, $join($map(parts, function($part){'$0'})))",
+        "$join(parts, text)",
+        "$map(parts, function($part){{'part': $part, 'all': $states.input}})",
+    ],
+)
+def test_a_message_cannot_make_an_expression_fill_the_memory(
+    run: Run, expression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headgate.local.executions.jsonata_functions._MOST_S", 300)
+    document = {**machine(A={"Type": "Pass", "Output": f"{{% $states.input.({expression}) %}}", "End": True})}
+    input = {"text": "a" * 60_000, "parts": ["p"] * 1_000}
+    status, error, cause = run({**document, "QueryLanguage": "JSONata"}, input)
+    assert (status, error) == ("FAILED", "States.QueryEvaluationError")
+    assert "memory limit exceeded" in str(cause)
+
+
+def test_a_message_cannot_keep_an_expression_busy_within_one_of_its_parts(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headgate.local.executions.jsonata_functions._MOST_S", 0.2)
+    for expression in ("text ~> /a+b/", "$match(text, /a+b/)", "$replace(text, /a+b/, '')", "$split(text, /a+b/)"):
+        output = f"{{% $states.input.({expression}) %}}"
+        document = {**machine(A={"Type": "Pass", "Output": output, "End": True}), "QueryLanguage": "JSONata"}
+        assert run(document, {"text": "a" * 250_000})[:2] == ("FAILED", "States.QueryEvaluationError")
+
+
+def test_what_appears_once_is_found_among_many(run: Run) -> None:
+    output = "{% $count($distinct($states.input)) %}"
+    document = {**machine(A={"Type": "Pass", "Output": output, "End": True}), "QueryLanguage": "JSONata"}
+    assert run(document, [*range(36_000)]) == ("SUCCEEDED", 36_000, None)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "yes", "no"),
+    [
+        ("*", ["", "a", "a\nb"], []),
+        ("a", ["a"], ["", "ab", "ba"]),
+        ("a*", ["a", "ab", "a*"], ["", "ba"]),
+        ("*a", ["a", "ba"], ["ab"]),
+        ("a*a", ["aa", "aba"], ["a", "ab"]),
+        ("a*b*a", ["aba", "abba", "a-b-a"], ["aa", "ab", "bba"]),
+        ("*ab*ab*", ["abab", "-ab-ab-"], ["ab", "aab"]),
+        ("a**b", ["ab", "a-b"], ["a", "b"]),
+        ("a\\*b*", ["a*b", "a*bc"], ["ab", "aab"]),
+        ("a\\\\b", ["a\\b"], ["ab"]),
+        ("[a]*", ["[a]", "[a]."], ["a"]),
+    ],
+)
+def test_a_star_in_string_matches_stands_for_anything(run: Run, pattern: str, yes: list[str], no: list[str]) -> None:
+    rule = {"Variable": "$", "StringMatches": pattern, "Next": "Yes"}
+    document = machine(A={"Type": "Choice", "Choices": [rule], "Default": "No"}, Yes=END, No={"Type": "Fail"})
+    assert [text for text in [*yes, *no] if run(document, text)[0] == "SUCCEEDED"] == yes
+
+
+def test_a_long_text_is_compared_with_stars_at_once(run: Run) -> None:
+    rule = {"Variable": "$", "StringMatches": "*.log*.log*.txt", "Next": "Yes"}
+    document = machine(A={"Type": "Choice", "Choices": [rule], "Default": "No"}, Yes=END, No=END)
+    assert run(document, ".log" * 50_000)[0] == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("number", [10**30, 1.5e308])
+def test_a_number_that_no_machine_counts_to_fails_the_function_alone(run: Run, number: float) -> None:
+    caught = {"ErrorEquals": ["States.IntrinsicFailure"], "ResultPath": "$.error", "Next": "B"}
+    state = {**TASK, "Parameters": {"x.$": "States.ArrayRange(1, $.n, 1)"}, "Catch": [caught], "End": True}
+    status, output, _ = run(machine(A=state, B=END), {"n": number})
+    assert (status, output["error"]["Error"]) == ("SUCCEEDED", "States.IntrinsicFailure")
+
+
+def test_the_inputs_that_a_map_makes_of_its_items_have_a_limit_together(run: Run) -> None:
+    each = {"StartAt": "P", "States": {"P": END}}
+    state = {"Type": "Map", "ItemSelector": {"all.$": "$"}, "ItemProcessor": each, "End": True}
+    status, error, cause = run(machine(A=state), ["12345678"] * 20_000)
+    assert (status, error) == ("FAILED", "States.DataLimitExceeded")
+    assert "iterations of 'A'" in str(cause)
 
 
 def test_an_evaluation_that_fails_in_a_task_can_be_caught(run: Run) -> None:

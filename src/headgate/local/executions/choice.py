@@ -118,10 +118,31 @@ def _compared(name: str, value: Any, other: Any) -> bool:
 
 
 def _matches(value: str, pattern: str) -> bool:
-    """`*` stands for any characters; `\\*` for itself."""
-    parts = re.findall(r"\\[\\*]|\*|[^\\*]+|\\", pattern)
-    wanted = "".join(".*" if part == "*" else re.escape(part[-1] if part[0] == "\\" else part) for part in parts)
-    return re.fullmatch(wanted, value, re.DOTALL) is not None
+    """`*` stands for any characters; `\\*` for itself. Each part is taken where it comes first, so that nothing is
+    looked at twice: as a regular expression, a long value could keep the whole process busy."""
+    first, *rest = _between_stars(pattern)
+    if not rest:
+        return value == first
+    *middle, last = rest
+    at, end = len(first), len(value) - len(last)
+    if at > end or not (value.startswith(first) and value.endswith(last)):
+        return False
+    for part in middle:
+        found = value.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
+
+
+def _between_stars(pattern: str) -> list[str]:
+    parts = [""]
+    for piece in re.findall(r"\\[\\*]|.", pattern, re.DOTALL):
+        if piece == "*":
+            parts.append("")
+        else:
+            parts[-1] += piece[-1]
+    return parts
 
 
 def _number(value: Any) -> Any:

@@ -27,7 +27,7 @@ def compute(call: Call, look_up: Callable[[Path], Any], chance: random.Random) -
     arguments = [_argument(each, look_up, chance, call.name) for each in call.arguments]
     try:
         return _compute(call.name, arguments, chance)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
         raise Fault("States.IntrinsicFailure", f"The function '{call.text}' had the following error: {error}") from None
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from headgate import limits
 from headgate.local.executions.flow import arguments, leave_with
 from headgate.local.executions.handlers import fail
 from headgate.local.executions.scope import Scope
-from headgate.local.executions.state import Branch, Fault, text
+from headgate.local.executions.state import Branch, Fault, size_bytes, text
 from headgate.local.executions.turn import Turn
 
 # How many iterations Step Functions has under way where MaxConcurrency does not say.
@@ -36,7 +37,7 @@ def enter_map(turn: Turn, branch: Branch, state: Mapping[str, Any]) -> None:
         turn.event(branch, "MapRunStarted", ("mapRunStartedEventDetails", {"mapRunArn": arn}))
     key = "ItemProcessor" if "ItemProcessor" in state else "Iterator"
     machine: list[str | int] = [*branch.machine, "States", branch.state, key]
-    inputs = [_selected(turn, branch, state, document, index, item) for index, item in enumerate(items)]
+    inputs = _inputs(turn, branch, state, document, items)
     children = [(machine, given, True, item) for given, item in zip(inputs, items, strict=True)]
     _spread(turn, branch, children, int(most) or (_MOST_DISTRIBUTED if distributed else _MOST_INLINE))
 
@@ -58,14 +59,22 @@ def _items(scope: Scope, state: Mapping[str, Any], document: Any) -> list[Any]:
     raise Fault("States.QueryEvaluationError", cause, evaluation=True)
 
 
-def _selected(turn: Turn, branch: Branch, state: Mapping[str, Any], document: Any, index: int, item: Any) -> Any:
-    """The input of an iteration: the item, or what ItemSelector makes of it."""
+def _inputs(turn: Turn, branch: Branch, state: Mapping[str, Any], document: Any, items: list[Any]) -> list[Any]:
+    """Those of the iterations: the items, or what ItemSelector makes of each."""
     field = "ItemSelector" if "ItemSelector" in state else "Parameters"
     if field not in state:
-        return item
+        return items
+    inputs, room = [], limits.WORKFLOW_MAP_DATA.value
     scope = turn.scope(branch, state)
-    scope.context = {**scope.context, "Map": {"Item": {"Index": index, "Value": item}}}
-    return scope.value(state[field], field, document)
+    around = scope.context
+    for index, item in enumerate(items):
+        scope.context = {**around, "Map": {"Item": {"Index": index, "Value": item}}}
+        inputs.append(scope.value(state[field], field, document))
+        room -= size_bytes(inputs[-1])
+        if room < 0:
+            cause = f"The inputs of the iterations of '{branch.state}' are more than may be under way together."
+            raise Fault("States.DataLimitExceeded", cause, outside=True)
+    return inputs
 
 
 def _tolerated(scope: Scope, state: Mapping[str, Any], document: Any, total: int) -> float:
