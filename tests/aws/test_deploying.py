@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.aws.desk import project
 from tests.aws.emulator.process import Emulator
+from tests.aws.emulator.versions import ARCHITECTURE, RUNTIME
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prepared")]
 
@@ -67,6 +69,38 @@ def test_a_deployment_that_fails_names_the_resource_and_the_reason_that_aws_give
     last = done.err.splitlines()[-1]
     assert last.startswith("SQS Queue Letters of bad-queue could not be created: The name of a FIFO queue ")
     assert not (bad.folder / "outputs.json").exists()
+
+
+# The stage keeps what it stores, and the stack cannot be made.
+KEEPING = """\
+import aws_cdk as cdk
+
+from headgate.cdk.program import add_app, wishes_of
+
+root = cdk.App()
+data = add_app(root, wishes_of(root)).data
+letters = cdk.CfnResource(data, "Letters", type="AWS::SQS::Queue", properties={"QueueName": "a b c", "FifoQueue": True})
+letters.node.add_dependency(data.storage.bodies, *data.storage.secrets.values())
+root.synth()
+"""
+
+
+def test_a_first_deployment_that_fails_leaves_nothing_in_the_way_of_the_next_one(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    app = "from headgate import App, Public, Secret, Signed\napp = App('keeping')\n"
+    app += "app.channel('/notes', auth=Signed(Secret('HOOK')))\napp.stage('prod', region='eu-west-1')\n"
+    desk = project(tmp_path / "keeping", emulator, app)
+    (desk.folder / "infra.py").write_text(KEEPING)
+    context = {"runtime": RUNTIME, "architecture": ARCHITECTURE}
+    (desk.folder / "cdk.json").write_text(json.dumps({"app": "python infra.py", "context": context}))
+
+    done = desk.type("deploy", "--stage", "prod")
+
+    assert (done.code, "SQS Queue Letters of keeping-prod-data could not be created" in done.err) == (1, True)
+    buckets = [it["Name"] for it in emulator.client("s3").list_buckets()["Buckets"]]
+    secrets = [it["Name"] for it in emulator.client("secretsmanager").list_secrets()["SecretList"]]
+    assert not [name for name in (*buckets, *secrets) if name.lower().startswith(("keeping-prod", "secretshook"))]
 
 
 def test_destroying_says_what_is_lost_asks_and_leaves_nothing(emulator: Emulator, tmp_path: Path) -> None:

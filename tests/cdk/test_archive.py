@@ -20,7 +20,7 @@ def test_an_archive_is_encrypted_closed_to_the_public_and_kept(works: Synthesize
         assert set(made["PublicAccessBlockConfiguration"].values()) == {True}
         (rule,) = made["BucketEncryption"]["ServerSideEncryptionConfiguration"]
         assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
-        assert bucket["DeletionPolicy"] == "Retain"
+        assert bucket["DeletionPolicy"] == "RetainExceptOnCreate"
         (rule,) = made["LifecycleConfiguration"]["Rules"]
         assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
 

@@ -69,8 +69,10 @@ def test_api_keys_have_a_table_where_a_channel_takes_them(conformance: Synthesiz
 
 def test_a_stage_that_retains_keeps_everything_and_can_go_back_in_time(orders: Synthesized) -> None:
     for kind in (TABLE, BUCKET, SECRET):
+        # What a deployment made that failed is not in the way of the next; but a table that is protected cannot go.
+        policy = "Retain" if kind == TABLE else "RetainExceptOnCreate"
         for resource in orders.data.all(kind).values():
-            assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
+            assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == (policy, "Retain")
     for table in orders.data.properties(TABLE):
         assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
         assert table["DeletionProtectionEnabled"] is True
@@ -149,7 +151,8 @@ def test_nothing_has_a_physical_name(message: Synthesized, orders: Synthesized, 
     for made in (message, orders, conformance):
         for template in made.templates():
             for kind, name in names.items():
-                assert all(name not in properties for properties in template.properties(kind))
+                # One that is made of another's, as of a log of a workflow, CloudFormation makes up with that.
+                assert not [it[name] for it in template.properties(kind) if isinstance(it.get(name, {}), str)]
 
 
 def test_outputs_are_exported_under_the_name_of_their_stack(orders: Synthesized) -> None:

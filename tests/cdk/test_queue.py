@@ -62,4 +62,4 @@ def test_tables_that_feed_a_queue_have_a_stream_of_both_images(works: Synthesize
 
 def test_queues_stay_on_stages_that_retain(works: Synthesized) -> None:
     for queue in works.data.all("AWS::SQS::Queue").values():
-        assert queue["DeletionPolicy"] == "Retain"
+        assert queue["DeletionPolicy"] == "RetainExceptOnCreate"

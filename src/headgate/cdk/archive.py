@@ -12,6 +12,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from headgate.cdk.acknowledged import acknowledge
+from headgate.cdk.removal import removal
 
 _EMPTYING = "Custom::S3AutoDeleteObjects"
 _UNFINISHED = s3.LifecycleRule(id="unfinished-uploads", abort_incomplete_multipart_upload_after=Duration.days(1))
@@ -41,7 +42,7 @@ def plain_bucket(
         object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
         enforce_ssl=True,
         lifecycle_rules=[*rules, _UNFINISHED],
-        removal_policy=RemovalPolicy.RETAIN if retains else RemovalPolicy.DESTROY,
+        removal_policy=removal(retains=retains),
         auto_delete_objects=not retains,
     )
     acknowledge(

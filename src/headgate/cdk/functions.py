@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Duration
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -16,6 +16,7 @@ from constructs import Construct
 from headgate import limits
 from headgate.cdk.acknowledged import acknowledge, acknowledge_wildcard
 from headgate.cdk.policy import Grant
+from headgate.cdk.removal import removal
 from headgate.declare.stage import LOG_DAYS, Architecture, Stage
 from headgate.errors import Misuse
 
@@ -115,7 +116,7 @@ def log_group(scope: Construct, id: str, stage: Stage, name: str | None = None) 
         id,
         log_group_name=name,
         retention=_RETENTION[stage.log_days],
-        removal_policy=RemovalPolicy.RETAIN if stage.retains else RemovalPolicy.DESTROY,
+        removal_policy=removal(retains=stage.retains),
     )
 
 

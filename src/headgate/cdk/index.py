@@ -66,6 +66,7 @@ def plain_table(
         stream=stream,
         point_in_time_recovery_specification=recovery,
         deletion_protection=retains,
+        # A table that is protected cannot go, not even where the deployment that made it fails.
         removal_policy=RemovalPolicy.RETAIN if retains else RemovalPolicy.DESTROY,
     )
     if not retains:

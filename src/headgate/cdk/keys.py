@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from aws_cdk import RemovalPolicy
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from headgate.aws.layout import API_KEYS
 from headgate.cdk.acknowledged import acknowledge
 from headgate.cdk.index import plain_table
+from headgate.cdk.removal import removal
 
 _LENGTH = 48  # of 62 characters each: 285 random bits
 
@@ -34,7 +34,7 @@ class NamedSecret(Construct):
             generate_secret_string=secretsmanager.SecretStringGenerator(
                 exclude_punctuation=True, password_length=_LENGTH
             ),
-            removal_policy=RemovalPolicy.RETAIN if retains else RemovalPolicy.DESTROY,
+            removal_policy=removal(retains=retains),
         )
         acknowledge(
             self.secret,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Duration
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from headgate.aws.duties import BURIED_S, LONGEST_DAYS, working
+from headgate.cdk.removal import removal
 from headgate.declare.channel import Channel
 from headgate.declare.delivery import Queued
 
@@ -70,5 +71,5 @@ def _queue(
         retention_period=Duration.days(LONGEST_DAYS),
         visibility_timeout=Duration.seconds(visibility_s),
         dead_letter_queue=dead,
-        removal_policy=RemovalPolicy.RETAIN if retains else RemovalPolicy.DESTROY,
+        removal_policy=removal(retains=retains),
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Duration
 from aws_cdk import aws_kinesis as kinesis
 from constructs import Construct
 
 from headgate.cdk import outputs
 from headgate.cdk.acknowledged import acknowledge
 from headgate.cdk.queue import dead_letters
+from headgate.cdk.removal import removal
 from headgate.declare.channel import Channel
 from headgate.declare.delivery import Stream
 
@@ -39,7 +40,7 @@ class MessageStream(Construct):
             shard_count=delivery.shards,
             retention_period=Duration.seconds(delivery.retention.total_seconds()),
             encryption=kinesis.StreamEncryption.MANAGED,
-            removal_policy=RemovalPolicy.RETAIN if retains else RemovalPolicy.DESTROY,
+            removal_policy=removal(retains=retains),
         )
         self.dead = {
             handler.name: dead_letters(self, f"{outputs.pascal(handler.name)}Dead", retains=retains)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aws_cdk import Aws, RemovalPolicy
+from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
+from headgate.cdk.removal import removal
 from headgate.declare.settings import Env
 from headgate.declare.topic import Email, Topic, Webhook
 
@@ -26,7 +27,7 @@ class NoticesKey(Construct):
             "Key",
             description="Notices of an app",
             enable_key_rotation=True,
-            removal_policy=RemovalPolicy.RETAIN if retains else RemovalPolicy.DESTROY,
+            removal_policy=removal(retains=retains),
         )
         self.key.add_to_resource_policy(
             iam.PolicyStatement(
