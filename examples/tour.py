@@ -24,9 +24,9 @@ HOST = "127.0.0.1"
 FIRST_PORT = 8000
 _PORTS = 100
 _OURS = "tour-"
-_QUIET_S = 15.0  # in which the log tells of the tour's own messages, and of the alarms that they set off
+_QUIET_S = 15.0  # behind the tour, in which the log tells of the alarms that its messages set off
 _QUIET = re.compile(r" (INFO|WARNING) headgate\.(handlers|gate|alarms|notices) ")
-_SETTLED_S = 30.0
+_SETTLED_S = 60.0
 _LOOK_EVERY_S = 0.05
 
 
@@ -79,11 +79,15 @@ def main() -> int:
     )
     assert server.stdout is not None
     assert server.stderr is not None
-    relay = threading.Thread(target=pass_on, args=(server.stderr,))
+    loud = threading.Event()
+    relay = threading.Thread(target=pass_on, args=(server.stderr, loud))
     relay.start()
     try:
         if is_ready(server.stdout):
             show(port)
+            later = threading.Timer(_QUIET_S, loud.set)
+            later.daemon = True
+            later.start()
         return server.wait()
     except KeyboardInterrupt:
         return 0
@@ -108,13 +112,12 @@ def free_port() -> int:
     sys.exit(f"No port from {FIRST_PORT} to {FIRST_PORT + _PORTS - 1} is free.")
 
 
-def pass_on(log: IO[str]) -> None:
+def pass_on(log: IO[str], loud: threading.Event) -> None:
     """Show what the server says, but for what it says of the tour."""
-    started_s = time.monotonic()
     for line in log:
         if f"request_id={_OURS}" in line:
             continue
-        if _QUIET.search(line) is None or time.monotonic() > started_s + _QUIET_S:
+        if _QUIET.search(line) is None or loud.is_set():
             sys.stderr.write(line)
             sys.stderr.flush()
 
@@ -133,7 +136,7 @@ class Answer(NamedTuple):
 
 def ask(port: int, method: str, path: str, body: bytes | None = None) -> Answer:
     """One request."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=10)
+    connection = http.client.HTTPConnection(HOST, port, timeout=30)
     try:
         headers = {"Content-Type": "application/json", "X-Request-Id": f"{_OURS}0"}
         connection.request(method, path, body, headers)

@@ -6,10 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.cases import cases_folder
 
 _TOLD = "told"
+
+# The same examples in every run, however slow the machine is.
+settings.register_profile(
+    "headgate", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("headgate")
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-_START_S = 30.0
+
+PATIENCE_S = 120.0
+"""What is waited for comes within seconds; but where the machine is slow and busy, it may take so long."""
+_FIRST_PORT, _WORKERS, _PORTS_EACH = 12_000, 20, 1_000  # up to 32,768, where Linux begins to hand out ports by itself
+_port_numbers = count(os.getpid())
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Served:
         path: str,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float = 30,
+        timeout: float = PATIENCE_S,
     ) -> Answer:
         """One request on a connection of its own."""
         return ask(self.port, method, path, body, headers, timeout)
@@ -71,7 +76,7 @@ def ask(
     path: str,
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
-    timeout: float = 30,
+    timeout: float = PATIENCE_S,
 ) -> Answer:
     """One request to a port of this machine, on a connection of its own."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
@@ -84,10 +89,16 @@ def ask(
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that nobody listens on. It stays free until it is used, and between two uses: no other worker of this run
+    is told it, and it is none of those that the system hands out."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for number in islice(_port_numbers, _PORTS_EACH):
+        port = _FIRST_PORT + worker % _WORKERS * _PORTS_EACH + number % _PORTS_EACH
+        with socket.socket() as sock, suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def headgate(*arguments: str | Path) -> list[str]:
@@ -114,12 +125,12 @@ def start(
     process = subprocess.Popen(line, stdout=log, stderr=log, env={**os.environ, **env}, start_new_session=True)
     log.close()
     served = Served(process, port, state)
-    until = time.monotonic() + _START_S
+    until = time.monotonic() + PATIENCE_S
     while True:
         if process.poll() is not None:
             raise AssertionError(f"the server ended with {process.returncode}:\n{log_of(state)}")
         try:
-            if served.ask("GET", "/-/ready", timeout=2).status == 200:
+            if served.ask("GET", "/-/ready", timeout=10).status == 200:
                 return served
         except OSError:
             pass

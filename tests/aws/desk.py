@@ -26,7 +26,7 @@ class Desk:
         self._env = {**emulator.env, "HEADGATE_STAGE": "", "SSL_CERT_FILE": emulator.certificate}
 
     def type(self, *words: str, typed: str = "", env: Mapping[str, str] = {}) -> Done:
-        return run(self.folder, *words, env={**self._env, **env}, typed=typed, patience_s=240)
+        return run(self.folder, *words, env={**self._env, **env}, typed=typed, patience_s=600)
 
     @contextmanager
     def typing(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:

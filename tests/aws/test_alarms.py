@@ -23,7 +23,7 @@ from tests.aws.emulator.deployment import Deployed
 
 pytestmark = pytest.mark.xdist_group("jobs")
 
-_PATIENCE_S = 45
+_PATIENCE_S = 120
 DEAD = "/jobs has dead letters."
 OLD = "A message of /jobs has been waiting for 5 minutes or more."
 FAILED = "5 attempts or more at /jobs failed within 5 minutes."

@@ -234,7 +234,7 @@ def test_whichever_step_fails_the_sweep_starts_what_was_stored_once(shop: Of, an
 def settled(orders: Shop, key: str) -> None:
     """Wait for the emulator to end the execution of a message."""
     client = orders.emulator.client("stepfunctions")
-    until_s = time.monotonic() + 10
+    until_s = time.monotonic() + 120
     while client.describe_execution(executionArn=orders.started(key))["status"] == "RUNNING":
         assert time.monotonic() < until_s
         time.sleep(0.02)

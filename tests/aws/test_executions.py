@@ -109,7 +109,7 @@ class Engine:
         self.executions = StepFunctions(machines, self.clients, self.threads)
 
     def settle(self) -> None:
-        until_s = time.monotonic() + 60
+        until_s = time.monotonic() + 120
         while time.monotonic() < until_s:
             running = self.executions.find(status="RUNNING").executions
             if all(self._waits(one) for one in running):

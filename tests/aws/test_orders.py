@@ -20,7 +20,7 @@ from tests.once import once
 
 pytestmark = [pytest.mark.xdist_group("orders"), pytest.mark.slow]
 
-_PATIENCE_S = 150
+_PATIENCE_S = 300
 Found = TypeVar("Found")
 
 

@@ -22,7 +22,7 @@ from tests.aws.emulator.wire import Kind
 
 pytestmark = pytest.mark.xdist_group("jobs")
 
-_PATIENCE_S = 40
+_PATIENCE_S = 120
 STAGE = ("--stage", "dev")
 
 

@@ -23,8 +23,8 @@ from tests.aws.workshop import Works
 pytestmark = pytest.mark.xdist_group("works")
 
 _NAME = re.compile(r"(?:Functions|IngressApi)?(\w+?)(?:Schedule)?Role[0-9A-F]{8}")
-_MEANWHILE_S = 0.8
-_PATIENCE_S = 30.0
+_MEANWHILE_S = 1.5
+_PATIENCE_S = 120.0
 _THREADS = 3
 _FAMILIES = (("Settling", "Settle", "Orders", "Hourly", "Mornings"), ("Quick", "Requests"))
 STREAMS = ("events", "visits")

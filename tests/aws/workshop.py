@@ -30,7 +30,7 @@ from headgate.testing.contract.index import message
 from tests.aws.emulator.deployment import Deployed
 
 _TIMEOUT_S = 60
-_PATIENCE_S = 10.0
+_PATIENCE_S = 120.0
 LONG_AGO_S = 2 * 24 * 3600
 """Longer than the visibility timeout of any queue, and than any lease."""
 
@@ -262,7 +262,7 @@ class Works:
         finally:
             self._switch_mappings(on=False)
 
-    def comes_to_be(self, is_so: Callable[[], bool], patience_s: float = 60.0) -> bool:
+    def comes_to_be(self, is_so: Callable[[], bool], patience_s: float = _PATIENCE_S) -> bool:
         """Whether something is so before the time is up."""
         until_s = time.monotonic() + patience_s
         while not (found := is_so()) and time.monotonic() < until_s:

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from tests.serving import Answer, ask, headgate
+from tests.serving import PATIENCE_S, Answer, ask, headgate
 
 Seen = TypeVar("Seen")
 
-_PATIENCE_S = 30.0
 _DESCRIBED = {"ORDERS_JWT_SECRET", "HEADGATE_DEBUG", "CLICOLOR_FORCE", "FORCE_COLOR"}
 _HERE = {name: value for name, value in os.environ.items() if name not in _DESCRIBED}
 
@@ -49,7 +48,9 @@ class Done:
     err: str
 
 
-def run(folder: Path, *words: str, env: Mapping[str, str] = {}, typed: str = "", patience_s: float = 60) -> Done:
+def run(
+    folder: Path, *words: str, env: Mapping[str, str] = {}, typed: str = "", patience_s: float = 5 * PATIENCE_S
+) -> Done:
     """Run `headgate WORDS` in a folder. Whatever happens, nobody sees a traceback."""
     ended = subprocess.run(
         headgate(*words),
@@ -66,7 +67,7 @@ def run(folder: Path, *words: str, env: Mapping[str, str] = {}, typed: str = "",
 
 def until(look: Callable[[], Seen | None], what: str, instead: Callable[[], str] = str) -> Seen:
     """What `look` sees, as soon as it sees something."""
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         seen = look()
         if seen:
@@ -110,7 +111,7 @@ class Server:
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(_PATIENCE_S)
+        return self.process.wait(PATIENCE_S)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import pytest
 import headgate
 from headgate.cli import COMMANDS, sentence
 from tests.cli.shell import run
+from tests.serving import PATIENCE_S
 from tests.serving import headgate as command_line
 
 LIST_MODULES = """
@@ -136,12 +137,12 @@ def test_a_reader_that_has_seen_enough_is_no_error(desk: Path) -> None:
 
 
 def test_ctrl_c_exits_130_in_silence(desk: Path) -> None:
-    (desk / "app.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(30)\n")
+    (desk / "app.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(900)\n")
     process = subprocess.Popen(command_line("check"), cwd=desk, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"loading\n"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert err.strip() == b""
 

@@ -12,6 +12,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.cli.shell import run, running
+from tests.serving import PATIENCE_S
 
 APP = """
 from pathlib import Path
@@ -47,7 +48,7 @@ def shop(tmp_path: Path) -> Path:
 
 def shown(shop: Path, name: str, when: Callable[[Any], bool]) -> Any:
     """What `runs show` says of an execution, once it is so."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE_S
     while True:
         found = json.loads(run(shop, "runs", "show", name, "--json").out)
         if when(found) or time.monotonic() > until:

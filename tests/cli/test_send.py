@@ -17,7 +17,7 @@ from headgate.local.engine import open_index
 from headgate.local.schema import FILE_NAME
 from tests.cli.shell import Server, run, running, until
 from tests.local.store import all_keys
-from tests.serving import free_port, headgate, kill, start
+from tests.serving import PATIENCE_S, free_port, headgate, kill, start
 
 APP = """\
 from pydantic import BaseModel, Field
@@ -191,14 +191,16 @@ def test_nothing_is_lost_or_doubled_while_the_server_is_killed(tmp_path: Path) -
     server = start(tmp_path, state, port, env=env)
     try:
         sending = subprocess.Popen(
-            headgate("send", "notes", "-n", "3000", "--rate", "1500", "--json"), cwd=tmp_path, stdout=subprocess.PIPE
+            headgate("send", "notes", "-n", "3000", "--rate", "1500", "--patience", "120", "--json"),
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
         )
         for goal in (300, 1200):
             until(lambda goal=goal: len(stored(tmp_path, "notes")) >= goal, f"{goal} are stored")  # type: ignore[misc]
             kill(server)
             time.sleep(0.1)  # senders meet a closed port
             server = start(tmp_path, state, port, env=env)
-        out, _ = sending.communicate(timeout=60)
+        out, _ = sending.communicate(timeout=PATIENCE_S)
     finally:
         kill(server)
     told = json.loads(out)

@@ -18,7 +18,7 @@ from headgate import App, Permanent, Public, Stream
 app = App("shop")
 app.channel("/events", name="events", delivery=Stream(shards=2), auth=Public())
 app.channel("/notes", auth=Public())
-counted = app.channel("/counted", delivery=Stream(shards=2), auth=Public(), batch=10)
+counted = app.channel("/counted", delivery=Stream(shards=2, attempts=100), auth=Public(), batch=10)
 
 
 @counted

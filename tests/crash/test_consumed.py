@@ -6,20 +6,19 @@ from __future__ import annotations
 import json
 import os
 import random
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.crash.consumed import ATTEMPTS
+from tests.crash.outside import rows, until, until_yes
 from tests.crash.test_handled import kill_all
-from tests.serving import ask, free_port, start
+from tests.serving import free_port, start
 
 APP = Path(__file__).with_name("consumed.py")
 LINES = 8
 KILLS = int(os.environ.get("HEADGATE_KILLS", "5"))
-PATIENCE_S = 120.0
 
 
 class Sender:
@@ -40,40 +39,26 @@ class Sender:
         while not self._stop.is_set():
             number = self.taken + 1
             body = json.dumps([{"id": f"{n}-{number}", "line": f"L{n}", "number": number} for n in range(LINES)])
-            while not self._stop.is_set():
-                try:
-                    answer = ask(
-                        self.port, "POST", "/events", body.encode(), {"Content-Type": "application/json"}, timeout=10
-                    )
-                except OSError:
-                    time.sleep(0.02)
-                    continue
-                if answer.status == 202:
-                    self.taken = number
-                    break
+            if until_yes(self.port, "/events", body.encode(), self._stop):
+                self.taken = number
             time.sleep(0.005)
 
 
 def behind(state: Path) -> int:
     """How many records wait, for all consumers together."""
-    with sqlite3.connect(f"file:{state}/messages.sqlite3?mode=ro", uri=True) as connection:
-        (count,) = connection.execute(
-            "SELECT count(*) FROM record, (SELECT 'numbers' AS name UNION SELECT 'others') AS consumer"
-            " LEFT JOIN checkpoint ON checkpoint.consumer = consumer.name AND checkpoint.shard = record.shard"
-            " WHERE record.sequence > coalesce(checkpoint.sequence, 0)"
-        ).fetchone()
-    connection.close()
+    ((count,),) = rows(
+        state,
+        "SELECT count(*) FROM record, (SELECT 'numbers' AS name UNION SELECT 'others') AS consumer"
+        " LEFT JOIN checkpoint ON checkpoint.consumer = consumer.name AND checkpoint.shard = record.shard"
+        " WHERE record.sequence > coalesce(checkpoint.sequence, 0)",
+    )
     return int(count)
 
 
 def dead(state: Path) -> dict[tuple[str, str], list[int]]:
     """The attempts of each dead letter, as its timeline tells them."""
-    with sqlite3.connect(f"file:{state}/messages.sqlite3?mode=ro", uri=True) as connection:
-        rows = connection.execute(
-            "SELECT scope, key, timeline FROM message JOIN work USING (seq) WHERE work.status = 'failed'"
-        ).fetchall()
-    connection.close()
-    return {(scope, key): [moment[2] for moment in json.loads(timeline)] for scope, key, timeline in rows}
+    found = rows(state, "SELECT scope, key, timeline FROM message JOIN work USING (seq) WHERE work.status = 'failed'")
+    return {(scope, key): [moment[2] for moment in json.loads(timeline)] for scope, key, timeline in found}
 
 
 def test_no_record_is_skipped_by_any_consumer(tmp_path: Path, told: Callable[[str], None]) -> None:
@@ -88,10 +73,7 @@ def test_no_record_is_skipped_by_any_consumer(tmp_path: Path, told: Callable[[st
             served = start(APP, state, port, env={"EFFECTS": str(effects)})
         time.sleep(1)
         sender.stop()
-        until = time.monotonic() + PATIENCE_S
-        while left := behind(state):
-            assert time.monotonic() < until, f"{left} records wait"
-            time.sleep(0.1)
+        until(lambda: behind(state) == 0, lambda: f"{behind(state)} records wait")
     finally:
         sender.stop()
         kill_all(served)

@@ -3,12 +3,10 @@ least once or is a dead letter, none is lost, and those of a line are handled in
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import threading
 import time
@@ -17,13 +15,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from tests.serving import Served, ask, free_port, kill, start
+from tests.crash.outside import rows, until, until_yes
+from tests.serving import Served, free_port, kill, start
 
 APP = Path(__file__).with_name("handled.py")
 LINES = 10
 # CI kills so often under load; HEADGATE_KILLS=50 is the long form.
 KILLS = int(os.environ.get("HEADGATE_KILLS", "5"))
-PATIENCE_S = 120.0
 
 
 class Senders:
@@ -47,21 +45,9 @@ class Senders:
         while not self._stop.is_set():
             turn += 1
             jobs = [{"id": f"{turn}-{line}", "line": f"L{line}", "number": turn} for line in range(LINES)]
-            if self._until_yes(path, json.dumps(jobs).encode()):
+            if until_yes(self.port, path, json.dumps(jobs).encode(), self._stop):
                 self.taken[path] += [str(job["id"]) for job in jobs]
             time.sleep(0.01)
-
-    def _until_yes(self, path: str, body: bytes) -> bool:
-        while not self._stop.is_set():
-            try:
-                answer = ask(self.port, "POST", path, body, {"Content-Type": "application/json"}, timeout=10)
-            except (OSError, http.client.HTTPException):
-                time.sleep(0.02)
-                continue
-            if answer.status == 202:
-                return True
-            assert answer.status == 503, answer
-        return False
 
 
 def hands_of(served: Served) -> list[int]:
@@ -79,12 +65,7 @@ def kill_all(served: Served) -> None:
 
 
 def statuses(state: Path) -> Counter[tuple[str, str]]:
-    with sqlite3.connect(f"file:{state}/messages.sqlite3?mode=ro", uri=True) as connection:
-        rows = connection.execute(
-            "SELECT channel.name, work.status FROM work JOIN channel ON channel.id = work.channel"
-        ).fetchall()
-    connection.close()
-    return Counter(rows)
+    return Counter(rows(state, "SELECT channel.name, work.status FROM work JOIN channel ON channel.id = work.channel"))
 
 
 def test_nothing_taken_is_lost_or_handled_zero_times_or_out_of_line(
@@ -101,10 +82,10 @@ def test_nothing_taken_is_lost_or_handled_zero_times_or_out_of_line(
             served = start(APP, state, port, env={"EFFECTS": str(effects)})
         time.sleep(1)
         senders.stop()
-        until = time.monotonic() + PATIENCE_S
-        while any(status in ("accepted", "processing") for _, status in statuses(state)):
-            assert time.monotonic() < until, statuses(state)
-            time.sleep(0.1)
+        until(
+            lambda: not any(status in ("accepted", "processing") for _, status in statuses(state)),
+            lambda: statuses(state),
+        )
     finally:
         senders.stop()
         kill_all(served)

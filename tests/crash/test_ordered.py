@@ -6,16 +6,14 @@ from __future__ import annotations
 import json
 import os
 import random
-import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
-from http.client import HTTPException
 from pathlib import Path
 
+from tests.crash.outside import PATIENCE_S, statuses, until_yes
 from tests.crash.test_handled import kill_all
-from tests.serving import ask, free_port, start
+from tests.serving import free_port, start
 
 APP = Path(__file__).with_name("ordered.py")
 LINES = 100
@@ -23,7 +21,6 @@ LINES = 100
 MESSAGES = int(os.environ.get("HEADGATE_MESSAGES", "6000"))
 KILLS = min(20, int(os.environ.get("HEADGATE_KILLS", "3")))
 AT_ONCE = 500
-PATIENCE_S = 300.0
 
 
 def send_all(port: int, is_over: threading.Event) -> None:
@@ -33,23 +30,7 @@ def send_all(port: int, is_over: threading.Event) -> None:
             {"id": str(n), "line": f"L{n % LINES}", "number": n // LINES + 1}
             for n in range(at, min(MESSAGES, at + AT_ONCE))
         ]
-        body = json.dumps(steps).encode()
-        while not is_over.is_set():
-            try:
-                answer = ask(port, "POST", "/steps", body, {"Content-Type": "application/json"}, timeout=10)
-            except (OSError, HTTPException):
-                time.sleep(0.02)
-                continue
-            if answer.status == 202:
-                break
-
-
-def statuses(state: Path) -> Counter[str]:
-    connection = sqlite3.connect(f"file:{state}/messages.sqlite3?mode=ro", uri=True)
-    try:
-        return Counter(dict(connection.execute("SELECT status, count(*) FROM work GROUP BY status").fetchall()))
-    finally:
-        connection.close()
+        until_yes(port, "/steps", json.dumps(steps).encode(), is_over)
 
 
 def settled(state: Path) -> int:

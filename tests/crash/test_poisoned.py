@@ -4,7 +4,6 @@ attempts, on a queue and on a stream; all others are handled."""
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.outside import PATIENCE_S, rows
 from tests.crash.poisoned import ATTEMPTS
 from tests.crash.test_handled import kill_all
 from tests.serving import Served, free_port, start
@@ -19,19 +19,15 @@ from tests.serving import Served, free_port, start
 APP = Path(__file__).with_name("poisoned.py")
 MESSAGES, POISON = 12, 5
 STARTS = 20
-PATIENCE_S = 120.0
 
 
 def letter(state: Path) -> tuple[str, int, bytes, list[list[object]]] | None:
     """The key of the dead letter, its attempts, its bytes and its timeline."""
-    connection = sqlite3.connect(f"file:{state}/messages.sqlite3?mode=ro", uri=True)
-    try:
-        found = connection.execute(
-            "SELECT key, work.attempts, message.body, timeline FROM work JOIN message USING (seq)"
-            " WHERE work.status = 'failed'"
-        ).fetchall()
-    finally:
-        connection.close()
+    found = rows(
+        state,
+        "SELECT key, work.attempts, message.body, timeline FROM work JOIN message USING (seq)"
+        " WHERE work.status = 'failed'",
+    )
     if not found:
         return None
     ((key, attempts, body, timeline),) = found

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
-import sqlite3
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.crash.outside import rows, statuses, until
 from tests.crash.test_handled import kill_all
 from tests.serving import Served, free_port, headgate, start
 
@@ -19,22 +19,10 @@ APP = Path(__file__).with_name("redriven.py")
 LETTERS = 600
 # So often the command or the server is killed; HEADGATE_KILLS=50 is the long form.
 KILLS = min(10, int(os.environ.get("HEADGATE_KILLS", "3")))
-PATIENCE_S = 60.0
 
 
-def statuses(state: Path) -> Counter[str]:
-    connection = sqlite3.connect(f"file:{state}/messages.sqlite3?mode=ro", uri=True)
-    try:
-        return Counter(dict(connection.execute("SELECT status, count(*) FROM work GROUP BY status").fetchall()))
-    finally:
-        connection.close()
-
-
-def until(state: Path, wanted: Callable[[Counter[str]], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not wanted(statuses(state)):
-        assert time.monotonic() < end, statuses(state)
-        time.sleep(0.05)
+def until_all_are(status: str, state: Path) -> None:
+    until(lambda: statuses(state)[status] == LETTERS, lambda: statuses(state))
 
 
 def redrive(state: Path) -> subprocess.Popen[bytes]:
@@ -56,7 +44,7 @@ def test_a_redrive_that_was_cut_off_goes_on_and_forks_nothing(tmp_path: Path, to
         for at in range(0, LETTERS, 200):
             jobs = [{"id": n} for n in range(at, at + 200)]
             assert served.post("/jobs", jobs).status == 202
-        until(state, lambda found: found["failed"] == LETTERS)
+        until_all_are("failed", state)
         Path(places["MENDED"]).touch()
         for turn in range(KILLS):
             command = redrive(state)
@@ -71,7 +59,7 @@ def test_a_redrive_that_was_cut_off_goes_on_and_forks_nothing(tmp_path: Path, to
                 command.wait()
         left = statuses(state)["failed"]
         redrive(state).wait()
-        until(state, lambda found: found["processed"] == LETTERS)
+        until_all_are("processed", state)
     finally:
         kill_all(served)
 
@@ -79,9 +67,7 @@ def test_a_redrive_that_was_cut_off_goes_on_and_forks_nothing(tmp_path: Path, to
     assert found == Counter({"processed": LETTERS})
     effects = Counter((tmp_path / "effects").read_text().split())
     assert set(effects) == {str(n) for n in range(LETTERS)}
-    connection = sqlite3.connect(f"file:{state}/messages.sqlite3?mode=ro", uri=True)
-    timelines = [json.loads(text) for (text,) in connection.execute("SELECT timeline FROM work")]
-    connection.close()
-    for timeline in timelines:
+    for (text,) in rows(state, "SELECT timeline FROM work"):
+        timeline = json.loads(text)
         assert [moment[1] for moment in timeline if moment[1] in ("failed", "redriven")] == ["failed", "redriven"]
     told(f"{LETTERS} dead letters, {KILLS} kills, {left} left for the last run, {effects.total()} effects")

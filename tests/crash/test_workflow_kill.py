@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.crash.outside import rows, statuses, until
 from tests.serving import ask, free_port, kill, start
 
 APP = Path(__file__).with_name("workflow_app.py")
 KILLS = int(os.environ.get("HEADGATE_KILLS", "4"))
-_ENDS_S = 60
 
 
 def test_each_message_has_one_execution_which_comes_to_its_end(tmp_path: Path, told: Callable[[str], None]) -> None:
@@ -27,9 +27,9 @@ def test_each_message_has_one_execution_which_comes_to_its_end(tmp_path: Path, t
     lots: set[str] = set()
     try:
         for turn in range(KILLS):
-            until = time.monotonic() + dice.uniform(0.3, 2.5)
+            end_s = time.monotonic() + dice.uniform(0.3, 2.5)
             at = 0
-            while time.monotonic() < until:
+            while time.monotonic() < end_s:
                 key = f"{turn}-{at}"
                 acknowledged |= _sent(port, key)
                 quick |= _posted(port, "/quick", [f"quick-{key}"])
@@ -67,7 +67,7 @@ def _posted(port: int, path: str, keys: list[str]) -> set[str]:
     items = [{"id": key} for key in keys]
     body = json.dumps(items if path == "/lots" else items[0]).encode()
     try:
-        answer = ask(port, "POST", path, body, {"Content-Type": "application/json"}, timeout=10)
+        answer = ask(port, "POST", path, body, {"Content-Type": "application/json"})
     except (OSError, http.client.HTTPException):
         return set()
     assert answer.status == 201, answer
@@ -76,21 +76,16 @@ def _posted(port: int, path: str, keys: list[str]) -> set[str]:
 
 def _runs(state: Path) -> dict[str, int]:
     """How often the workflow of each message has counted it."""
-    with sqlite3.connect(state / "messages.sqlite3") as store:
-        rows = store.execute("SELECT key, attributes FROM item WHERE place = 'ledger'").fetchall()
-    store.close()
-    return {key: int(json.loads(attributes)["runs"]["N"]) for key, attributes in rows}
+    found = rows(state, "SELECT key, attributes FROM item WHERE place = 'ledger'")
+    return {key: int(json.loads(attributes)["runs"]["N"]) for key, attributes in found}
 
 
 def _ends(state: Path, least: int) -> set[str]:
     """The statuses of all messages, once none is open."""
-    until = time.monotonic() + _ENDS_S
-    while True:
-        with sqlite3.connect(f"file:{state / 'messages.sqlite3'}?mode=ro", uri=True) as store:
-            found = [status for (status,) in store.execute("SELECT status FROM work")]
-        store.close()
-        if len(found) >= least and not {"accepted", "processing"} & set(found):
-            return set(found)
-        if time.monotonic() > until:
-            return {*found}
-        time.sleep(0.2)
+
+    def are_over() -> bool:
+        found = statuses(state)
+        return found.total() >= least and not {"accepted", "processing"} & found.keys()
+
+    until(are_over, lambda: statuses(state))
+    return set(statuses(state))

@@ -25,7 +25,7 @@ def test_a_type_checker_finds_misspelt_names_and_knows_every_option(tmp_path: Pa
     (tmp_path / "app.py").write_text(APP)
     options = ["--strict", "--config-file=", "--cache-dir=cache", "--follow-imports=silent", "--no-error-summary"]
     mypy = [sys.executable, "-m", "mypy", *options, "app.py"]
-    told = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False).stdout
+    told = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False).stdout
     *errors, revealed = told.splitlines()
     assert [line.split(":")[1] for line in errors] == ["1", "2", "5", "6"], told
     assert '"Nope"' in errors[0]

@@ -21,10 +21,9 @@ import pytest
 
 from tests.cases import ROOT
 from tests.docs.blocks import alike, blocks
-from tests.serving import ask
+from tests.serving import PATIENCE_S, ask
 
 MOST_LINES = 9  # of twelve: the first `make run` says three lines of its own
-_LINE_S = 30.0
 _QUIET_S = 1.0
 
 
@@ -43,7 +42,7 @@ class Tour:
 
     def lines(self) -> list[str]:
         """What it printed, stdout and stderr, until it kept quiet."""
-        found = [self._lines.get(timeout=_LINE_S)]
+        found = [self._lines.get(timeout=PATIENCE_S)]
         while True:
             try:
                 found.append(self._lines.get(timeout=_QUIET_S))
@@ -53,7 +52,7 @@ class Tour:
     def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, list[str]]:
         """Its exit code, and what it said at the end."""
         self.process.send_signal(number)
-        code = self.process.wait(_LINE_S)
+        code = self.process.wait(PATIENCE_S)
         return code, [self._lines.get_nowait() for _ in range(self._lines.qsize())]
 
 
@@ -71,7 +70,7 @@ def tour(root: Path) -> Iterator[Tour]:
     finally:
         process.terminate()
         try:
-            process.wait(_LINE_S)
+            process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -151,7 +150,7 @@ def test_a_tour_beside_another_one_says_who_has_the_folder(root: Path) -> None:
         with tour(root) as second:
             said = second.lines()
             assert [line for line in said if "is in use by process" in line] == said
-            assert second.process.wait(_LINE_S) == 2
+            assert second.process.wait(PATIENCE_S) == 2
 
 
 def test_the_readme_shows_what_make_run_prints(root: Path) -> None:

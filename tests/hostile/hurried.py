@@ -12,6 +12,6 @@ from headgate.local.protocol import GateProtocol
 
 if __name__ == "__main__":
     app, state, port = sys.argv[1:]
-    GateProtocol.header_time_s = GateProtocol.body_time_s = GateProtocol.keep_alive_s = 0.6
+    GateProtocol.header_time_s = GateProtocol.body_time_s = GateProtocol.keep_alive_s = 1.5
     sys.argv = ["headgate", "serve", "--app", app, "--state", state, "--port", port]
     main()

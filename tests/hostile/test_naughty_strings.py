@@ -12,7 +12,7 @@ import pytest
 
 from tests.cases import cases_folder
 from tests.hostile.target import APP, JSON, assert_clean, assert_polite, attacked, is_key, json_bytes, request, throw
-from tests.serving import Answer, Served, headgate, log_of
+from tests.serving import PATIENCE_S, Answer, Served, headgate, log_of
 
 NAUGHTY: list[str] = json.loads((cases_folder() / "naughty_strings.json").read_text(encoding="utf-8"))
 KEYS = sorted({text for text in NAUGHTY if is_key(text)})
@@ -158,7 +158,9 @@ def listed(served: Served, *options: str) -> Iterator[str]:
     line = headgate("messages", "list", "orders", "--limit", "100", "--app", APP, "--state", served.state, *options)
     for _ in range(50):
         more = ["--cursor", cursor] if cursor else []
-        done = subprocess.run([*line, *more], capture_output=True, text=True, encoding="utf-8", timeout=60, check=True)
+        done = subprocess.run(
+            [*line, *more], capture_output=True, text=True, encoding="utf-8", timeout=PATIENCE_S, check=True
+        )
         assert_clean(done.stderr)
         yield done.stdout
         found = re.search(r"--cursor (\d+)", done.stderr)
@@ -188,6 +190,6 @@ def test_the_command_line_shows_one_by_its_key(served: Served) -> None:
         assert served.post("/orders", {"record_id": text, "amount": 1, "note": "as a key"}).status == 201
     for text in [text for text in KEYS if not text.startswith("-")][::100]:
         line = headgate("messages", "show", "orders", text, "--app", APP, "--state", served.state, "--json")
-        done = subprocess.run(line, capture_output=True, text=True, encoding="utf-8", timeout=60, check=True)
+        done = subprocess.run(line, capture_output=True, text=True, encoding="utf-8", timeout=PATIENCE_S, check=True)
         assert json.loads(done.stdout)["body"]["record_id"] == text
         assert_clean(done.stdout + done.stderr)

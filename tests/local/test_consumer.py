@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.local.test_worker import Site
-from tests.serving import kill
+from tests.serving import PATIENCE_S, kill
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_what_is_done_is_not_done_again_when_the_server_is_started_again(site: S
     send(site, "1", "2", line="x")
     site.until("totals 2 1", "mail 2")
     site.served.process.terminate()
-    assert site.served.process.wait(20) == 0
+    assert site.served.process.wait(PATIENCE_S) == 0
     site.start()
     send(site, "3", line="x")
     site.until("totals 3 1", "mail 3")

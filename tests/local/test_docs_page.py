@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from headgate import ApiKey, App, Jwt, Secret
 from headgate.describe.openapi import openapi
 from headgate.local.docs import CSP, asset, docs_page
+from tests.serving import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 QUIET = [
@@ -114,7 +115,7 @@ def browse(site: Site, folder: Path) -> tuple[str, str]:
         [browser, *QUIET, *own, "--dump-dom", f"{site.url}/-/docs"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
     )
     return ran.stdout, ran.stderr
@@ -172,6 +173,6 @@ def test_assets_are_told_apart_by_their_content_type() -> None:
 
 def test_the_vendored_files_are_those_that_were_published() -> None:
     command = [sys.executable, str(ROOT / "tools" / "vendor_assets.py"), "--check"]
-    check = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    check = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
     assert check.returncode == 0, check.stderr

@@ -17,6 +17,7 @@ from headgate.local.engine import LocalEngine
 from headgate.local.schema import FILE_NAME
 from headgate.local.server import Server
 from tests.local.site import SECRET, Site, opened_site
+from tests.serving import PATIENCE_S
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_one_server_serves_on_whatever_comes_of_a_verifier(site: Site, caplog: p
 def test_a_request_that_waits_when_its_loop_ends_is_not_left_hanging(site: Site) -> None:
     async def post() -> asyncio.Task[int]:
         waiting = asyncio.create_task(status(site.server, "/door"))
-        await asyncio.to_thread(site.at_the_door.wait, 5)
+        await asyncio.to_thread(site.at_the_door.wait, PATIENCE_S)
         return waiting
 
     assert asyncio.run(post()).cancelled()

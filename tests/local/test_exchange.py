@@ -35,6 +35,7 @@ from tests.local.wire import (
     rest,
     serving,
 )
+from tests.serving import PATIENCE_S
 
 
 def item(key: str, size: int = 0) -> bytes:
@@ -380,8 +381,8 @@ def wire(served: Served) -> Wire:
 
 
 def seen(there: Callable[[], object]) -> bool:
-    """Whether `there` becomes true in a few seconds."""
-    until = time.monotonic() + 5
+    """Whether `there` becomes true before patience is lost."""
+    until = time.monotonic() + PATIENCE_S
     while not there() and time.monotonic() < until:
         time.sleep(0.002)
     return bool(there())
@@ -418,7 +419,7 @@ def test_a_second_refusal_does_not_overtake_a_first_commit(served: Served, wire:
         with pytest.raises(TimeoutError):
             sock.recv(1)
         disk.release()
-        sock.settimeout(10)
+        sock.settimeout(PATIENCE_S)
         assert [reply.status for reply in replies(rest(sock))] == [201, 404]
 
 
@@ -496,7 +497,7 @@ def test_who_asks_behind_another_is_told_after_the_other_s_reply(served: Served,
         sock.settimeout(0.1)
         with pytest.raises(TimeoutError):
             sock.recv(1)
-        sock.settimeout(10)
+        sock.settimeout(PATIENCE_S)
         disk.release()
         assert one_reply(sock).status == 201
         assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -556,7 +557,7 @@ def test_a_sender_that_goes_while_it_is_looked_at_leaves_nothing(served: Served,
     served.site.at_the_door.clear()
     sock = wire.connect()
     sock.sendall(post("/door", item("impatient")))
-    assert served.site.at_the_door.wait(5)
+    assert served.site.at_the_door.wait(PATIENCE_S)
     assert wire.ask(post("/any", item("beside")))[0].status == 201, "others go on"
     reset(sock)
     assert seen(lambda: not wire.state.connections)
@@ -590,7 +591,7 @@ def test_replies_to_a_reader_that_does_not_read_do_not_pile_up(served: Served, w
     assert wire.ask(post("/any", item("large", size)))[0].status == 201
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * KIB)
-        sock.settimeout(10)
+        sock.settimeout(PATIENCE_S)
         sock.connect(("127.0.0.1", wire.port))
         sock.sendall((get("/any/large") + get("/nowhere")) * 30 + get("/nowhere", b"Connection: close"))
         most = 0

@@ -30,10 +30,9 @@ from headgate.local.fronts import Answer
 from headgate.local.line import Line, Saying, heard_of_main
 from tests.issuer import issuing, jwk, rsa_key, sign
 from tests.local.wire import post
-from tests.serving import Served, free_port, fronts_of, headgate, is_front, kill, log_of, serving, start
+from tests.serving import PATIENCE_S, Served, free_port, fronts_of, headgate, is_front, kill, log_of, serving, start
 
 APP = Path(__file__).with_name("fronted.py")
-PATIENCE_S = 20.0
 
 pytestmark = pytest.mark.xdist_group("fronts")
 

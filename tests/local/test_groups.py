@@ -17,6 +17,8 @@ from headgate.local.groups import Groups
 from headgate.message import Message
 from headgate.testing.contract.index import kinds, message
 from tests.local.store import Held, Store, opened
+from tests.local.wire import Clockwork
+from tests.serving import PATIENCE_S
 
 
 @pytest.fixture
@@ -121,26 +123,39 @@ def test_a_twin_waits_for_a_slow_disk_only_so_long(store: Store, monkeypatch: py
 
 
 def test_after_a_slow_commit_twins_are_patient_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    wait_s = 0.4
+    wait_s = 100.0
     monkeypatch.setattr(limits, "TWIN_WAIT", Wait(wait_s))
+    clock = Clockwork()
+
+    async def pass_by(seconds: float) -> None:
+        await turns()
+        clock.at_s += seconds
+        await turns()
+
+    async def turns() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
 
     async def post() -> list[Outcome]:
         senders = Senders(store)
         slow = Held(store.writer)
         first = senders.send([message("1")])
-        assert kinds(await senders.send([message("1")])) == ["in_progress"]
-        await asyncio.sleep(wait_s / 2)
+        twin = senders.send([message("1")])
+        await pass_by(wait_s)
+        assert kinds(await twin) == ["in_progress"]
+        await pass_by(wait_s / 2)
         slow.release()
         await first
         quicker = Held(store.writer)
         other = senders.send([message("2")])
-        await asyncio.sleep(0.01)
+        await turns()
         twins = [senders.send([message("3")]) for _ in range(2)]
-        await asyncio.sleep(wait_s * 0.6)  # the first commit's watch would strike now, were it not called off
+        await pass_by(wait_s * 0.6)  # the first commit's watch would strike now, were it not called off
         quicker.release()
         return [*await other, *await twins[0], *await twins[1]]
 
-    assert kinds(asyncio.run(post())) == ["stored", "stored", "replayed"]
+    with asyncio.Runner(loop_factory=lambda: clock) as runner:
+        assert kinds(runner.run(post())) == ["stored", "stored", "replayed"]
 
 
 def test_one_whose_answer_fails_keeps_neither_its_group_nor_the_next_waiting(
@@ -159,7 +174,7 @@ def test_one_whose_answer_fails_keeps_neither_its_group_nor_the_next_waiting(
         held.release()
         return [await beside, await behind, await senders.send([message("4")])]
 
-    assert [kinds(outcomes) for outcomes in asyncio.run(asyncio.wait_for(post(), 10))] == [["stored"]] * 3
+    assert [kinds(outcomes) for outcomes in asyncio.run(asyncio.wait_for(post(), PATIENCE_S))] == [["stored"]] * 3
     assert kinds(store.index.commit([message("1")])) == ["replayed"]
     assert "test_groups.py" in caplog.text
     assert "4711" not in caplog.text

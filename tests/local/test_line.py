@@ -49,6 +49,7 @@ from headgate.local.line import (
     heard_of_main,
 )
 from headgate.message import Message, Moment
+from tests.serving import PATIENCE_S
 
 MESSAGE = Message(
     "orders", "me", "k-\U0001f600", b'{"n":2.10,"t":"\xc3\xa9\\u0000"}', 1_790_000_000_000, "me", "r-1", "", "accepted",
@@ -93,7 +94,7 @@ def over(sayings: list[Saying], decode: Callable[[bytes], list[Any]]) -> list[An
         await loop.create_connection(lambda: listens, sock=theirs)
         for saying in sayings:
             speaks.say(saying)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while len(heard) < len(sayings):
                 await asyncio.sleep(0.001)
             speaks.close()
@@ -146,7 +147,7 @@ def test_what_is_said_in_one_turn_goes_in_one_frame_with_what_there_is_to_say_be
         due.append(Tally(Counts([(("orders", "stored"), 3)]), 1, 2))
         speaks.say(asked(1, Backlog("orders")))
         speaks.say(Visit(2, "GET", "/-/ready", b"/-/ready", b"", [(b"host", b"h")], ("127.0.0.1", 9)))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not frames:
                 await asyncio.sleep(0.001)
         speaks.close()
@@ -177,7 +178,7 @@ def test_one_that_cannot_be_told_does_not_keep_the_others_from_it() -> None:
         with pytest.raises(UnicodeEncodeError):
             speaks.say(asked(2, Backlog("\ud800")))
         speaks.say(asked(3, Backlog("orders")))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while len(told) < 2:
                 await asyncio.sleep(0.001)
         speaks.close()

@@ -32,6 +32,7 @@ from tests.local.wire import (
     rest,
     serving,
 )
+from tests.serving import PATIENCE_S
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -220,7 +221,7 @@ def test_what_never_ends_is_431_after_a_few_kilobytes(wire: Wire, start: bytes, 
                 break
             time.sleep(0.0005)
         assert sent < MIB
-        sock.settimeout(10)
+        sock.settimeout(PATIENCE_S)
         sock.shutdown(socket.SHUT_WR)
         (found,) = replies(rest(sock))
     assert_problem(found, 431, "headers_too_large")
@@ -424,7 +425,7 @@ def test_a_sender_that_resets_leaves_nothing_behind(wire: Wire) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.close()
     assert wire.ask(get("/fine"))[0].status == 200
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE_S
     while (wire.state.connections or wire.state.tasks) and time.monotonic() < until:
         time.sleep(0.01)
     assert not wire.state.connections
@@ -471,7 +472,7 @@ def test_beyond_the_most_connections_503_and_far_beyond_nothing() -> None:
             sock.close()
         inside[0].sendall(get("/"))
         assert one_reply(inside[0]).status == 200
-        until = time.monotonic() + 5
+        until = time.monotonic() + PATIENCE_S
         while len(wire.state.connections) > 1 and time.monotonic() < until:
             time.sleep(0.01)
         assert wire.ask(get("/"))[0].status == 200

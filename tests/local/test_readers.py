@@ -52,14 +52,14 @@ for round in range(40):
         for thread in threads:
             thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert len(ended) == len(threads), f"{len(ended)} threads were told"
 """
 
 
 def test_an_engine_is_closed_while_threads_read_and_write(tmp_path: Path) -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", _CLOSED_UNDER_LOAD, str(tmp_path)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", _CLOSED_UNDER_LOAD, str(tmp_path)], capture_output=True, text=True, timeout=600
     )
     assert (ran.returncode, ran.stderr) == (0, "")
 

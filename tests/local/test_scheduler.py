@@ -21,6 +21,7 @@ from headgate.local.executions.services import Services
 from headgate.local.scheduler import Scheduler
 from headgate.local.schema import FILE_NAME
 from headgate.testing.contract.schedules import SchedulesCases, Scheduling
+from tests.serving import PATIENCE_S
 
 PASS = {"StartAt": "a", "States": {"a": {"Type": "Pass", "End": True}}}
 WAIT = {"StartAt": "a", "States": {"a": {"Type": "Wait", "Seconds": 100_000, "End": True}}}
@@ -143,7 +144,7 @@ def test_a_schedule_is_run_by_hand_beside_its_times(site: Site) -> None:
 def test_its_own_thread_fires_what_is_due_also_when_the_clock_jumps(site: Site) -> None:
     site.scheduler.start()
     site.clock.jump(300)
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE_S
     while not site.names() and time.monotonic() < until:
         time.sleep(0.01)
     assert site.names() == ["often-20260101T000500Z"]

@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 
 from headgate.local.drive import Driver
 from headgate.local.protocol import GateProtocol, protocol_for
+from tests.serving import PATIENCE_S
 
 HOST = b"Host: here\r\n"
 KIB = 1024
@@ -77,7 +78,7 @@ class Wire:
     state: ServerState
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
 
     def send(self, data: bytes, *, hang_up: bool = False) -> bytes:
         """Send all, then read until the server closes."""
@@ -138,13 +139,13 @@ def serving(
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE_S
         while not server.started and time.monotonic() < until:
             time.sleep(0.005)
         yield Wire(server.servers[0].sockets[0].getsockname()[1], told, server.server_state)
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive(), "the server does not stop"
 
 
@@ -171,7 +172,7 @@ class Clockwork(asyncio.SelectorEventLoop):
 
     def until(self, there: Callable[[], object]) -> None:
         """Run what is due until `there` is true; other threads may be at it. No time passes on this loop's clock."""
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE_S
         while not there() and time.monotonic() < until:
             self.settle()
             time.sleep(0.0005)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cases import command
-from tests.serving import free_port, kill, start
+from tests.serving import PATIENCE_S, free_port, kill, start
 
 APP = Path(__file__).parent.parent / "crash" / "app.py"
 KEY = "power-cut-witness"
@@ -55,7 +55,7 @@ def calls_of_one_post(strace: str, fault: str, folder: Path) -> list[str]:
 
 
 def _until(seen: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE_S
     while not seen() and time.monotonic() < until:
         time.sleep(0.01)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.cases import command
-from tests.serving import Answer, Served, log_of, serving
+from tests.serving import PATIENCE_S, Answer, Served, log_of, serving
 
 APP = Path(__file__).with_name("app.py")
 TWINS = 64
@@ -60,7 +60,7 @@ class Crowd:
 
 
 async def _answer(reader: asyncio.StreamReader) -> Answer:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         headers = {name.lower(): value for name, value in re.findall(r"([^\r\n:]+): ([^\r\n]*)\r\n", head)}
         body = await reader.readexactly(int(headers["content-length"]))
@@ -254,10 +254,10 @@ def test_all_who_wait_for_a_failed_sync_are_told_and_may_send_again(tmp_path: Pa
 
 def until_stored(served: Served, body: bytes) -> Answer:
     """As a sender does: post again while the server says that it cannot now, or hangs up while it starts over."""
-    until_s = time.monotonic() + 30
+    until_s = time.monotonic() + PATIENCE_S
     while True:
         try:
-            answer = served.ask("POST", "/orders", body, timeout=10)
+            answer = served.ask("POST", "/orders", body)
         except OSError:
             answer = None
         if (answer is not None and answer.status != 503) or time.monotonic() > until_s:

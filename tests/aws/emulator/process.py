@@ -25,7 +25,7 @@ from tests.cases import ROOT
 from tests.once import once
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
-_START_S = 60.0
+_START_S = 180.0
 _KEY = "test"
 """The root user's key, and its secret."""
 _CERTIFICATE = "ministack-tls/server.crt"

@@ -29,12 +29,12 @@ def work(job: dict[str, Any], message: Message) -> None:
     note("begun", job["id"], message.attempt)
     match job.get("do"):
         case "hang":
-            time.sleep(60)
+            time.sleep(900)
         case "hang once" if message.attempt == 1:
-            time.sleep(60)
+            time.sleep(900)
         case "start":
             note("started", os.getpid(), subprocess.Popen(["sleep", "300"]).pid)
-            time.sleep(60)
+            time.sleep(900)
         case "die":
             os._exit(3)
         case "eat":
@@ -50,6 +50,9 @@ def work(job: dict[str, Any], message: Message) -> None:
         case "sleep":
             time.sleep(job["s"])
     note("done", job["id"], message.attempt)
+
+
+app.channel("/patient", key="id", auth=Public(), delivery=Queued(), timeout_s=900, concurrency=2)(work)
 
 
 @app.channel("/others", key="id", auth=Public(), read=True, delivery=Queued(), secrets=[Secret("OF_OTHERS")])
@@ -83,7 +86,7 @@ def totals(some: list[dict[str, Any]], messages: list[Message]) -> None:
         if event.get("do") == "die":
             os._exit(3)
         if event.get("do") == "hang":
-            time.sleep(60)
+            time.sleep(900)
 
 
 @events

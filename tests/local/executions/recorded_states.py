@@ -28,6 +28,7 @@ from headgate.local.executions.state import (
 from headgate.local.executions.step import step
 from headgate.local.executions.turn import Turn
 from tests.local.executions.recorded import stubbed
+from tests.serving import PATIENCE_S
 
 _ARN = "arn:aws:states:us-east-1:111111111111:express:tested:run:1"
 _MOMENT = Moment(1_767_225_600_000, 1)
@@ -93,7 +94,7 @@ def _invoked(asked: Invocation, functions: Mapping[str, Any]) -> Outcome:
     came: SimpleQueue[Outcome] = SimpleQueue()
     services = Services(stubbed(functions), threads=1)
     services.perform(asked, came.put)
-    outcome = came.get(timeout=10)
+    outcome = came.get(timeout=PATIENCE_S)
     services.close()
     return outcome
 

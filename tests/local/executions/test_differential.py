@@ -19,6 +19,7 @@ from headgate.local.executions import Workflow
 from tests.local.executions.generated import DEFINITIONS, INPUTS
 from tests.local.executions.reasons import reason
 from tests.local.executions.site import Site
+from tests.serving import PATIENCE_S
 
 COMPARED = int(os.environ.get("HEADGATE_DIFFERENTIAL", "100"))
 
@@ -44,7 +45,7 @@ class Moto:
         role = "arn:aws:iam::111111111111:role/moto"
         machine = self._backend.create_state_machine(f"m{self._count}", json.dumps(definition), role)
         execution = self._backend.start_execution(machine.arn, "run", json.dumps(input), "")
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE_S
         while execution.exec_status in (None, "RUNNING"):
             time.sleep(0.0005)
             if time.monotonic() > until:

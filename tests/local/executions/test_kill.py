@@ -17,6 +17,7 @@ import pytest
 
 from headgate.declare.asl_fields import KINDS
 from tests.cases import ROOT
+from tests.serving import PATIENCE_S
 
 # CI kills once in each kind of state; HEADGATE_KILLS=200 kills so often besides, at points that are drawn.
 KILLS = int(os.environ.get("HEADGATE_KILLS", "0"))
@@ -33,7 +34,7 @@ class Ended(NamedTuple):
 def run(folder: Path, point: str = "") -> int:
     command = [sys.executable, "-m", "tests.local.executions.killed", str(folder), point]
     with (folder / "told").open("w") as told:
-        return subprocess.run(command, cwd=ROOT, stdout=told, timeout=60, check=False).returncode
+        return subprocess.run(command, cwd=ROOT, stdout=told, timeout=PATIENCE_S, check=False).returncode
 
 
 def ended(folder: Path) -> Ended:

@@ -23,6 +23,7 @@ from headgate.local.executions.services import Services, TaskFailed
 from headgate.local.executions.state import Invocation, Outcome
 from headgate.testing.contract.executions import WORKFLOWS
 from tests.local.executions.site import KNOWN, Site, machine
+from tests.serving import PATIENCE_S
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_a_task_is_asked_for_again_with_the_same_token_and_arguments(tmp_path: P
     def hang(name: str, event: Any, token: str) -> Any:
         asked.append((token, event))
         if len(asked) == 1:
-            hangs.wait(10)
+            hangs.wait(PATIENCE_S)
             raise TaskFailed("Gone", "with its process")
         return event
 

@@ -147,7 +147,7 @@ class LocalExecutions(Executions):
 
     # What a caller of the local engine may want besides
 
-    def settle(self, timeout_s: float = 10.0) -> None:
+    def settle(self, timeout_s: float = 60.0) -> None:
         """Return when nothing is left to do but to wait for the clock. Raises TimeoutError when that takes longer."""
         until = time.monotonic() + timeout_s
         while not self._handed_in(_Look(Future())):
