@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+import pytest
 
 from headgate.aws.buried import Buried
 from headgate.aws.clients import Clients
@@ -61,6 +65,19 @@ class Faulty(Clients):
 
     def mend(self) -> None:
         self.before = self.after = lambda _: None
+
+
+def written(folder: Path, app: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module that holds an app, and can be imported where a function would run."""
+    for name, value in emulator.env.items():
+        monkeypatch.setenv(name, value)
+    module = f"behind_{uuid4().hex}"
+    (folder / f"{module}.py").write_text(app)
+    monkeypatch.syspath_prepend(str(folder))
+    log = logging.getLogger("headgate")
+    for attribute in ("handlers", "propagate", "level"):
+        monkeypatch.setattr(log, attribute, getattr(log, attribute))
+    return module
 
 
 class Site:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
 from headgate.testing.contract.index import kinds
-from tests.aws.behind import Site, failed
+from tests.aws.behind import Site, failed, written
 from tests.aws.emulator.process import Emulator
 
 APP = """
@@ -79,15 +77,7 @@ Open = Callable[..., Site]
 
 @pytest.fixture(name="module")
 def made_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> str:
-    for name, value in emulator.env.items():
-        monkeypatch.setenv(name, value)
-    name = f"behind_{uuid4().hex}"
-    (tmp_path / f"{name}.py").write_text(APP)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    log = logging.getLogger("headgate")
-    for attribute in ("handlers", "propagate", "level"):
-        monkeypatch.setattr(log, attribute, getattr(log, attribute))
-    return name
+    return written(tmp_path, APP, emulator, monkeypatch)
 
 
 @pytest.fixture(name="app")

@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import importlib
 import json
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -19,7 +17,7 @@ from headgate.errors import Misuse, Unavailable
 from headgate.gate.finish import LEASE_MS
 from headgate.message import Message, Moment
 from headgate.testing.contract.index import message
-from tests.aws.behind import LAMBDA_S, Site, event, failed
+from tests.aws.behind import LAMBDA_S, Site, event, failed, written
 from tests.aws.emulator.process import Emulator
 
 pytestmark = pytest.mark.xdist_group("emulator")
@@ -78,15 +76,7 @@ Open = Callable[..., Site]
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> str:
-    for name, value in emulator.env.items():
-        monkeypatch.setenv(name, value)
-    name = f"behind_{uuid4().hex}"
-    (tmp_path / f"{name}.py").write_text(APP)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    log = logging.getLogger("headgate")
-    for attribute in ("handlers", "propagate", "level"):
-        monkeypatch.setattr(log, attribute, getattr(log, attribute))
-    return name
+    return written(tmp_path, APP, emulator, monkeypatch)
 
 
 @pytest.fixture

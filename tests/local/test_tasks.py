@@ -17,9 +17,7 @@ import pytest
 from headgate.declare.load import load_app
 from headgate.local.executions.services import TaskFailed
 from headgate.local.tasks import LocalTasks
-from tests.serving import is_there
-
-PATIENCE_S = 60.0
+from tests.serving import PATIENCE_S, is_there
 
 APP = """
 import os, sys, time

@@ -13,7 +13,7 @@ from headgate.aws.rooms import Rooms
 from headgate.engine import Lease, Settlement
 from headgate.errors import Unavailable
 from headgate.gate.observe import site
-from headgate.gate.work import Promote, Settle
+from headgate.gate.work import Effect, Promote, Settle, take
 from headgate.message import Message, Moment
 
 log = logging.getLogger("headgate.aws")
@@ -69,27 +69,25 @@ class Buried:
 
     def _mark_arrived(self, arrived: Message) -> bool:
         """What has no row yet, for all that is known, becomes a dead letter: under its own key where it has one."""
-        steps = self._rooms.work.look(Lease(arrived, "", 0))
-        answer: Any = None
-        try:
-            while True:
-                effect = steps.send(answer)
-                match effect:
-                    case Promote(_, message):
-                        kind = self._commit(message)
-                        if kind == "replayed":
-                            self._mark(Where(message.scope, message.key))
-                        answer = "conflict" if kind == "conflict" else "late"
-                    case Settle(_, settlement):
-                        bad = arrived
-                        if settlement.status != "accepted":
-                            bad = arrived._replace(
-                                status=settlement.status, error=settlement.error, timeline=settlement.moments
-                            )
-                        self._commit(bad)
-                        answer = True
-        except StopIteration:
-            return True
+
+        def carry_out(effect: Effect) -> Any:
+            match effect:
+                case Promote(_, message):
+                    kind = self._commit(message)
+                    if kind == "replayed":
+                        self._mark(Where(message.scope, message.key))
+                    return "conflict" if kind == "conflict" else "late"
+                case Settle(_, settlement):
+                    bad = arrived
+                    if settlement.status != "accepted":
+                        bad = arrived._replace(
+                            status=settlement.status, error=settlement.error, timeline=settlement.moments
+                        )
+                    self._commit(bad)
+                    return True
+
+        take(self._rooms.work.look(Lease(arrived, "", 0)), carry_out)
+        return True
 
     def _mark_records(self, body: str) -> bool:
         """Records at which a consumer's function itself died: each is a dead letter of that consumer."""

@@ -23,7 +23,7 @@ from headgate.errors import Unavailable
 from headgate.events import Accepted
 from headgate.gate.handle import DONE, Report
 from headgate.gate.observe import site
-from headgate.gate.work import Archived, Attempt, Effect, Handle, Promote, Settle, in_groups
+from headgate.gate.work import Archived, Attempt, Effect, Handle, Promote, Settle, in_groups, take
 from headgate.message import Message
 
 log = logging.getLogger("headgate.aws")
@@ -236,58 +236,58 @@ class Worker:
 
     def _look(self, lease: Lease, item: Item) -> None:
         """The first look at a row that was let in unread. It goes on as a message of its own."""
-        steps, queue = self._rooms.work.look(lease), self._rooms.queue
-        answer: Any = None
-        try:
-            while True:
-                effect = steps.send(answer)
-                match effect:
-                    case Promote(_, message):
-                        answer = queue.promote(lease, message)
-                        if message.key == lease.message.key and message.scope == lease.message.scope:
-                            item.delay_s = 0
-                        elif answer in ("stored", "replayed"):
-                            where = Where(message.scope, message.key)
-                            if self._rooms.postbox.post([Letter(where, message.order, lease.token)]) is None:
-                                queue.leave(lease, message)
-                                item.is_done = True
-                    case Settle(_, settlement):
-                        answer = queue.settle(lease, settlement)
-                        item.is_done = answer and settlement.status != "accepted"
-                        item.delay_s = settlement.delay_ms / 1000
-        except StopIteration:
-            return
+        queue = self._rooms.queue
+
+        def carry_out(effect: Effect) -> Any:
+            match effect:
+                case Promote(_, message):
+                    kind = queue.promote(lease, message)
+                    if message.key == lease.message.key and message.scope == lease.message.scope:
+                        item.delay_s = 0
+                    elif kind in ("stored", "replayed"):
+                        where = Where(message.scope, message.key)
+                        if self._rooms.postbox.post([Letter(where, message.order, lease.token)]) is None:
+                            queue.leave(lease, message)
+                            item.is_done = True
+                    return kind
+                case Settle(_, settlement):
+                    is_written = queue.settle(lease, settlement)
+                    item.is_done = is_written and settlement.status != "accepted"
+                    item.delay_s = settlement.delay_ms / 1000
+                    return is_written
+
+        take(self._rooms.work.look(lease), carry_out)
 
     def _looked_at(self, arrived: Message, item: Item) -> Where | None:
         """Where what API Gateway put into the queue goes on; None where it does not, or not yet."""
         where: Where | None = None
-        steps = self._rooms.work.look(Lease(arrived._replace(attempts=item.receives), "", 0))
-        answer: Any = None
-        try:
-            while True:
-                effect = steps.send(answer)
-                match effect:
-                    case Promote(_, message):
-                        answer = self._rooms.index.commit([message._replace(status="accepted")])[0].kind
-                        if answer == "stored":
-                            self._rooms.observer.told(Accepted(message.channel, 1, 0))
-                        if answer in ("stored", "replayed"):
-                            where = Where(message.scope, message.key)
-                    case Settle(_, settlement) if settlement.status == "accepted":
-                        item.delay_s = max(settlement.delay_ms / 1000, self._soon(item))
-                        answer = True
-                    case Settle(_, settlement):
-                        keep_ms = settlement.keep_ms
-                        bad = arrived._replace(
-                            status=settlement.status,
-                            error=settlement.error,
-                            timeline=settlement.moments,
-                            expires_ms=None if keep_ms is None else self._rooms.clock.now_ms() + keep_ms,
-                        )
-                        item.is_done = self._rooms.index.commit([bad])[0].kind in ("stored", "replayed")
-                        answer = item.is_done
-        except StopIteration:
-            return where
+
+        def carry_out(effect: Effect) -> Any:
+            nonlocal where
+            match effect:
+                case Promote(_, message):
+                    kind = self._rooms.index.commit([message._replace(status="accepted")])[0].kind
+                    if kind == "stored":
+                        self._rooms.observer.told(Accepted(message.channel, 1, 0))
+                    if kind in ("stored", "replayed"):
+                        where = Where(message.scope, message.key)
+                    return kind
+                case Settle(_, settlement) if settlement.status == "accepted":
+                    item.delay_s = max(settlement.delay_ms / 1000, self._soon(item))
+                    return True
+                case Settle(_, settlement):
+                    keep_ms = settlement.keep_ms
+                    bad = arrived._replace(
+                        status=settlement.status,
+                        error=settlement.error,
+                        timeline=settlement.moments,
+                        expires_ms=None if keep_ms is None else self._rooms.clock.now_ms() + keep_ms,
+                    )
+                    item.is_done = self._rooms.index.commit([bad])[0].kind in ("stored", "replayed")
+                    return item.is_done
+
+        take(self._rooms.work.look(Lease(arrived._replace(attempts=item.receives), "", 0)), carry_out)
+        return where
 
 
 def _together(items: Sequence[Item]) -> Iterator[list[Item]]:

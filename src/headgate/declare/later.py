@@ -5,7 +5,6 @@ from __future__ import annotations
 from headgate.declare.source import caller
 from headgate.errors import DeclarationError, DeclarationFault
 
-_STORE = "declare delivery=Direct() and read the stored messages with `headgate messages` or GET"
 _NAMES = {
     "alarm": ("alarms of your own", "they follow from what is declared, `headgate alarms` lists them"),
 }

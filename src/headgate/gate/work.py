@@ -15,7 +15,8 @@ What was let in unread is looked at first:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, NamedTuple
@@ -70,6 +71,14 @@ class Settle(NamedTuple):
 
 Effect = Handle | Promote | Archived | Settle
 Steps = Generator[Effect, Any, None]
+
+
+def take(steps: Steps, carry_out: Callable[[Effect], Any]) -> None:
+    """Take steps to their end; `carry_out` gives the answer to each effect. Raises what either of them raises."""
+    answer: Any = None
+    with suppress(StopIteration):
+        while True:
+            answer = carry_out(steps.send(answer))
 
 
 @dataclass(frozen=True)

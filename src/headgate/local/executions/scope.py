@@ -40,11 +40,6 @@ class Scope:
             return self._evaluated(template, field)
         return self._filled(template, document)
 
-    def seeing(self, **states: Any) -> Scope:
-        """The same, with more under `$states`."""
-        merged = {**self.states, **states}
-        return Scope(self.context, self.variables, self.chance, jsonata=self.jsonata, states=merged)
-
     def at(self, where: str, field: str, document: Any) -> Any:
         """What a path or call leads to. Raises Fault States.Runtime where that is nothing."""
         if is_call(where):
