@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import re
+import select
 import socket
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.cases import command
+from tests.local.wire import one_reply
 from tests.serving import PATIENCE_S, Answer, Served, log_of, serving
 
 APP = Path(__file__).with_name("app.py")
@@ -160,7 +162,7 @@ def server_of(served: Served) -> tuple[int, str]:
     return pid, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 
 
-SLOW_S = 5
+SLOW_S = 8
 
 
 def until_slow(served: Served) -> None:
@@ -177,20 +179,19 @@ def test_on_a_slow_disk_a_twin_is_told_to_come_again_and_a_sender_that_left_is_s
     tampering = f"delay_enter={SLOW_S * 1_000_000}:when={AT_SYNC}+"
     with on_a_bad_disk(tmp_path, tampering) as served, ThreadPoolExecutor(8) as pool:
         until_slow(served)
-        first = pool.submit(served.ask, "POST", "/orders", order("slow"))
-        time.sleep(0.5)
-        twins = [pool.submit(served.ask, "POST", "/orders", order("slow", amount)) for amount in (0, 0, 1)]
-        stranger = pool.submit(served.ask, "POST", "/orders", order("stranger"))
-        with socket.create_connection(("127.0.0.1", served.port), timeout=10) as left:
+        with talking_to(served) as first, talking_to(served) as left:
+            first.sendall(post(order("slow")))  # these two are there before any other one can be
             left.sendall(post(order("left")))
-            time.sleep(0.2)
+            twins = [pool.submit(served.ask, "POST", "/orders", order("slow", amount)) for amount in (0, 0, 1)]
+            stranger = pool.submit(served.ask, "POST", "/orders", order("stranger"))
+            for twin in [twin.result() for twin in twins]:
+                assert not select.select([first], [], [], 0)[0], "a twin has waited for the disk"
+                assert twin.status == 409
+                assert twin.json()["type"] == "urn:headgate:problem:in_progress"
+                assert int(twin.headers["retry-after"]) >= 1
             left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-        for twin in [twin.result() for twin in twins]:
-            assert not first.done(), "a twin has waited for the disk"
-            assert twin.status == 409
-            assert twin.json()["type"] == "urn:headgate:problem:in_progress"
-            assert int(twin.headers["retry-after"]) >= 1
-        answer = first.result()
+            left.close()
+            answer = one_reply(first)
         assert (answer.status, answer.json()) == (201, {"id": "slow"})
         assert "idempotency-replayed" not in answer.headers
         assert stranger.result().status == 201
@@ -198,6 +199,11 @@ def test_on_a_slow_disk_a_twin_is_told_to_come_again_and_a_sender_that_left_is_s
         assert (again.status, again.headers["idempotency-replayed"]) == (201, "true")
         assert_one_row(served, "slow", 0)
         assert_one_row(served, "left", 0)
+
+
+def talking_to(served: Served) -> socket.socket:
+    """A connection."""
+    return socket.create_connection(("127.0.0.1", served.port), timeout=PATIENCE_S)
 
 
 def test_after_a_failed_sync_nothing_is_acknowledged_until_the_server_has_started_over(tmp_path: Path) -> None:
