@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import headgate
-from headgate.cli import COMMANDS, sentence
+from headgate.cli import COMMANDS, sentence, told
+from headgate.errors import Misuse
 from tests.cli.shell import run
 from tests.serving import PATIENCE_S
 from tests.serving import headgate as command_line
@@ -154,3 +155,14 @@ def test_a_terminal_is_shown_the_same_as_a_pipe(desk: Path) -> None:
     drawn = os.read(ours, 65_536).decode()
     os.close(ours)
     assert drawn.replace("\r\n", "\n") == run(desk, "check").out
+
+
+def test_an_error_that_quotes_a_sender_gives_a_terminal_no_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    def edit() -> int:
+        raise Misuse("The message is not what this channel accepts.\n/\x1b]0;owned\x07\x9b31m: not permitted")
+
+    with pytest.raises(SystemExit):
+        told(edit)
+    assert capsys.readouterr().err == (
+        "The message is not what this channel accepts.\n/\\x1b]0;owned\\x07\\x9b31m: not permitted\n"
+    )

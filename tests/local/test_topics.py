@@ -218,3 +218,10 @@ def test_a_subscriber_that_cannot_be_told_is_refused_at_load(subscriber: Any, to
     sentences = [fault.sentence for fault in refused.value.faults]
     assert any(told in sentence for sentence in sentences)
     assert any("the name is taken" in sentence for sentence in sentences)
+
+
+def test_a_subject_writes_nothing_into_the_log_that_a_terminal_obeys(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.topics.publish(TOPIC, NOTICE._replace(subject="\x9b2J\u202e\n2026 all is well"))
+    assert caplog.records[-1].getMessage().endswith('"\\u009b2J\\u202e\\n2026 all is well"')

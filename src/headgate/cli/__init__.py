@@ -12,7 +12,7 @@ import click
 
 from headgate import __version__
 from headgate.cli.group import Group
-from headgate.cli.place import Place, placed
+from headgate.cli.place import Place, placed, visible
 from headgate.errors import DeclarationError, HeadgateError, Misuse
 
 DEBUG_VARIABLE = "HEADGATE_DEBUG"
@@ -104,7 +104,7 @@ def told(work: Callable[[], int | None]) -> NoReturn:
         if os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
             raise
         text, code = sentence(error)
-        click.echo(text, err=True)
+        click.echo(visible(text, also="\n\t"), err=True)  # it may name what a sender chose
     sys.exit(code)
 
 

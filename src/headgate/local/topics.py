@@ -116,7 +116,7 @@ class LocalTopics(Topics):
         return id_, [(id_, topic, at, content, due_ms, 0, due_ms) for at in range(len(self._targets[topic]))]
 
     def _published(self, topic: str, id_: str, notice: Notice) -> None:
-        log.warning("notice topic=%s id=%s %s", topic, id_, json.dumps(notice.subject, ensure_ascii=False))
+        log.warning("notice topic=%s id=%s %s", topic, id_, json.dumps(notice.subject))
         self._wake.set()
 
     def start(self) -> None:
