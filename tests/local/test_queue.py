@@ -249,6 +249,14 @@ def test_what_waits_is_counted_also_after_opening(store: Store) -> None:
         again.close()
 
 
+def test_what_nobody_works_off_is_counted_by_channel_and_scope(store: Store) -> None:
+    put(store, queued("1"), queued("2"), queued("e", channel="events"))
+    assert store.queue.stranded({"orders": None, "events": None}) == {}
+    assert store.queue.stranded({"events": None}) == {"orders": 2}
+    assert store.queue.stranded({"orders": None, "events": ["", "totals"]}) == {}
+    assert store.queue.stranded({"orders": (), "events": ["totals"]}) == {"orders": 2, "events": 1}
+
+
 def test_whoever_works_is_told_which_channels_got_more(store: Store) -> None:
     told: list[list[str]] = []
     store.queue.when_more(told.append)

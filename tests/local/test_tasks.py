@@ -65,6 +65,12 @@ class Mute(Exception):
         raise RuntimeError("there are no words")
 
 @app.task
+def deep(given):
+    if given.get("n", 0) < 100:
+        deep.function({"n": given.get("n", 0) + 1})
+    raise ValueError("y" * 50_000)
+
+@app.task
 def mute(given):
     raise Mute
 
@@ -231,3 +237,10 @@ def test_closing_ends_what_runs_and_what_is_just_being_started(tmp_path: Path, c
         until(lambda: not any(map(is_there, pids(tmp_path / "pids"))))
         assert called.result()[0] == ("Runtime.ExitError" if comes_up else "Runtime.ImportModuleError")
         assert failed(tasks, "stick")[0] == "Runtime.ExitError"
+
+
+def test_a_cause_is_no_longer_than_step_functions_keeps_it(tasks: LocalTasks) -> None:
+    with pytest.raises(TaskFailed) as caught:
+        tasks.invoke("deep", {}, "t")
+    assert len(caught.value.cause) <= 32_768
+    assert json.loads(caught.value.cause)["errorMessage"].startswith("yyy")

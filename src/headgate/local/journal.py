@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -270,6 +270,16 @@ class Journal:
             "UPDATE work SET due_ms = ?, token = NULL WHERE status = 'processing' AND due_ms IS NOT NULL",
             (self.now_ms(),),
         )
+
+    def waiting_outside(self, connection: sqlite3.Connection, channel: int, scopes: Collection[str]) -> int:
+        """How many open messages of a channel are in none of these scopes."""
+        marks = ",".join("?" * len(scopes))
+        sql = (
+            f"SELECT count(*) FROM message WHERE scope NOT IN ({marks})"
+            f" AND seq IN (SELECT seq FROM work {_OPEN} AND channel = ?)"
+        )
+        (count,) = connection.execute(sql, (*scopes, channel)).fetchone()
+        return int(count)
 
     def count_dead(self, connection: sqlite3.Connection, channel: int) -> int:
         """How many dead letters there are."""

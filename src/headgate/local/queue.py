@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -237,6 +237,23 @@ class LocalQueue(Queue):
         """For how long the message has been due that has been due longest; 0 where none is."""
         due_ms = self._index.read_with(lambda reader: self._journal.next_due_ms(reader, self._index.number(channel)))
         return 0 if due_ms is None else max(0, self._journal.now_ms() - due_ms)
+
+    def stranded(self, worked: Mapping[str, Collection[str] | None]) -> dict[str, int]:
+        """How many messages wait that nobody works off, by channel: those of other channels than `worked`, and of one
+        that has scopes there, those in other scopes."""
+
+        def count(reader: sqlite3.Connection) -> dict[str, int]:
+            found = {}
+            for number, waiting in self._journal.waiting.items():
+                name = self._index.name(number)
+                scopes = worked.get(name, ())
+                if scopes and waiting > 0:
+                    waiting = self._journal.waiting_outside(reader, number, scopes)
+                if scopes is not None and waiting > 0:
+                    found[name] = waiting
+            return found
+
+        return self._index.read_with(count)
 
     def waiting(self, channel: str) -> int:
         """How many messages are waiting or in work."""

@@ -27,6 +27,9 @@ from headgate.gate.handle import is_spent
 from headgate.local.frames import READ_BYTES, Unframing, framed
 from headgate.local.hand import bound_memory, end_at_once, flush
 
+# Step Functions keeps 32,768 characters of a cause; what quotes a whole body is not to be written down time and again.
+_MESSAGE_CHARS, _FRAMES, _FRAME_CHARS = 16_000, 20, 500
+
 
 class TaskOrders(NamedTuple):
     """What the process is started with. `line` is an inherited descriptor."""
@@ -70,6 +73,7 @@ def answered(task: Task, given: Any) -> bytes:
 
 
 def _failed(name: str, message: str, trace: list[str], *, spent: bool = False) -> bytes:
+    message, trace = message[:_MESSAGE_CHARS], [frame[-_FRAME_CHARS:] for frame in trace[-_FRAMES:]]
     cause = {"errorMessage": message, "errorType": name, "requestId": "", "stackTrace": trace}
     return json.dumps({"error": name, "cause": json.dumps(cause), "spent": spent}).encode()
 

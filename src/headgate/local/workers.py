@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,13 @@ from headgate.local.crew import Crew
 from headgate.local.engine import LocalEngine
 from headgate.local.hand import Orders
 from headgate.local.worker import QueueCrew
+
+log = logging.getLogger("headgate.local")
+
+_STRANDED = (
+    "nobody works off messages that wait: their channel or consumer was renamed, removed or made another kind; they are"
+    " kept, and go on when it is declared again channel=%s count=%d"
+)
 
 
 class Workers:
@@ -47,6 +55,8 @@ class Workers:
         engine.stream.when_more(lambda channels: self._wake(self._of_streams, channels))
         for crew in self._crews():
             crew.start()
+        for name, count in engine.queue.stranded({channel.name: _scopes(channel) for channel in app.channels}).items():
+            log.warning(_STRANDED, name, count)
 
     def _consumers(self, channel: Channel, target: str, environ: Mapping[str, str]) -> Iterator[Consumer]:
         for handler in channel.handlers:
@@ -78,6 +88,13 @@ class Workers:
             crew.stop(patience_s)
         for crew in self._crews():
             crew.join()
+
+
+def _scopes(channel: Channel) -> Sequence[str] | None:
+    """In which scopes messages of a channel are worked off; None for all."""
+    if channel.stream is not None:
+        return [handler.name for handler in channel.handlers]
+    return None if channel.queue is not None or channel.finishes else ()
 
 
 def _orders(target: str, channel: Channel, handler: Handler | None) -> Orders | None:
