@@ -47,7 +47,8 @@ def dev(place: Place, app: str | None, host: str, port: int, no_reload: bool, lo
     """
     place = place.at(app)
     watched = None if no_reload else place.app_folder
-    return Supervisor(place, socket_on(host, port), log_format).run(watched)
+    with socket_on(host, port) as sock:
+        return Supervisor(place, sock, log_format).run(watched)
 
 
 class Candidate:

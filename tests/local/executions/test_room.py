@@ -201,6 +201,31 @@ def test_after_the_end_nothing_is_taken_in(site: Site) -> None:
     site.reopen()
 
 
+class Odd(ManualClock):
+    """A clock that fails us."""
+
+    fails = False
+
+    def elapsed_s(self) -> float:
+        if self.fails:
+            raise KeyError
+        return super().elapsed_s()
+
+
+def test_a_room_that_failed_can_be_closed_and_leaves_no_thread(tmp_path: Path) -> None:
+    before = {*threading.enumerate()}
+    broken, clock = threading.Event(), Odd()
+    pool = Services(lambda *_: None)
+    room = LocalExecutions(tmp_path / "executions.sqlite3", KNOWN, pool, clock, on_broken=broken.set)
+    clock.fails = True
+    room.start("nap", None, "{}")
+    assert broken.wait(60)
+    with pytest.raises(Unavailable):
+        room.start("nap", None, "{}")
+    room.close()
+    assert {*threading.enumerate()} == before
+
+
 class Rude(Performer):
     """Answers with what no store can hold, but for one of them."""
 

@@ -108,7 +108,7 @@ class LocalExecutions(Executions):
         self._asked: set[tuple[int, int, int]] = set()
         self._alone = 0
         self._on_broken = on_broken
-        self._closing = False
+        self._closing = self._closed = False
         self._upkeep: Upkeep | None = None
         self._upkeep = Upkeep(file, self._forget)
         self._resume()
@@ -157,9 +157,9 @@ class LocalExecutions(Executions):
 
     def close(self) -> None:
         """Stop. What is under way goes on when the file is opened again."""
-        if self._closing:
+        if self._closed:
             return
-        self._closing = True
+        self._closing = self._closed = True
         self._inbox.put(None)
         self._thread.join()
         self._turn_away()
