@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from headgate.declare.asl import refusals
+from headgate.errors import NotRun
 from headgate.local.executions import Workflow
 from headgate.local.executions.services import TaskFailed
 from tests.local.executions.site import Site, end, machine
@@ -431,6 +432,19 @@ def test_a_number_that_no_machine_counts_to_fails_the_function_alone(run: Run, n
     state = {**TASK, "Parameters": {"x.$": "States.ArrayRange(1, $.n, 1)"}, "Catch": [caught], "End": True}
     status, output, _ = run(machine(A=state, B=END), {"n": number})
     assert (status, output["error"]["Error"]) == ("SUCCEEDED", "States.IntrinsicFailure")
+
+
+@pytest.mark.parametrize("input", ['{"n": 1e999}', "[-1e999]"])
+def test_an_input_with_a_number_beyond_all_fails_alone_and_for_good(site: Site, input: str) -> None:
+    site.executions.workflows["it"] = Workflow(machine(A=END))
+    begun = site.executions.start("it", "poison", input)
+    assert (begun.status, begun.error, begun.input) == ("FAILED", "States.Runtime", input)
+    site.reopen()
+    site.executions.workflows["it"] = Workflow(machine(A=END))
+    with pytest.raises(NotRun, match="never began"):
+        site.executions.redrive(begun.id)
+    assert [event.type for event in site.executions.history(begun.id)] == ["ExecutionStarted", "ExecutionFailed"]
+    assert site.executions.start("it", "good", "1").status == "RUNNING"
 
 
 def test_the_inputs_that_a_map_makes_of_its_items_have_a_limit_together(run: Run) -> None:

@@ -16,6 +16,7 @@ from headgate.errors import NotRun
 from headgate.gate.given import given_of, is_same
 from headgate.local.executions import store
 from headgate.local.executions.state import (
+    ROOT,
     Advance,
     Begin,
     Deadline,
@@ -168,6 +169,9 @@ class Ledger:
         if self._clock.now_ms() - (found.stopped_ms or 0) > limits.WORKFLOW_REDRIVE.value * _DAY_MS:
             days = limits.WORKFLOW_REDRIVE.value
             raise NotRun("ExecutionNotRedrivable", f"The execution ended more than {days} days ago; start it anew.")
+        loaded = self.loaded(found.seq)
+        if loaded is None or ROOT not in loaded.branches:
+            raise NotRun("ExecutionNotRedrivable", "The execution never began; start it anew.")
         run = self.applied(id, Redrive())
         self.batch.add_deadline(run)
         return run

@@ -25,11 +25,13 @@ from headgate.local.executions.state import (
     Step,
     Stimulus,
     Stop,
+    text,
 )
 from headgate.local.executions.turn import MOST_EVENTS, Overlong, Turn, started
 
 log = logging.getLogger("headgate.local")
 
+_NO_NUMBER = "The input has a number that is too large to be computed with."
 _ENTER: dict[str, Callable[[Turn, Branch, Mapping[str, Any]], None]] = {
     "Pass": flow.enter_pass,
     "Succeed": flow.enter_succeed,
@@ -104,6 +106,11 @@ def _apply(turn: Turn, stimulus: Stimulus) -> bool:
 def _begin(turn: Turn) -> None:
     root = Branch(ROOT, state=turn.start_at([]), input=turn.context_input())
     turn.event(root, "ExecutionStarted", started(turn.run))
+    try:
+        text(root.input)
+    except ValueError:  # it was read as infinite: no branch could be written, and nothing else in its transaction
+        turn.fail_whole(root, "States.Runtime", _NO_NUMBER)
+        return
     root.last_event = 0  # AWS counts the first state's event as the first of its line
     turn.add(root)
 
