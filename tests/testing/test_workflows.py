@@ -236,6 +236,12 @@ def test_what_a_workflow_kept_and_told_can_be_looked_at(tmp_path: Path) -> None:
         assert site.archived("results", "1.id") == b'"1"'
         assert [notice.text for notice in site.notices("alerts")] == ["1 is kept."]
         assert [(run.name, run.status) for run in site.runs("orders")] == [("orders-1", "SUCCEEDED")]
+        with pytest.raises(LookupError, match="ordres: the app has the workflows orders"):
+            site.runs("ordres")
+        with pytest.raises(LookupError, match="alert: the app has the topics alerts"):
+            site.notices("alert")
+        with pytest.raises(LookupError, match="the app has no table"):
+            site.items("ledger")
 
 
 def test_an_express_execution_is_called_as_declared_also_where_keys_count_per_principal(tmp_path: Path) -> None:

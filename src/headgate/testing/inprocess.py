@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import threading
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -20,6 +20,9 @@ from headgate.declare.auth import ApiKey, Iam
 from headgate.declare.channel import Channel
 from headgate.declare.compile import places
 from headgate.declare.express import handed
+from headgate.declare.table import Table
+from headgate.declare.task import Workflow
+from headgate.declare.topic import Topic
 from headgate.engine import Execution, Lease, Notice, Topics
 from headgate.gate.consume import Consuming, Reading
 from headgate.gate.handle import Handling, Report
@@ -146,16 +149,18 @@ class AppUnderTest:
 
     def items(self, table: str) -> list[dict[str, Any]]:
         """What workflows keep in a table, in the order of the keys, as DynamoDB writes it: `{"id": {"S": "1"}}`."""
+        _declared(table, "table", self.app.tables)
         return self._engine.items(self.app.tables).find(table)
 
     def notices(self, topic: str) -> list[Notice]:
         """What workflows have told a topic, oldest first."""
+        _declared(topic, "topic", self.app.topics)
         return [notice for told, notice in self._told if told == topic]
 
     def runs(self, workflow: str) -> list[Execution]:
         """The executions of a workflow, the one started last first, each with what the workflow was handed."""
-        if self._workflows is None:
-            return []
+        _declared(workflow, "workflow", self.app.workflows)
+        assert self._workflows is not None, "an app with a workflow has them at work"
         found = self._workflows.executions.find(workflow, None, _PAGE).executions
         return [run._replace(input=handed(run.input)) for run in found]
 
@@ -361,6 +366,13 @@ class _Telling(Topics):
 def _raw(path: str) -> str:
     """A path as it is sent."""
     return quote(path, safe="/%:@!$&'()*+,;=~-._")
+
+
+def _declared(name: str, what: str, declared: Iterable[Table | Topic | Workflow]) -> None:
+    """Raise LookupError for a name that the app does not declare: a misspelt one would have nothing for ever."""
+    known = [one.name for one in declared]
+    if name not in known:
+        raise LookupError(f"{name}: the app has the {what}s {', '.join(known)}" if known else f"the app has no {what}")
 
 
 def _content(value: Any, body: bytes | str | None) -> bytes:
