@@ -12,7 +12,7 @@
     execution_arn   of the execution that the message started last
     order_line      of an unfinished message with an order: what stands for the value that it is ordered by
     record_at       of a message in a stream: the shard and the sequence of its record; absent until both are known
-    trial           in rows that are no messages: what a consumer of a stream is at, and had no luck with
+    headgate.trial  in rows that are no messages: what a consumer of a stream is at, and had no luck with
     unread          there where nobody has looked at the body yet, or it was found to be bad
 
 A key or an index that is empty, or begins with a NUL, is stored behind a NUL: DynamoDB takes no empty keys.
@@ -55,7 +55,7 @@ DEAD = "dead"
 EXECUTION_ARN = "execution_arn"
 RECORD_AT = "record_at"
 LINE = "order_line"
-TRIAL = "trial"
+TRIAL = "headgate.trial"
 
 SHARDS = "0123456789abcdef"
 """The values of `shard`."""

@@ -32,7 +32,7 @@ class Trials:
     def taken_up(self, shard: str) -> Trial | None:
         """What the process before this one was at."""
         values = self._changed(shard, "SET #expires = :expires", {})
-        if TRIAL not in values:
+        if not values.get(TRIAL, {}).get("S"):
             return None
         size, tries, first, is_begun = json.loads(values[TRIAL]["S"])
         moments = json.loads(values[TIMELINE]["S"]) if TIMELINE in values else []
@@ -41,7 +41,7 @@ class Trials:
     def keep(self, shard: str, trial: Trial | None) -> None:
         """Write down what this process is at; None where there is no trouble."""
         if trial is None:
-            self._changed(shard, "SET #expires = :expires REMOVE #trial, #moments", {})
+            self._changed(shard, "SET #expires = :expires, #trial = :none REMOVE #moments", {":none": {"S": ""}})
             return
         text = json.dumps([trial.turn.size, trial.turn.tries, trial.first, trial.is_begun])
         moments = timeline_text(lengthened(trial.moments, ()))

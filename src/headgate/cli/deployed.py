@@ -293,8 +293,15 @@ class Deployed:
     def _amount(self, kind: str, name: str) -> str:
         match kind:
             case "table":
+                from headgate.aws.layout import TRIAL
+
                 with asking("dynamodb:Scan"):
-                    page = self.clients.client("dynamodb").scan(TableName=name, Select="COUNT")
+                    page = self.clients.client("dynamodb").scan(
+                        TableName=name,
+                        Select="COUNT",
+                        FilterExpression="attribute_not_exists(#trial)",  # that of a consumer is no message
+                        ExpressionAttributeNames={"#trial": TRIAL},
+                    )
                 more = "LastEvaluatedKey" in page
                 return _counted(page["Count"], "item", more=more)
             case "bucket":
