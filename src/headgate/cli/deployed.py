@@ -174,7 +174,8 @@ class Deployed:
             functions = functions_of(self.clients, arn)
             if consumer not in functions:
                 raise Misuse(f"{consumer} is not deployed: `headgate deploy --stage {self.stage.name}`.")
-            yield Replaying(stream, self.clients, channel.name, arn, functions[consumer], how.batch, how.retries)
+            retries = channel.stream.attempts - 1
+            yield Replaying(stream, self.clients, channel.name, arn, functions[consumer], how.batch, retries)
 
     def switched_on_ms(self, schedule: Schedule) -> int | None:
         """When what starts the schedule's workflow was made or last changed, to a few seconds; None where that is not
