@@ -80,6 +80,8 @@ def test_a_condition_that_does_not_hold_changes_nothing(items: LocalItems) -> No
         ({"id": {"S": "1"}, "n": {"N": 1}}, "States.Runtime", "Item.n.N' must be a STRING"),
         ({"id": {"S": "1"}, "n": {"N": "one"}}, "ValidationException", "cannot be converted to a numeric value"),
         ({"id": {"S": "1"}, "n": {"N": "1e126"}}, "ValidationException", "Number overflow"),
+        ({"id": {"S": "1"}, "n": {"N": "-1e999999999"}}, "ValidationException", "Number overflow"),
+        ({"id": {"S": "1"}, "n": {"N": "1e-999999999"}}, "ValidationException", "Number underflow"),
         ({"id": {"S": "1"}, "n": {"N": "1" * 39}}, "ValidationException", "38 significant digits"),
         ({"id": {"S": "1"}, "s": {"SS": []}}, "ValidationException", "may not be empty"),
         ({"id": {"S": "1"}, "s": {"SS": ["a", "a"]}}, "ValidationException", "duplicates"),

@@ -36,7 +36,7 @@ Attribute = Mapping[str, Any]
 Item = dict[str, Any]
 
 _DIGITS = 38
-_NUMBERS = Context(prec=_DIGITS + 2)
+_NUMBERS = Context(prec=_DIGITS + 2, traps=[InvalidOperation])  # what overflows is infinite, and refused below
 _SETS = {"SS": "S", "NS": "N", "BS": "B"}
 _DEEP = 32
 _ORDERED = ("S", "N", "B")
@@ -140,9 +140,9 @@ def _written(number: Decimal) -> str:
     plain = _NUMBERS.normalize(number)
     if len(plain.as_tuple().digits) > _DIGITS:
         raise _invalid("Attempting to store more than 38 significant digits in a Number")
-    if plain.adjusted() > 125:
+    if plain.is_infinite() or plain.adjusted() > 125:
         raise _invalid("Number overflow. Attempting to store a number with magnitude larger than supported range")
-    if plain.adjusted() < -130:
+    if not plain or plain.adjusted() < -130:
         raise _invalid("Number underflow. Attempting to store a number with magnitude smaller than supported range")
     return f"{plain:f}"
 
