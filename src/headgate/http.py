@@ -84,8 +84,7 @@ def behind_proxy(peer: str, headers: Mapping[bytes, bytes]) -> str:
     return peer
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What goes back. `body` is JSON-able, or bytes that are sent as they are."""
 
     status: int

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from inspect import iscoroutinefunction, signature
 from typing import Any, Literal, TypeVar, cast
 
@@ -203,12 +204,12 @@ class Channel:
         """What works its messages off; None where they are only stored."""
         return self.handlers[0] if self.handlers else None
 
-    @property
+    @cached_property
     def queue(self) -> Queued | None:
         """Its delivery where that is a queue."""
         return self.delivery if isinstance(self.delivery, Queued) else None
 
-    @property
+    @cached_property
     def stream(self) -> Stream | None:
         """Its delivery where that is a stream."""
         return self.delivery if isinstance(self.delivery, Stream) else None
@@ -223,17 +224,17 @@ class Channel:
         """How long a message stays when it is done, in milliseconds; None for ever."""
         return None if self.keep is None else self.keep // timedelta(milliseconds=1)
 
-    @property
+    @cached_property
     def finishes(self) -> bool:
         """Whether more than storing has to be done before the sender of a Direct channel is answered."""
         return isinstance(self.delivery, Direct) and not (self.archive is None and self.start is None)
 
-    @property
+    @cached_property
     def unread(self) -> bool:
         """Whether messages are let in unread."""
         return self.queue is not None and self.queue.unread
 
-    @property
+    @cached_property
     def taken(self) -> int:
         """The status of a good reply that the channel does not shape: 201, or 202 where the work is yet to be done."""
         return 201 if isinstance(self.delivery, Direct) else 202

@@ -115,13 +115,13 @@ def receipt(message: Message, place: Place | None, body: bytes) -> Receipt:
 
 
 def _answer_one(channel: Channel, message: Message, outcome: Outcome, observer: Observer) -> Reply:
-    match outcome:
-        case Outcome("stored"):
+    match outcome.kind:
+        case "stored":
             observer.told(Accepted(channel.name, 1, 0))
             return _accepted(channel, outcome.message or message, outcome.place, message.body, observer)
-        case Outcome("replayed", Message() as first):
+        case "replayed" if outcome.message is not None:
             observer.told(Accepted(channel.name, 0, 1))
-            reply = _accepted(channel, first, outcome.place, message.body, observer)
+            reply = _accepted(channel, outcome.message, outcome.place, message.body, observer)
             return reply.with_headers(("Idempotency-Replayed", "true"))
         case _:
             raise _refusal(outcome)

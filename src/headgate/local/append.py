@@ -5,8 +5,8 @@ waits for its turn. So what the messages of one request share is bound once, in 
 statements are long: of few sizes, so that they stay prepared, and filled up with rows of 0, which join no envelope.
 Where requests brought one message each there is little to share, and each row brings all of its own.
 
-Python's sqlite3 looks for an adapter for each None and each `bytes`, which takes ten times as long as to bind an integer
-or a `bytearray`: so there are none in what is bound for each row.
+Python's sqlite3 looks for an adapter for each None and each `bytes`, which takes ten times as long as to bind an
+integer or a `bytearray`: so there are none in what is bound for each row.
 """
 
 from __future__ import annotations

@@ -65,8 +65,8 @@ class LocalDriver(Driver):
 
     def carry_out(self, effect: Effect, asker: Asker) -> Any:
         match effect:
-            case Commit(messages, whole):
-                self.groups.submit(messages, whole, asker.resume)
+            case Commit():
+                self.groups.submit(*effect, asker.resume)
                 return LATER
             case Append(messages) | AppendOnce(messages):
                 self.append(messages, asker.resume, once=isinstance(effect, AppendOnce))
