@@ -14,6 +14,7 @@ from headgate.local.append import ENVELOPES
 from headgate.local.items import SCHEMA as ITEMS_SCHEMA
 from headgate.local.journal import SCHEMA as WORK_SCHEMA
 from headgate.local.keys import SCHEMA as KEYS_SCHEMA
+from headgate.local.layout import is_as_made
 from headgate.local.scheduler import SCHEMA as SCHEDULES_SCHEMA
 from headgate.local.stream import SCHEMA as STREAM_SCHEMA
 from headgate.local.topics import SCHEMA as TOPICS_SCHEMA
@@ -176,14 +177,5 @@ def _create(connection: sqlite3.Connection) -> None:
 
 
 def is_store(connection: sqlite3.Connection) -> bool:
-    """Whether the file has the tables and indexes of a store, and nothing else: a trigger would change what is kept.
-
-    What SQLite itself counted for its query planner does not matter.
-    """
-    layout = (
-        "SELECT type, name, tbl_name, sql FROM sqlite_master"
-        " WHERE NOT (type = 'table' AND name IN ('sqlite_stat1', 'sqlite_stat4')) ORDER BY type, name"
-    )
-    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
-        _create(fresh)
-        return connection.execute(layout).fetchall() == fresh.execute(layout).fetchall()
+    """Whether the file has the tables and indexes of a store of messages, and nothing else."""
+    return is_as_made(connection, _create)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from pathlib import Path
 
 from headgate.errors import Misuse
+from headgate.local.layout import is_as_made
 
 FILE_NAME = "executions.sqlite3"
 VERSION = 1
@@ -91,13 +91,7 @@ def open_reading(file: Path) -> sqlite3.Connection:
 
 def is_store(connection: sqlite3.Connection) -> bool:
     """Whether the file has the tables and indexes of a store of executions, and nothing else."""
-    layout = (
-        "SELECT type, name, tbl_name, sql FROM sqlite_master"
-        " WHERE NOT (type = 'table' AND name IN ('sqlite_stat1', 'sqlite_stat4')) ORDER BY type, name"
-    )
-    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
-        _create(fresh)
-        return connection.execute(layout).fetchall() == fresh.execute(layout).fetchall()
+    return is_as_made(connection, _create)
 
 
 def _refuse_others(connection: sqlite3.Connection, file: Path) -> None:
