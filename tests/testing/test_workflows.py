@@ -67,6 +67,24 @@ def test_a_message_is_processing_until_its_execution_ends(tmp_path: Path) -> Non
         assert [moment.what for moment in message.timeline] == ["started", "processed"]
 
 
+def test_a_message_that_is_looked_after_for_long_tells_once_that_it_was_started(tmp_path: Path) -> None:
+    app = App("shop")
+    slow = app.workflow("slow", w.chain(w.wait(5 * 3600), w.give({"status": "processed"})))
+    app.channel("/orders", key="id", auth=Public(), read=True, archive=Archive("{id}.json"), workflow=slow)
+    app.check()
+    with up(app, tmp_path / "state") as site:
+        site.send("/orders", {"id": "1"})
+        for _ in range(4):
+            site.clock.advance(3601)
+            site.drain()
+        assert status(site) == "processing"
+        site.clock.advance(3601)
+        site.drain()
+        assert status(site) == "processed"
+        (message,) = site.messages("orders")
+        assert [moment.what for moment in message.timeline] == ["archived", "started", "processed"]
+
+
 def test_an_execution_that_fails_makes_a_dead_letter_of_its_message(tmp_path: Path) -> None:
     app, _ = shop()
     with up(app, tmp_path / "state") as site:

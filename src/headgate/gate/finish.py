@@ -57,7 +57,7 @@ def finish(
     settled = (yield from _done(channel, clock, [*leases.values()])) if leases else []
     written: list[bool] = (yield SettleAll(settled)) if settled else []
     following = [
-        (lease, settlement.moments[-1].detail)
+        (lease, _execution_of(_with(lease.message, settlement.moments)))
         for (lease, settlement), done in zip(settled, written, strict=True)
         if done and settlement.status == "processing"
     ]
@@ -89,7 +89,7 @@ def _done(
         answers: list[Started | None] = yield StartAll([leases[at] for at in ready])
         started = dict(zip(ready, answers, strict=True))
     return [
-        (lease, _settlement(channel, clock, moments[at], at in ready, started.get(at)))
+        (lease, _settlement(channel, clock, lease.message, moments[at], at in ready, started.get(at)))
         for at, lease in enumerate(leases)
     ]
 
@@ -131,16 +131,27 @@ def _is_open(outcome: Outcome) -> bool:
 
 
 def _settlement(
-    channel: Channel, clock: Clock, moments: tuple[Moment, ...], ready: bool, started: Started | None
+    channel: Channel, clock: Clock, message: Message, moments: tuple[Moment, ...], ready: bool, started: Started | None
 ) -> Settlement:
     if not ready or (channel.start is not None and started is None):
         return Settlement("accepted", uncounted=True)
     if started is None:
         return Settlement("processed", (*moments, Moment(clock.now_ms(), "processed")), keep_ms=channel.keep_ms)
-    begun = Moment(clock.now_ms(), STARTED, detail=started.id)
+    if _execution_of(message) == started.id:  # it was looked whether its end was missed; all this is told already
+        moments = ()
+    else:
+        moments = (*moments, Moment(clock.now_ms(), STARTED, detail=started.id))
     if started.ended is None:
-        return Settlement("processing", (*moments, begun), delay_ms=FOLLOWED_MS)
-    return started.ended._replace(moments=(*moments, begun, *started.ended.moments))
+        return Settlement("processing", moments, delay_ms=FOLLOWED_MS)
+    return started.ended._replace(moments=(*moments, *started.ended.moments))
+
+
+def _execution_of(message: Message) -> str:
+    """The execution that a message has started, since a person put it back last; empty where none."""
+    for moment in reversed(message.timeline):
+        if moment.what in (STARTED, "redriven"):
+            return moment.detail if moment.what == STARTED else ""
+    return ""
 
 
 def ended(channel: Channel, execution: Execution, now_ms: int) -> Settlement:
