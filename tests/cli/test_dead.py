@@ -199,6 +199,11 @@ def test_what_cannot_be_done_is_told(shop_with_a_history: Path, words: Any, type
     assert told in done.err
 
 
+def test_a_body_that_is_no_json_is_refused_in_one_sentence(shop_with_a_history: Path) -> None:
+    done = run(shop_with_a_history, "dead", "edit", "orders", "neg", "--body", "-", typed="{")
+    assert (done.code, done.err) == (2, "The body is not valid JSON at line 1, column 1.\n")
+
+
 def test_the_editor_is_the_one_of_the_environment(shop: Path) -> None:
     with running(shop, "serve") as server:
         send(server, "neg", -1)

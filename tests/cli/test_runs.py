@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.cli.shell import run, running
+from tests.cli.shell import run, running, until
 from tests.serving import PATIENCE_S
 
 APP = """
@@ -33,6 +33,8 @@ def settle(order):
 app.workflow("orders", w.for_each("$.orders", w.chain(w.task(settle), w.save("results", "{$.id}.json"))))
 app.workflow("caught", w.task(settle, catch=[w.catch("Rejected", then=w.notify(alerts, "{$.error.Cause}"))]))
 app.workflow("waits", w.wait(1000))
+app.channel("/started", key="id", auth=Public(), workflow="started")
+app.workflow("started", w.task(settle))
 app.schedule("good", "cron(0 2 * * ? *)", "orders", input={"orders": [{"id": "a"}, {"id": "../b"}]})
 app.schedule("bad", "at(2199-01-01T00:00:00)", "orders", input={"orders": [{"id": "a", "reject": True}]})
 app.schedule("told", "at(2199-01-01T00:00:00)", "caught", input={"id": "a", "reject": True})
@@ -72,6 +74,9 @@ def test_an_execution_is_started_listed_and_shown_with_its_states(shop: Path) ->
         listed = json.loads(run(shop, "runs", "list", "orders", "--status", "succeeded", "--json").out)
         assert [one["name"] for one in listed["items"]] == [name]
         assert run(shop, "runs", "list", "--status", "failed").err == "There is no such execution.\n"
+        mistyped = run(shop, "runs", "list", "order")
+        assert mistyped.err == "There is no workflow order; the app has orders, caught, waits, started.\n"
+        assert mistyped.code == 2
     assert name in run(shop, "runs", "list").out
 
 
@@ -91,6 +96,32 @@ def test_one_that_failed_is_redriven_and_one_that_runs_is_stopped(shop: Path) ->
         assert run(shop, "runs", "show", "absent").code == 1
     stopped = run(shop, "runs", "stop", long)
     assert (stopped.code, "workflows run where the app is served" in stopped.err) == (2, True)
+
+
+def test_why_a_task_failed_is_laid_out_as_a_traceback(shop: Path) -> None:
+    with running(shop, "dev") as server:
+        assert server.post("/started", '{"id": "a", "reject": true}').status == 201
+        shown(shop, "started-a", ended)
+        told = run(shop, "runs", "show", "started-a").out.splitlines()
+        until(lambda: json.loads(run(shop, "dead", "list", "--json").out)["groups"], "the message is a dead letter")
+        letter = run(shop, "dead", "show", "started", "a").err.splitlines()
+    trace = [f'  File "{shop / "app.py"}", line 14, in settle', '    raise Rejected("no")', "Rejected: no"]
+    first = told.index(f"cause     {trace[0]}")
+    assert told[first + 1 : first + 3] == [" " * 10 + line for line in trace[1:]]
+    assert letter[-3:] == [" " * 6 + line for line in trace]
+    (line,) = [line for line in told if line.startswith("settle")]
+    name, kind, _, took, unit, retries, error = line.split()
+    assert (name, kind, took[0], unit, retries, error) == ("settle", "Task", "0", "s", "0", "Rejected")
+
+
+def test_numbers_are_shown_as_they_came(shop: Path) -> None:
+    with running(shop, "dev") as server:
+        assert server.post("/started", '{"id": "n", "of": [1e999, 2.10, 12345678901234567890, "1.5"]}').status == 201
+        shown(shop, "started-n", lambda found: found["status"] == "FAILED")
+        told = run(shop, "runs", "show", "started-n", "--json").out
+    assert told.split('"of": [')[1].split("]")[0].split() == [
+        "1e999,", "2.10,", "12345678901234567890,", '"1.5"',
+    ]  # fmt: skip
 
 
 def test_an_error_that_is_caught_is_told_to_the_topic(shop: Path) -> None:

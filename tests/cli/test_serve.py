@@ -50,6 +50,14 @@ def test_it_says_where_it_serves_what_and_stops_in_good_order(desk: Path) -> Non
         assert again.post("/notes", '{"id": "n-1"}').headers["idempotency-replayed"] == "true"
 
 
+def test_whose_signature_a_channel_takes_is_said_in_plain_words(desk: Path) -> None:
+    hook = 'from headgate import Signed\napp.channel("/hook", auth=Signed(Secret("HOOK"), style="stripe"))\n'
+    (desk / "app.py").write_text(APP + hook)
+    with running(desk, "dev", "--no-reload") as server:
+        until(lambda: "State:" in server.out, "it has said everything")
+        assert "  POST /hook    any JSON, from whoever signs it (stripe)\n" in server.out
+
+
 # How it is served: by one process, or by one with two fronts.
 shared = pytest.mark.parametrize("how", [["serve"], ["serve", "--processes", "2"]], ids=["alone", "fronts"])
 

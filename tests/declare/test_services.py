@@ -76,6 +76,14 @@ def test_an_item_is_looked_up_and_changed() -> None:
     assert asked["ExpressionAttributeValues"] == {":v0": {"S": "done"}, ":v1": {"N": "1"}}
 
 
+@pytest.mark.parametrize("value", ["$.count", "1", True, w.json("$.count")])
+def test_only_numbers_are_added_also_those_at_paths(value: Any) -> None:
+    with pytest.raises(DeclarationError, match=r"for count say one, or the path to one as w\.number\(path\)"):
+        w.update("settled", {"id": "1"}, add={"count": value})
+    asked = only(w.update("settled", {"id": "1"}, add={"count": w.number("$.count")}))["Parameters"]
+    assert asked["ExpressionAttributeValues"] == {":v0": {"N.$": "States.Format('{}', $.count)"}}
+
+
 def test_what_fails_is_caught() -> None:
     app = an_app()
     app.workflow("one", w.put("settled", {"id": "1"}, catch=[w.catch("DynamoDB", then=w.fail("x"))]))

@@ -221,9 +221,8 @@ def edit(place: Place, channel: str, key: str, scope: str | None, file: IO[bytes
     try:
         alteration = edited(found, message, body, _moment("edited"))
     except Refusal as error:
-        raise Misuse(
-            "\n".join([error.detail, *(f"{at or 'the body'}: {why}" for at, why, _ in error.faults)])
-        ) from None
+        more = [f"{at or 'the body'}: {why}" for at, why, _ in error.faults if why != error.detail]
+        raise Misuse("\n".join([error.detail, *more])) from None
     return _alter_all(place, found, [(message.scope, message.key)], alteration)
 
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import click
 
 from headgate.cli.group import Group
-from headgate.cli.place import Place, placed, visible
-from headgate.errors import Misuse
-
-if TYPE_CHECKING:
-    from headgate.declare.task import Workflow
+from headgate.cli.place import Place, placed
 
 
 @click.group(cls=Group)
@@ -41,7 +36,7 @@ def asl(place: Place, workflow: str | None) -> None:
     from headgate.declare.express import document_of
     from headgate.declare.task import local_name
 
-    document = put(document_of(place.app, _workflow(place, workflow)), local_name)
+    document = put(document_of(place.app, place.workflow(workflow)), local_name)
     print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
@@ -57,21 +52,4 @@ def mermaid(place: Place, workflow: str | None) -> None:
     """
     from headgate.describe.mermaid import mermaid as diagram
 
-    print(diagram(_workflow(place, workflow).placed()), end="")
-
-
-def _workflow(place: Place, name: str | None) -> Workflow:
-    found = place.app.workflows
-    if name is None and len(found) == 1:
-        return found[0]
-    for workflow in found:
-        if workflow.name == name:
-            return workflow
-    known = ", ".join(workflow.name for workflow in found)
-    if not known:
-        raise Misuse("The app has no workflow; declare one with app.workflow(name, definition).")
-    raise Misuse(
-        f"Say which workflow: {known}."
-        if name is None
-        else f"There is no workflow {visible(name)}; the app has {known}."
-    )
+    print(diagram(place.workflow(workflow).placed()), end="")

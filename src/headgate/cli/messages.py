@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from headgate import limits
+from headgate.cli.cause import cause_lines
 from headgate.cli.group import Group
 from headgate.cli.place import Place, json_option, placed, stage_option, visible
 from headgate.cli.table import print_table
@@ -199,7 +200,7 @@ def timeline_lines(message: Message, *, whole: bool = False) -> Iterator[str]:
         why = ": ".join(filter(None, (f"{moment['kind']} {moment['pointer']}".strip(), moment["detail"])))
         yield visible(f"{moment['at']} {moment['what']}{attempt}{took}{'  ' if why else ''}{why}")
         if whole:
-            yield from (f"    {visible(line)}" for line in moment["told"].splitlines())
+            yield from (f"    {visible(line)}" for line in cause_lines(moment["told"]))
 
 
 def as_json_text(message: Message, timeline: list[dict[str, Any]] | None = None) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headgate.cli.deployed import Deployed
     from headgate.declare.app import App
     from headgate.declare.channel import Channel
+    from headgate.declare.task import Workflow
     from headgate.engine import Queue, Stream
     from headgate.local.index import LocalIndex
     from headgate.local.state import StateFolder
@@ -85,6 +86,25 @@ class Place:
                 return channel
         known = ", ".join(channel.name for channel in self.app.channels)
         raise Misuse(f"There is no channel {visible(name)}; the app has {known}.")
+
+    def workflow(self, name: str | None) -> Workflow:
+        """The workflow of that name, or the only one where none is said. Raises Misuse where there is none."""
+        from headgate.errors import Misuse
+
+        found = self.app.workflows
+        if name is None and len(found) == 1:
+            return found[0]
+        for workflow in found:
+            if workflow.name == name:
+                return workflow
+        known = ", ".join(workflow.name for workflow in found)
+        if not known:
+            raise Misuse("The app has no workflow; declare one with app.workflow(name, definition).")
+        raise Misuse(
+            f"Say which workflow: {known}."
+            if name is None
+            else f"There is no workflow {visible(name)}; the app has {known}."
+        )
 
     def credentials(self, channel: Channel) -> Credentials:
         """What opens the channel, as a running server knows it: the environment goes first, then what dev made up.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
 
+from headgate.cli.cause import cause_lines
 from headgate.cli.group import Group
 from headgate.cli.place import Place, json_option, placed, stage_option, visible
 from headgate.cli.table import print_table
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _NO_HISTORY = "An Express execution keeps no history of its states."
 _EVENTS = 25_000  # the most that Step Functions keeps of one execution
+_NUMBER = "\ud800 number "  # half a surrogate pair, which no JSON has that came in
 _STATUSES = ("running", "succeeded", "failed", "timed_out", "aborted")
 
 
@@ -64,8 +67,10 @@ def list_(
             page = reading.find(workflow, status and status.upper(), limit, cursor)
         except ValueError:
             raise Misuse("--cursor is not one that a list gave.") from None
+    if workflow is not None and not page.executions:
+        place.workflow(workflow)  # one that is gone from the app may have executions all the same
     if as_json:
-        print(json.dumps({"items": [_told(one) for one in page.executions], "cursor": page.next}, indent=2))
+        print(_json({"items": [_told(one) for one in page.executions], "cursor": page.next}))
     elif page.executions:
         rows = [
             (one.name, one.workflow, one.status, isoformat(one.started_ms), _span(one.started_ms, one.stopped_ms))
@@ -106,8 +111,8 @@ def show(place: Place, id: str, as_mermaid: bool, as_json: bool) -> None:
         print(mermaid(document, marks(states, found.status)), end="")
     elif as_json:
         note = {"note": _NO_HISTORY} if ":express:" in found.id else {}
-        told = {**_told(found), "states": [_state(one) for one in states], **note}
-        print(json.dumps(told, indent=2))
+        told = {**_told(found), "states": [_state(one, found) for one in states], **note}
+        print(_json(told))
     else:
         _print(found, states)
         if ":express:" in found.id:
@@ -181,7 +186,7 @@ def _print_express(express: _Express, *, as_json: bool) -> None:
     if as_json:
         of = {"channel": channel, "key": key, "status": express.message.status}
         told = {**_told(express.execution), "states": [], "message": of, "note": note}
-        print(json.dumps(told, indent=2))
+        print(_json(told))
     else:
         _print(express.execution, [])
         click.echo(visible(note), err=True)
@@ -231,18 +236,31 @@ def _told(execution: Execution) -> dict[str, Any]:
     started_ms, stopped_ms = said.pop("started_ms"), said.pop("stopped_ms")
     said["input"] = handed(said["input"])
     for name in ("input", "output"):
-        said[name] = json.loads(said[name]) if said[name] else None
+        said[name] = _loaded(said[name]) if said[name] else None
     return {**said, "started_at": isoformat(started_ms), "stopped_at": stopped_ms and isoformat(stopped_ms)}
 
 
-def _state(run: StateRun) -> dict[str, Any]:
+def _loaded(text: str) -> Any:
+    """JSON in which numbers are texts with a mark; `_json` writes them as they came, which a float could not be."""
+    return json.loads(text, parse_float=_NUMBER.__add__, parse_int=_NUMBER.__add__)
+
+
+def _json(told: dict[str, Any]) -> str:
+    marked = re.escape(json.dumps(_NUMBER)[:-1])
+    return re.sub(rf'{marked}([^"]+)"', r"\1", json.dumps(told, indent=2))
+
+
+def _state(run: StateRun, execution: Execution) -> dict[str, Any]:
+    from headgate.gate.states import over_ms
+
+    ended_ms = over_ms(run, execution)
     return {
         "name": run.name,
         "type": run.type,
         "started_at": isoformat(run.started_ms),
-        "ended_at": None if run.ended_ms is None else isoformat(run.ended_ms),
-        "input": None if run.input is None else json.loads(run.input),
-        "output": None if run.output is None else json.loads(run.output),
+        "ended_at": None if ended_ms is None else isoformat(ended_ms),
+        "input": None if run.input is None else _loaded(run.input),
+        "output": None if run.output is None else _loaded(run.output),
         "error": run.error,
         "cause": run.cause,
         "retries": run.retries,
@@ -259,17 +277,19 @@ def _print(execution: Execution, states: list[StateRun]) -> None:
         ("input", handed(execution.input)),
         ("output", execution.output),
         ("error", execution.error),
-        ("cause", execution.cause),
+        ("cause", "\n".join(cause_lines(execution.cause or ""))),
         ("arn", execution.id),
     ]
     for name, value in lines:
         if value:
-            print(f"{name:9} {visible(value)}")
+            print(f"{name:9}", f"\n{'':10}".join(visible(line) for line in value.split("\n")))
     if states:
+        from headgate.gate.states import over_ms
+
         print()
         rows = [
-            (run.name, run.type, isoformat(run.started_ms), _span(run.started_ms, run.ended_ms), str(run.retries),
-             run.error or "")
+            (run.name, run.type, isoformat(run.started_ms), _span(run.started_ms, over_ms(run, execution)),
+             str(run.retries), run.error or "")
             for run in states
         ]  # fmt: skip
         print_table(("STATE", "TYPE", "ENTERED", "TOOK", "RETRIES", "ERROR"), rows)

@@ -22,7 +22,7 @@ from headgate.cli.outline import auth_words, model_words
 from headgate.cli.place import visible
 from headgate.clock import Clock
 from headgate.declare.app import App
-from headgate.declare.auth import Public
+from headgate.declare.auth import Auth, Public, Signed
 from headgate.gate.answer import Gate
 from headgate.gate.observe import Observer
 from headgate.http import new_id
@@ -179,9 +179,13 @@ def greet(app: App, sock: socket.socket, state: StateFolder) -> None:
         click.echo("warning: anyone who reaches this machine may post to the Public channels.", err=True)
 
 
-def _senders(auth: object) -> str:
-    words = auth_words(auth)  # type: ignore[arg-type]
-    return words if isinstance(auth, Public) else f"whoever has credentials ({words})"
+def _senders(auth: Auth) -> str:
+    match auth:
+        case Public():
+            return auth_words(auth)
+        case Signed(style=style):
+            return f"whoever signs it ({style})"
+    return f"whoever has credentials ({auth_words(auth)})"
 
 
 def _only_here(sock: socket.socket) -> bool:

@@ -477,6 +477,9 @@ def update(
     """Change an item, or make one of that key: `set` attributes to values, `add` numbers to them."""
     if not set and not add:
         raise refused("an update changes something: say set={...} or add={...}")
+    for name, value in (add or {}).items():
+        if isinstance(value, bool) or not isinstance(value, int | float | Number):
+            raise refused(f"add={{...}} adds numbers: for {name} say one, or the path to one as w.number(path)")
     return Update(_name_of(table), key, set or {}, add or {}, tuple(retry), tuple(catch), name)
 
 

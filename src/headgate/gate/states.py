@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headgate.engine import HistoryEvent
+from headgate.engine import Execution, HistoryEvent
 
 _ENTERED, _EXITED = "StateEntered", "StateExited"
 _TRIED = ("TaskScheduled", "LambdaFunctionScheduled")
@@ -26,6 +26,7 @@ class StateRun:
     output: str | None = None
     error: str | None = None
     cause: str | None = None
+    failed_ms: int | None = None
     tries: int = 0
 
     @property
@@ -50,9 +51,17 @@ def state_runs(history: Sequence[HistoryEvent]) -> list[StateRun]:
             if run is not None:
                 run.ended_ms, run.output = event.ms, details.get("output")
         elif entered in found:
-            _happened(found[entered], event.type, details)
+            _happened(found[entered], event, details)
         within[event.id] = entered
     return list(found.values())
+
+
+def over_ms(run: StateRun, execution: Execution) -> int | None:
+    """When a visit was over: where it was not left, when it failed for good, or with its execution. None while it is
+    there."""
+    if run.ended_ms is not None or execution.stopped_ms is None:
+        return run.ended_ms
+    return execution.stopped_ms if run.error is None or run.failed_ms is None else run.failed_ms
 
 
 def marks(runs: Sequence[StateRun], status: str) -> Mapping[str, str]:
@@ -74,10 +83,11 @@ def _left(found: dict[int, StateRun], name: str, entered: int) -> StateRun | Non
     return open_[-1] if open_ else None
 
 
-def _happened(run: StateRun, what: str, details: Mapping[str, Any]) -> None:
+def _happened(run: StateRun, event: HistoryEvent, details: Mapping[str, Any]) -> None:
+    what = event.type
     if what in _TRIED:
         run.tries += 1
     if what.endswith(_FAILED) and "error" in details and not what.startswith("Execution"):
-        run.error, run.cause = details.get("error"), details.get("cause")
+        run.error, run.cause, run.failed_ms = details.get("error"), details.get("cause"), event.ms
     elif what.endswith("Succeeded"):
         run.error = run.cause = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import copy
+import re
 from collections.abc import Mapping
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any
@@ -36,6 +37,7 @@ Attribute = Mapping[str, Any]
 Item = dict[str, Any]
 
 _DIGITS = 38
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NUMBERS = Context(prec=_DIGITS + 2, traps=[InvalidOperation])  # what overflows is infinite, and refused below
 _SETS = {"SS": "S", "NS": "N", "BS": "B"}
 _DEEP = 32
@@ -126,10 +128,10 @@ def _set(kind: str, held: list[Any], where: str) -> list[str]:
 
 def _number(text: str) -> str:
     try:
-        found = Decimal(text)
-    except InvalidOperation:
-        raise _invalid(f"The parameter cannot be converted to a numeric value: {text}") from None
-    if not found.is_finite():
+        found = Decimal(text) if _NUMBER.fullmatch(text) else None
+    except InvalidOperation:  # an exponent that is too large
+        found = None
+    if found is None:
         raise _invalid(f"The parameter cannot be converted to a numeric value: {text}")
     return _written(found)
 
