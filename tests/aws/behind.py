@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,6 +15,7 @@ import pytest
 from headgate.aws.buried import Buried
 from headgate.aws.clients import Clients
 from headgate.aws.consumer import Consumer
+from headgate.aws.envelope import MARKED
 from headgate.aws.forwarder import Forwarder
 from headgate.aws.layout import layout_of
 from headgate.aws.rooms import Rooms
@@ -156,7 +157,11 @@ class Site:
         records: list[dict[str, Any]] = []
         while True:
             found = self.sqs.receive_message(
-                QueueUrl=self.queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=0, AttributeNames=["All"]
+                QueueUrl=self.queue_url,
+                MaxNumberOfMessages=10,
+                WaitTimeSeconds=0,
+                AttributeNames=["All"],
+                MessageAttributeNames=["All"],
             ).get("Messages", ())
             if not found:
                 return {"Records": records}
@@ -166,12 +171,13 @@ class Site:
                     "receiptHandle": one["ReceiptHandle"],
                     "body": one["Body"],
                     "attributes": one["Attributes"],
+                    "messageAttributes": told_of(one.get("MessageAttributes", {})),
                 }
                 for one in found
             ]
 
     def post(self, body: str) -> None:
-        self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body)
+        self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body, MessageAttributes=MARKED)
 
     def objects(self) -> dict[str, bytes]:
         found = self.s3.list_objects_v2(Bucket=self.archive).get("Contents", ())
@@ -188,13 +194,19 @@ def arrival(id: str, body: bytes, principal: str = "") -> str:
     )  # fmt: skip
 
 
-def event(*bodies: str, receives: int = 1) -> dict[str, Any]:
-    """An event of SQS whose messages nobody has to delete."""
+def told_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of a message of SQS, as they stand in an event."""
+    return {name: {part[0].lower() + part[1:]: text for part, text in it.items()} for name, it in attributes.items()}
+
+
+def event(*bodies: str, receives: int = 1, ours: bool = True) -> dict[str, Any]:
+    """An event of SQS whose messages nobody has to delete; headgate has written them, or a workflow has."""
+    marks = told_of(MARKED) if ours else {}
     return {
         "Records": [
             {
                 "messageId": f"m-{at}", "receiptHandle": uuid4().hex, "body": body,
-                "attributes": {"ApproximateReceiveCount": str(receives)},
+                "attributes": {"ApproximateReceiveCount": str(receives)}, "messageAttributes": marks,
             }
             for at, body in enumerate(bodies)
         ]

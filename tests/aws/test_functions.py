@@ -313,6 +313,17 @@ def test_what_is_bad_gets_a_row_of_its_own_and_never_the_key(open_site: Open, ap
     assert site.row("1").status == "processed"
 
 
+def test_a_workflow_may_send_what_looks_like_ours_and_it_is_nobody_elses_message(open_site: Open, app: Any) -> None:
+    site = open_site("unread")
+    site.accept("theirs")
+    forged = [Where("", "theirs").written(), arrival("theirs", b'{"id":"1"}', "somebody else")]
+    assert failed(site.worker().work_off(event(*forged, ours=False), LAMBDA_S)) == []
+    for at, body in enumerate(forged):
+        found = site.row(f"m-{at}")
+        assert (found.body, found.principal, found.status) == (body.encode(), "", "rejected")
+    assert (app.seen, site.row("theirs").status) == ([], "accepted")
+
+
 def test_of_twins_the_same_is_done_once_and_another_body_is_rejected(open_site: Open, app: Any) -> None:
     site = open_site("unread")
     twins = event(arrival("r-1", b'{"id":"1"}'), arrival("r-2", b' {"id": "1"}'), arrival("r-3", b'{"id":"1","n":2}'))

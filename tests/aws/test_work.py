@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from headgate.aws.envelope import Where
+from headgate.aws.envelope import MARKED, Where
 from headgate.aws.layout import line_of
 from headgate.cdk.outputs import archive_name, channel_table
 from headgate.testing.scenarios import Site, new_key
@@ -73,7 +73,7 @@ def test_a_message_that_came_through_too_early_is_done_after_the_one_before_it(a
         told = Where("", str(second["id"]), row["received_at"]["S"]).written()
         sqs.send_message(
             QueueUrl=app.outputs["OrderedQueueUrl"], MessageBody=told, MessageGroupId=line_of(company),
-            MessageDeduplicationId=new_key(),
+            MessageDeduplicationId=new_key(), MessageAttributes=MARKED,
         )  # fmt: skip
         assert settled(site, "ordered", second["id"])["status"] == "processed"
     assert settled(site, "ordered", first["id"])["status"] == "processed"

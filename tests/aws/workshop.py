@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from headgate.aws.clients import Clients
+from headgate.aws.envelope import MARKED
 from headgate.aws.index import DynamoIndex
 from headgate.aws.layout import DUE_AT, layout_of
 from headgate.aws.pages import Table
@@ -27,6 +28,7 @@ from headgate.gate.finish import FOLLOWED_MS
 from headgate.message import STARTED, Message, Moment
 from headgate.testing.answer import Answer, Headers
 from headgate.testing.contract.index import message
+from tests.aws.behind import told_of
 from tests.aws.emulator.deployment import Deployed
 
 _TIMEOUT_S = 60
@@ -179,13 +181,13 @@ class Works:
         assert taken is not None
         return {
             "messageId": taken["MessageId"], "receiptHandle": taken["ReceiptHandle"], "body": taken["Body"],
-            "attributes": taken["Attributes"],
+            "attributes": taken["Attributes"], "messageAttributes": told_of(taken["MessageAttributes"]),
         }  # fmt: skip
 
     def put(self, url: str, body: str) -> None:
         """Put something into a queue."""
         ordered = {"MessageGroupId": uuid4().hex, "MessageDeduplicationId": uuid4().hex} if url.endswith("fifo") else {}
-        self.sqs.send_message(QueueUrl=url, MessageBody=body, **ordered)
+        self.sqs.send_message(QueueUrl=url, MessageBody=body, MessageAttributes=MARKED, **ordered)
 
     def take_out(self, channel: str, record: dict[str, Any]) -> None:
         """What Lambda does with a message that is done."""
@@ -196,7 +198,11 @@ class Works:
         url = self.told(outputs.queue_url(channel))
         while True:
             found = self.sqs.receive_message(
-                QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0, AttributeNames=["All"]
+                QueueUrl=url,
+                MaxNumberOfMessages=10,
+                WaitTimeSeconds=0,
+                AttributeNames=["All"],
+                MessageAttributeNames=["All"],
             ).get("Messages", [])
             for one in found:
                 if wanted in one["Body"]:

@@ -14,7 +14,13 @@ from headgate.declare.channel import Channel
 from headgate.message import Message
 
 _ROW = "headgate_row"
+_MARK = "headgate"
 _ARRIVAL = ("id", "received_ms", "principal", "traceparent", "body")
+
+
+MARKED = {_MARK: {"DataType": "String", "StringValue": "1"}}
+"""What headgate puts on each message that it writes into a queue, and nobody else does. A workflow may be brought to
+send a body that looks like one of ours; without this it is a body like any other."""
 
 
 class Where(NamedTuple):
@@ -43,7 +49,10 @@ def arrival_template(channel: Channel) -> str:
         "body": "$util.urlEncode($input.body)",
     }
     inside = "%2C".join(f"%22{name}%22%3A%22{value}%22" for name, value in members.items())
-    return f"Action=SendMessage&MessageBody=%7B{inside}%7D"
+    ((name, value),) = MARKED.items()
+    mark = {"Name": name, **{f"Value.{part}": text for part, text in value.items()}}
+    attribute = "".join(f"&MessageAttribute.1.{part}={text}" for part, text in mark.items())
+    return f"Action=SendMessage&MessageBody=%7B{inside}%7D{attribute}"
 
 
 ARRIVAL_REPLY = '{"id":"$context.requestId"}'
@@ -51,33 +60,38 @@ ARRIVAL_REPLY = '{"id":"$context.requestId"}'
 
 
 class Sent(NamedTuple):
-    """A message of SQS: its id, and when it was sent."""
+    """A message of SQS: its id, when it was sent, and whether headgate has written it."""
 
     id: str
     at_ms: int
+    is_ours: bool
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Sent:
         """That of a record of an event."""
-        attributes = record.get("attributes") or {}
-        return cls(record["messageId"], int(attributes.get("SentTimestamp") or 0))
+        sent_ms = (record.get("attributes") or {}).get("SentTimestamp") or 0
+        return cls(record["messageId"], int(sent_ms), _MARK in (record.get("messageAttributes") or {}))
 
 
-def opened(channel: Channel, body: str, sent: Sent | None = None) -> Where | Message | None:
+def opened(channel: Channel, body: str, sent: Sent) -> Where | Message | None:
     """What a message of SQS is about: a row, or a message that has none yet; None where it is neither. Where messages
     are let in unread, whatever a workflow has sent is one, under the id of the message of SQS."""
+    if sent.is_ours:
+        return _read(channel, body)
+    if not channel.unread:
+        return None
+    return Message(channel.name, "", sent.id, body.encode(), sent.at_ms, "", sent.id, "", "accepted", None)
+
+
+def _read(channel: Channel, body: str) -> Where | Message | None:
     try:
         found = json.loads(body)
         if found.keys() == {_ROW}:
             row = found[_ROW]
             return Where(_text(row["scope"]), _text(row["key"]), _text(row.get("place", "")))
-        if found.keys() == {*_ARRIVAL}:
-            return _arrived(channel, found)
+        return _arrived(channel, found) if found.keys() == {*_ARRIVAL} else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
-        pass
-    if sent is None or not channel.unread:
         return None
-    return Message(channel.name, "", sent.id, body.encode(), sent.at_ms, "", sent.id, "", "accepted", None)
 
 
 def sealed(arrived: Message) -> str:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from headgate import limits
 from headgate.aws.clients import Clients, Declined
-from headgate.aws.envelope import Where
+from headgate.aws.envelope import MARKED, Where
 from headgate.aws.layout import line_of
 from headgate.aws.pages import pause
 from headgate.clock import Clock
@@ -69,7 +69,7 @@ class Postbox:
         """Put a message in once more, behind all others, as one that was never taken out. Whether that was done."""
         ordered = {"MessageGroupId": group, "MessageDeduplicationId": uuid4().hex} if self._is_ordered else {}
         try:
-            self._call("send_message", MessageBody=body, **ordered)
+            self._call("send_message", MessageBody=body, MessageAttributes=MARKED, **ordered)
         except Unavailable:
             return False
         return True
@@ -112,7 +112,7 @@ class Postbox:
         return min(waiting)
 
     def _entry(self, letter: Letter) -> Mapping[str, Any]:
-        entry: dict[str, Any] = {"MessageBody": letter.where.written()}
+        entry: dict[str, Any] = {"MessageBody": letter.where.written(), "MessageAttributes": MARKED}
         if self._is_ordered:
             group = letter.order or letter.where.written()
             entry |= {"MessageGroupId": line_of(group), "MessageDeduplicationId": line_of(letter.once)}

@@ -33,6 +33,8 @@ Event = Mapping[str, Any]
 SETTLING_S = 5.0
 """What a function needs beside its handler's time to write down what came of an attempt."""
 
+_OWN = Sent("", 0, is_ours=True)
+
 
 @dataclass
 class Item:
@@ -43,7 +45,7 @@ class Item:
     body: str
     group: str
     receives: int
-    sent: Sent | None = None
+    sent: Sent = _OWN
     is_done: bool = False
     delay_s: float | None = None
 
