@@ -98,6 +98,19 @@ def test_an_alteration_whose_answer_was_lost_has_been_made(told: Told) -> None:
     assert told.queue.alter("orders", "", "1", Redriven(Moment(1, "redriven"))) is False
 
 
+def test_a_message_that_is_put_off_says_until_when(told: Told) -> None:
+    now_ms = ManualClock().now_ms()
+    for status, due_ms, until_ms in (
+        ("accepted", now_ms + 60_000, now_ms + 60_000),
+        ("accepted", now_ms, None),
+        ("processing", now_ms + 60_000, None),
+    ):
+        told.row = {**ROW, "status": {"S": status}, "due_at": {"N": str(due_ms)}}
+        assert told.queue.put_off_until_ms("orders", "", "1") == until_ms
+    told.row = None
+    assert told.queue.put_off_until_ms("orders", "", "1") is None
+
+
 def test_in_an_outage_every_verb_says_so(told: Told) -> None:
     told.endpoint.answer = lambda _: error("AccessDeniedException")
     lease = Lease(message("1"), "a-token", 1)

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import subprocess
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from headgate.clock import SystemClock
@@ -13,7 +14,7 @@ from headgate.engine import Outcome
 from headgate.local.engine import LocalEngine
 from headgate.local.state import StateFolder
 from headgate.message import Message
-from tests.cli.shell import SECRETS, run, running
+from tests.cli.shell import APP, SECRETS, run, running, until
 from tests.serving import headgate as command_line
 
 
@@ -72,6 +73,26 @@ def test_the_trace_that_a_message_came_with_is_shown(desk: Path) -> None:
     store(desk, message("traced")._replace(traceparent=trace))
     assert f"traceparent: {trace}\n" in run(desk, "messages", "show", "notes", "traced").err
     assert json.loads(run(desk, "messages", "show", "notes", "traced", "--json").out)["traceparent"] == trace
+
+
+def test_until_when_a_message_waits_is_shown(desk: Path) -> None:
+    later = """
+from headgate import Queued, Retry
+
+@app.channel("/jobs", key="id", auth=Public(), delivery=Queued())
+def work(job):
+    raise Retry(3600)
+"""
+    (desk / "app.py").write_text(APP + later)
+    with running(desk, "serve", env=SECRETS) as server:
+        assert server.post("/jobs", '{"id": "1"}').status == 202
+        until(lambda: "retried" in run(desk, "messages", "show", "jobs", "1").err, "it was tried")
+        shown = run(desk, "messages", "show", "jobs", "1")
+        told = json.loads(run(desk, "messages", "show", "jobs", "1", "--json").out)
+    assert "\nnext_attempt_at: " in shown.err
+    (tried,) = [moment["at"] for moment in told["timeline"] if moment["what"] == "retried"]
+    waits = datetime.fromisoformat(told["next_attempt_at"]) - datetime.fromisoformat(tried)
+    assert timedelta(minutes=50) < waits < timedelta(minutes=70)
 
 
 def test_the_same_without_a_server(desk: Path) -> None:

@@ -119,6 +119,14 @@ def test_what_is_made_up_is_taken_and_what_is_bad_refused(desk: Path, served: Se
     assert again["outcomes"] == {"replayed": told["outcomes"]["stored"], "refused": told["outcomes"]["refused"]}
 
 
+@pytest.mark.parametrize(("number", "bad", "refused"), [("20", "0.2", 4), ("20", "0.75", 15), ("3", "0.1", 1)])
+def test_where_all_or_none_are_stored_both_good_and_bad_batches_come(
+    desk: Path, served: Server, number: str, bad: str, refused: int
+) -> None:
+    told = summary(desk, "all", "-n", number, "--bad", bad)
+    assert told["outcomes"] == {"stored": int(number) - refused, "refused": refused}
+
+
 def test_without_a_seed_every_run_is_another(desk: Path, served: Server) -> None:
     for _ in range(2):
         assert summary(desk, "notes", "-n", "20")["outcomes"] == {"stored": 20}

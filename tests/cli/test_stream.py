@@ -163,6 +163,21 @@ def test_a_dead_letter_of_a_consumer_is_shown_and_redriven_to_it_alone(desk: Pat
         assert run(desk, "dead", "show", "failed", "a", "--scope", "two").code == 0
 
 
+def test_dead_letters_of_a_consumer_that_is_gone_stay_and_it_is_said(desk: Path) -> None:
+    with running(desk, "serve") as server:
+        server.post("/failed", '{"id": "a"}')
+        until(lambda: "2" in run(desk, "dead", "list", "failed").out.split(), "both gave it up")
+    (desk / "app.py").write_text(APP.replace("def two(event)", "def three(event)"))
+    stays = "1 dead letter will stay: the app has no consumer two of /failed any more.\n"
+    told = run(desk, "dead", "redrive", "failed", "--all", "--dry-run").out.splitlines()
+    assert told[1] == "1 would not: the app has no consumer two of /failed any more"
+    alone = run(desk, "dead", "redrive", "failed", "a", "--scope", "two")
+    assert (alone.code, alone.err) == (2, f"{stays}Nothing was redriven.\n")
+    done = run(desk, "dead", "redrive", "failed", "--all", "--yes")
+    assert (done.code, done.err) == (0, f"{stays}1 redriven.\n")
+    assert "1" in run(desk, "dead", "list", "failed").out.split()
+
+
 def test_only_a_consumer_is_replayed_to(desk: Path) -> None:
     refused = run(desk, "replay", "counted", "nobody", "--from", "start")
     assert (refused.code, refused.err) == (2, "/counted has no consumer nobody; it has totals, note.\n")

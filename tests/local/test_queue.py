@@ -55,6 +55,18 @@ def the(store: Store, key: str = "1") -> Message:
     return found
 
 
+def test_a_message_that_is_put_off_says_until_when(store: Store, clock: ManualClock) -> None:
+    put(store, queued("1"))
+    assert store.queue.put_off_until_ms("orders", "", "1") is None
+    (lease,) = claimed(store)
+    assert store.queue.put_off_until_ms("orders", "", "1") is None
+    assert store.queue.settle(lease, Settlement("accepted", delay_ms=60_000))
+    assert store.queue.put_off_until_ms("orders", "", "1") == clock.now_ms() + 60_000
+    clock.advance(60)
+    assert store.queue.put_off_until_ms("orders", "", "1") is None
+    assert store.queue.put_off_until_ms("orders", "", "none") is None
+
+
 # ---------------------------------------------------------------------------------------------------- a crash between
 
 

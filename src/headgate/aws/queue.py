@@ -207,6 +207,16 @@ class DynamoQueue(Queue):
             pause(attempt)  # somebody else has altered it meanwhile
         raise Unavailable(retry_after_s=RETRY_AFTER_S)
 
+    # -------------------------------------------------------------------------------------------- for the command line
+
+    def put_off_until_ms(self, channel: str, scope: str, key: str) -> int | None:
+        """When a message is due that waits for a later time; None where it waits for none."""
+        held = self._index.held(channel, scope, key)
+        if held is None or _status(held[1]) != "accepted":
+            return None
+        due_ms = int(held[1][DUE_AT]["N"])
+        return due_ms if due_ms > self._clock.now_ms() else None
+
     # -------------------------------------------------------------------------------------------------- for the worker
 
     def promote(self, lease: Lease, message: Message) -> OutcomeKind | str:

@@ -152,7 +152,7 @@ def show(place: Place, channel: str, key: str, scope: str | None, as_json: bool)
     """
     message = _dead(place, place.channel(channel), key, scope)
     if as_json:
-        print(as_json_text(message, timeline_of(message)))
+        print(as_json_text(message, {"timeline": timeline_of(message)}))
         return
     print_about(message)
     for line in timeline_lines(message, whole=True):
@@ -178,7 +178,8 @@ def redrive(
 ) -> int:  # fmt: skip
     """Work dead letters off again, under the same keys, their attempts counted from the start.
 
-    One, by its KEY, or all that fit the options. Should it be cut off, run it again: none is worked off twice.
+    One, by its KEY, or all that fit the options; those of a consumer that is gone from the app stay. Should it be cut
+    off, run it again: none is worked off twice.
 
     \b
     Example:
@@ -188,7 +189,7 @@ def redrive(
     meant = _meant(place, found, key, scope, every, Filter(kind or "", field or "", status or ""))
     if dry_run:
         return _tell_what_would_pass(found, meant)
-    places = _places(meant)
+    places = _redrivable(found, meant)
     if not _agreed(f"Redrive {_count(len(places))} of {found.path}?", yes or key is not None):
         return 1
     return _alter_all(place, found, places, Redriven(_moment("redriven")), rate)
@@ -285,10 +286,31 @@ def _meant(
 
 
 def _places(messages: Iterable[Message]) -> list[tuple[str, str]]:
-    places = [(message.scope, message.key) for message in messages]
+    return _some([(message.scope, message.key) for message in messages])
+
+
+def _some(places: list[tuple[str, str]]) -> list[tuple[str, str]]:
     if not places:
         raise NotFound("There is no such dead letter.")
     return places
+
+
+def _redrivable(channel: Channel, messages: Iterable[Message]) -> list[tuple[str, str]]:
+    """The places of those that somebody would work off; of the others it is said that they stay."""
+    from headgate.gate.redrive import unworked
+
+    staying = Counter[str]()
+    places = []
+    for message in messages:
+        if (gone := unworked(channel, message)) is None:
+            places.append((message.scope, message.key))
+        else:
+            staying[gone] += 1
+    for gone, letters in staying.items():
+        click.echo(f"{_count(letters)} will stay: {visible(gone)}.", err=True)
+    if staying and not places:
+        raise Misuse("Nothing was redriven.")
+    return _some(places)
 
 
 def _count(letters: int) -> str:

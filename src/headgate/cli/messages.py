@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -96,12 +96,16 @@ def show(place: Place, channel: str, key: str, scope: str | None, as_json: bool)
       headgate messages show orders A-1 > order.json
     """
     found = place.channel(channel)
-    with place.index() as index:
+    with place.rooms() as (index, queue):
         message = one(index, found, key, scope)
+        next_ms = queue.put_off_until_ms(*message[:3]) if message.status == "accepted" else None
+    next_at = None if next_ms is None else isoformat(next_ms)
     if as_json:
-        print(as_json_text(message, timeline_of(message)))
+        print(as_json_text(message, {"next_attempt_at": next_at, "timeline": timeline_of(message)}))
         return
     print_about(message)
+    if next_at is not None:
+        click.echo(f"next_attempt_at: {next_at}", err=True)
     for line in timeline_lines(message):
         click.echo(f"  {line}", err=True)
     print_body(message.body)
@@ -203,11 +207,11 @@ def timeline_lines(message: Message, *, whole: bool = False) -> Iterator[str]:
             yield from (f"    {visible(line)}" for line in cause_lines(moment["told"]))
 
 
-def as_json_text(message: Message, timeline: list[dict[str, Any]] | None = None) -> str:
-    """A message as JSON. Its body stands in it with its numbers as they came."""
+def as_json_text(message: Message, more: Mapping[str, Any] | None = None) -> str:
+    """A message as JSON, with `more` that is known of it. Its body stands in it with its numbers as they came."""
     from headgate.gate.query import body_as_json
 
-    told = about(message) if timeline is None else {**about(message), "timeline": timeline}
+    told = {**about(message), **(more or {})}
     return f'{json.dumps(told)[:-1]}, "body": {in_ascii(body_as_json(message.body))}}}'
 
 

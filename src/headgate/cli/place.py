@@ -15,12 +15,14 @@ import click
 
 if TYPE_CHECKING:
     from headgate.aws.index import DynamoIndex
+    from headgate.aws.queue import DynamoQueue
     from headgate.cli.deployed import Deployed
     from headgate.declare.app import App
     from headgate.declare.channel import Channel
     from headgate.declare.task import Workflow
-    from headgate.engine import Queue, Stream
+    from headgate.engine import Stream
     from headgate.local.index import LocalIndex
+    from headgate.local.queue import LocalQueue
     from headgate.local.state import StateFolder
     from headgate.local.stream import LocalStream
     from headgate.testing.credentials import Credentials
@@ -156,7 +158,7 @@ class Place:
             index.close()
 
     @contextmanager
-    def rooms(self) -> Iterator[tuple[LocalIndex | DynamoIndex, Queue]]:
+    def rooms(self) -> Iterator[tuple[LocalIndex | DynamoIndex, LocalQueue | DynamoQueue]]:
         """The messages and their queues, for reading, as `index` has them."""
         if self.stage is not None:
             with self.deployed.rooms() as rooms:

@@ -48,7 +48,12 @@ class Headers(click.ParamType[tuple[str, str]]):
     "--bad", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="This share of them must be refused."
 )
 @click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most N messages a second.")
-@click.option("--batch", type=click.IntRange(1), metavar="N", help="Messages in a request, of many.  [default: 100]")
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Messages in a request, of many.  [default: 100, or fewer for --bad where all or none are stored]",
+)
 @click.option("--concurrency", type=click.IntRange(1, 1000), default=16, show_default=True, help="Requests at a time.")
 @click.option("--seed", type=int, help="The same seed makes up the same messages.")
 @click.option("--url", help="Where the app is served.  [default: what serves from the state folder]")
@@ -109,9 +114,7 @@ def send(
     if body is not None:
         parcel = post.parcel(_read(body), [True], str(_chance(seed).getrandbits(64)))
         return _send_one(via, parcel, address, as_json)
-    return _send_many(
-        via, list(_made_up(found, post, number or 0, bad, batch or _BATCH, seed)), rate, concurrency, as_json
-    )
+    return _send_many(via, list(_made_up(found, post, number or 0, bad, batch, seed)), rate, concurrency, as_json)
 
 
 class Post:
@@ -246,21 +249,35 @@ def _parsed(text: str) -> object:
 # --------------------------------------------------------------------------------------------------------------- many
 
 
-def _made_up(channel: Channel, post: Post, number: int, bad: float, batch: int, seed: int | None) -> Iterator[Parcel]:
+def _made_up(
+    channel: Channel, post: Post, number: int, bad: float, batch: int | None, seed: int | None
+) -> Iterator[Parcel]:
     """Parcels with `number` made-up messages in all; on a channel that stores all or none, all good or all bad."""
     from headgate.testing.synthetic import Synthetic
 
     chance = _chance(seed)
     synthetic = Synthetic(channel, chance.getrandbits(32))
-    most = min(batch, channel.most_items) if channel.many else 1
-    for start in range(0, number, most):
+    most = min(batch or _batch(channel, number, bad), channel.most_items) if channel.many else 1
+    starts = range(0, number, most)
+    spoilt = chance.sample(starts, _bad_parcels(len(starts), bad)) if channel.whole else []
+    for start in starts:
         size = min(most, number - start)
-        good = [chance.random() >= bad for _ in range(size)]
-        if channel.whole:
-            good = [good[0]] * size
+        good = [start not in spoilt] * size if channel.whole else [chance.random() >= bad for _ in range(size)]
         messages = [synthetic.good() if wanted else synthetic.bad() for wanted in good]
         body = b"[" + b",".join(messages) + b"]" if channel.many else messages[0]
         yield post.parcel(body, good, synthetic.new_id())
+
+
+def _batch(channel: Channel, number: int, bad: float) -> int:
+    """Messages in a request: where each is all good or all bad, so few that both kinds come in the share asked for."""
+    rarer = min(bad, 1 - bad)
+    return max(1, min(_BATCH, int(number * rarer))) if channel.whole and rarer else _BATCH
+
+
+def _bad_parcels(parcels: int, bad: float) -> int:
+    """How many of them, the nearest to the share that has both kinds, where there is one."""
+    found = round(parcels * bad)
+    return min(max(found, 1), parcels - 1) if 0 < bad < 1 and parcels > 1 else found
 
 
 def _send_many(via: Sender, parcels: list[Parcel], rate: float | None, concurrency: int, as_json: bool) -> int:

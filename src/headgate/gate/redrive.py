@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from headgate.clock import SystemClock
@@ -83,8 +83,28 @@ def has_no_key(channel: Channel, message: Message) -> bool:
     return channel.unread and message.key == message.request_id
 
 
+def worked_scopes(channel: Channel) -> Sequence[str] | None:
+    """In which scopes messages of a channel are worked off; None for all."""
+    if channel.stream is not None:
+        return [handler.name for handler in channel.handlers]
+    return None if channel.queue is not None or channel.finishes else ()
+
+
+def unworked(channel: Channel, message: Message) -> str | None:
+    """Why nobody would work a dead letter off that is put back, as when its consumer is gone; None where somebody
+    would."""
+    scopes = worked_scopes(channel)
+    if scopes is None or message.scope in scopes:
+        return None
+    if channel.stream is not None and message.scope:
+        return f"the app has no consumer {message.scope} of {channel.path} any more"
+    return f"nothing works off messages of {channel.path} any more"
+
+
 def why_not(channel: Channel, message: Message) -> str | None:
-    """Why a dead letter would not pass the gate today; None where it would."""
+    """Why a dead letter would not pass the gate today, or would wait for nobody behind it; None where it would."""
+    if (gone := unworked(channel, message)) is not None:
+        return gone
     try:
         judged(channel, message)
     except Refusal as error:

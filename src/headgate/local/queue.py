@@ -104,6 +104,18 @@ class LocalQueue(Queue):
 
         return int(self._writer.change(alter_all))
 
+    def put_off_until_ms(self, channel: str, scope: str, key: str) -> int | None:
+        """When a message is due that waits for a later time; None where it waits for none."""
+
+        def until(reader: sqlite3.Connection) -> int | None:
+            entry = self._entry(reader, channel, scope, key)
+            if entry is None or entry.status != "accepted" or entry.due_ms is None:
+                return None
+            left_ms = entry.due_ms - self._journal.now_ms()
+            return self._clock.now_ms() + left_ms if left_ms > 0 else None
+
+        return self._index.read_with(until)
+
     # -------------------------------------------------------------------------------------------------- for the worker
 
     def claim(self, channel: str, limit: int, lease_ms: int) -> list[Lease]:

@@ -15,6 +15,7 @@ from headgate.declare.handler import Handler
 from headgate.declare.settings import Secret
 from headgate.gate.answer import Gate
 from headgate.gate.consume import Consuming
+from headgate.gate.redrive import worked_scopes
 from headgate.gate.work import Work
 from headgate.local.consumer import Consumer
 from headgate.local.crew import Crew
@@ -55,7 +56,8 @@ class Workers:
         engine.stream.when_more(lambda channels: self._wake(self._of_streams, channels))
         for crew in self._crews():
             crew.start()
-        for name, count in engine.queue.stranded({channel.name: _scopes(channel) for channel in app.channels}).items():
+        worked = {channel.name: worked_scopes(channel) for channel in app.channels}
+        for name, count in engine.queue.stranded(worked).items():
             log.warning(_STRANDED, name, count)
 
     def _consumers(self, channel: Channel, target: str, environ: Mapping[str, str]) -> Iterator[Consumer]:
@@ -88,13 +90,6 @@ class Workers:
             crew.stop(patience_s)
         for crew in self._crews():
             crew.join()
-
-
-def _scopes(channel: Channel) -> Sequence[str] | None:
-    """In which scopes messages of a channel are worked off; None for all."""
-    if channel.stream is not None:
-        return [handler.name for handler in channel.handlers]
-    return None if channel.queue is not None or channel.finishes else ()
 
 
 def _orders(target: str, channel: Channel, handler: Handler | None) -> Orders | None:
