@@ -79,9 +79,9 @@ ITEM = Limit(
 )
 INDEXES = Limit(
     "indexes of a channel",
-    18,
+    16,
     "fields",
-    "a DynamoDB table has at most 20 indexes, two of which are ours; more are refused when the app loads",
+    "a DynamoDB table has at most 20 indexes, up to four of which are ours; more are refused when the app loads",
     _AWS_DYNAMODB,
     "2026-11-21",
 )

@@ -18,7 +18,7 @@ from headgate.aws.ended import CHANGED, Ended, ended_pattern
 from headgate.aws.settings import Settings
 from headgate.aws.sweep import Sweep
 from headgate.clock import ManualClock
-from headgate.engine import Redriven
+from headgate.engine import Discarded, Redriven
 from headgate.message import Moment
 from tests.aws.behind import LAMBDA_S, Site
 from tests.aws.emulator.process import Emulator
@@ -157,6 +157,30 @@ def test_a_bad_end_makes_it_a_dead_letter(shop: Of, status: str) -> None:
     row = orders.row("1")
     assert (row.status, row.error) == ("failed", f"The workflow settle ended as {status}: Unlucky.")
     assert row.timeline[-1].told == "it is 13"
+
+
+@pytest.mark.parametrize("channel", ["orders", "requests"])
+def test_a_dead_letter_is_listed_and_told_at_once_and_each_minute_until_it_is_gone(
+    shop: Of, capsys: pytest.CaptureFixture[str], channel: str
+) -> None:
+    def letters() -> list[int]:
+        lines = map(json.loads, capsys.readouterr().out.splitlines())
+        return [line["dead_letters"] for line in lines if "dead_letters" in line]
+
+    site = shop(channel)
+    site.post({"id": "1", "n": 1})
+    site.sweep()
+    assert letters() == []
+    failed = site.change("1", "FAILED") if channel == "orders" else told(site, "FAILED", "1", site.started("1"))
+    site.ended().hear(failed, LAMBDA_S)
+    assert letters() == [1]
+    assert [message.key for message in site.rooms.queue.dead(channel, 10, None).messages] == ["1"]
+    site.sweep()
+    assert letters() == [1]
+    assert site.rooms.queue.alter(channel, "", "1", Discarded(Moment(2, "discarded"), None))
+    site.ended().hear(failed, LAMBDA_S)
+    site.sweep()
+    assert letters() == []
 
 
 def test_what_is_no_end_of_ours_changes_nothing(shop: Of) -> None:

@@ -9,6 +9,7 @@ from tests.cli.shell import run, running, until
 
 APP = """
 from headgate import App, Permanent, Public, Queued
+from headgate import workflow as w
 
 app = App("shop")
 app.topic("alerts")
@@ -17,6 +18,10 @@ app.topic("alerts")
 @app.channel("/orders", delivery=Queued(), auth=Public())
 def work(order):
     raise Permanent("no")
+
+
+app.workflow("settling", w.fail("Unlucky"))
+app.channel("/sales", auth=Public(), workflow="settling")
 """
 
 
@@ -29,14 +34,18 @@ def test_alarms_are_listed_with_their_state_and_told_in_the_log(tmp_path: Path) 
         ["orders-oldest-message", "OK", "-"],
         ["orders-handler-errors", "OK", "-"],
         ["orders-errors", "OK", "-"],
+        ["sales-dead-letters", "OK", "-"],
+        ["sales-errors", "OK", "-"],
     ]
 
     def is_off() -> bool:
         told = json.loads(run(tmp_path, "alarms", "--json").out)["alarms"]
-        return [one["state"] for one in told] == ["ALARM", "OK", "OK", "OK"]
+        return [one["state"] for one in told] == ["ALARM", "OK", "OK", "OK", "ALARM", "OK"]
 
     with running(tmp_path, "serve") as server:
         server.post("/orders", "{}")
-        until(is_off, "the alarm has gone off")
+        server.post("/sales", "{}")
+        until(is_off, "the alarms have gone off")
         server.says('"ALARM: orders-dead-letters"')
+        server.says('"ALARM: sales-dead-letters"')
     assert is_off(), "it is remembered"

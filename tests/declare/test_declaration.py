@@ -72,7 +72,7 @@ MISTAKES = [
     ('"/orders", key="a.id", indexes=["b.id"], auth=Public()', "the key is called id too"),
     ('"/orders", indexes=["id"], auth=Public()', "the key is called id too"),
     ('"/orders", key=Header(), indexes=["idempotency_key"], auth=Public()', "the key is called idempotency_key too"),
-    ('"/orders", indexes=[f"n{n}" for n in range(19)], auth=Public()', "`indexes=` has 19 fields; 18 are the most."),
+    ('"/orders", indexes=[f"n{n}" for n in range(17)], auth=Public()', "`indexes=` has 17 fields; 16 are the most."),
     ('"/orders", attributes=["a.scope"], auth=Public()', "scope is what headgate itself calls something"),
     ('"/orders", attributes=["a.n", "b.n"], auth=Public()', "another field of the table is called n too"),
     ('"/orders", indexes=["n"], attributes=["b.n"], auth=Public()', "another field of the table is called n too"),

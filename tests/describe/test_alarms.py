@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from headgate import App, Public, Queued, Stream
+from headgate import workflow as w
 from headgate.describe.alarms import alarms
 
 
@@ -22,6 +23,8 @@ def names(app: App) -> list[str]:
 def test_every_kind_of_channel_has_alarms_of_its_own() -> None:
     app = App("shop")
     app.channel("/direct", auth=Public())
+    app.workflow("settle", w.succeed())
+    app.channel("/started", auth=Public(), workflow="settle")
     app.channel("/stored", auth=Public(), delivery=Queued())
     worked = app.channel("/worked", auth=Public(), delivery=Queued())
     unread = app.channel("/unread", Order, key="id", auth=Public(), delivery=Queued(validate="worker"))
@@ -38,6 +41,7 @@ def test_every_kind_of_channel_has_alarms_of_its_own() -> None:
     events(mail)
     assert names(app) == [
         "direct-errors",
+        "started-dead-letters", "started-errors",
         "stored-dead-letters", "stored-oldest-message", "stored-handler-errors", "stored-errors",
         "worked-dead-letters", "worked-oldest-message", "worked-handler-errors", "worked-errors",
         "unread-dead-letters", "unread-oldest-message", "unread-handler-errors", "unread-errors", "unread-rejected",

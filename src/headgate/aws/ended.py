@@ -46,12 +46,18 @@ class Ended:
         self._rooms.clients.within(remaining_s)
         match event:
             case {"headgate": {"what": str(), "execution": str(), "message": {"scope": str(), "key": str()}} as told}:
-                return self._notes.hear(told)
+                return self._told(told["what"], self._notes.hear(told))
             case {"source": "aws.states", "detail": {"status": status} as detail} if status in ENDS:
                 execution = self._notes.told(detail["executionArn"], status, detail, detail.get("stopDate"))
-                return {"written": self._heard(execution, self._members(detail))}
+                return self._told(status, {"written": self._heard(execution, self._members(detail))})
         log.warning("the event is no end of an execution kind=%s", event.get("detail-type", "-"))
         return {"written": False}
+
+    def _told(self, status: str, answer: dict[str, bool]) -> dict[str, bool]:
+        """Tell of a dead letter at once. How many there are the sweep counts."""
+        if status != "SUCCEEDED" and answer.get("written"):
+            self._rooms.metrics.tell_dead(self._channel.name, 1)
+        return answer
 
     def _heard(self, execution: Execution, members: int) -> bool:
         """Find the rows. Where they are not there yet, whoever started the execution has died before noting it, and the

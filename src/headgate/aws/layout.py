@@ -131,7 +131,7 @@ def layout_of(channel: Channel) -> Layout:
         (
             SecondaryIndex(NEWEST, Attribute(SHARD), received),
             SecondaryIndex(DUE, Attribute(SHARD), Attribute(DUE_AT, "N")),
-            *([SecondaryIndex(DEAD_LETTERS, Attribute(DEAD), received)] if channel.queue or channel.stream else []),
+            *([SecondaryIndex(DEAD_LETTERS, Attribute(DEAD), received)] if _can_fail(channel) else []),
             *([SecondaryIndex(LINES, Attribute(LINE), received)] if _is_ordered(channel) else []),
             *([SecondaryIndex(EXECUTIONS, Attribute(EXECUTION_ARN), received)] if channel.start else []),
             *found,
@@ -160,6 +160,11 @@ def key_text(value: str) -> str:
 def value_of(text: str) -> str:
     """What `key_text` was given."""
     return text.removeprefix("\0")
+
+
+def _can_fail(channel: Channel) -> bool:
+    """Whether its table may hold dead letters."""
+    return bool(channel.queue or channel.stream or channel.start)
 
 
 def _is_ordered(channel: Channel) -> bool:

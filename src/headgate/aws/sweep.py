@@ -27,13 +27,19 @@ class Sweep:
         match self._rooms.channel:
             case channel if channel.finishes:
                 found = self._finish()
+                if channel.start is not None:
+                    self._tell_dead()
             case channel if channel.stream is not None:
                 found = self._place()
-            case channel:
+            case _:
                 found = self._put_back()
-                self._rooms.metrics.tell_dead(channel.name, self._rooms.queue.dead_letters(channel.name))
+                self._tell_dead()
         self._rooms.metrics.write()
         return {"swept": found}
+
+    def _tell_dead(self) -> None:
+        name = self._rooms.channel.name
+        self._rooms.metrics.tell_dead(name, self._rooms.queue.dead_letters(name))
 
     def _put_back(self) -> int:
         """A message that SQS has handed over comes back after the visibility timeout if its worker has died, and one

@@ -156,7 +156,7 @@ def sweep(channel: Channel, rooms: Rooms) -> list[Grant]:
     """Finds what was left behind, and has it gone on with: by the queue, or where there is none by itself."""
     if rooms.queue is None:
         return [
-            _asked(rooms.table, [DUE]),
+            _asked(rooms.table, [DUE, *([DEAD_LETTERS] if channel.start is not None else [])]),
             _on(rooms.table, "GetItem", "UpdateItem"),
             *_bodies(channel, rooms, "GetObject"),
             *([Grant(("kinesis:PutRecords",), _streams(rooms.stream))] if rooms.stream is not None else []),

@@ -51,7 +51,7 @@ def alarms(app: App) -> list[Alarm]:
 
 def _of_channel(channel: Channel) -> Iterator[Alarm]:
     name = channel.name
-    if channel.queue or channel.handlers:
+    if channel.queue or channel.handlers or channel.start:
         yield Alarm(f"{name}-dead-letters", "dead_letters", name, 1, 60, f"{channel.path} has dead letters.")
     if channel.queue:
         sentence = f"A message of {channel.path} has been waiting for {_OLDEST_S // 60} minutes or more."
