@@ -53,7 +53,9 @@ def test_what_can_fail_has_an_index_of_dead_letters() -> None:
     assert [index.name for index in laid_out().indexes] == [layout.NEWEST, layout.DUE]
 
 
-@pytest.mark.parametrize("options", [{"delivery": Queued(order_by="n")}, {"delivery": Stream()}, {"workflow": "settle"}])
+@pytest.mark.parametrize(
+    "options", [{"delivery": Queued(order_by="n")}, {"delivery": Stream()}, {"workflow": "settle"}]
+)
 def test_the_most_indexes_that_can_be_declared_fit_into_a_table(options: dict[str, Any]) -> None:
     indexes = [f"n{number}" for number in range(limits.INDEXES.value)]
     assert len(laid_out(indexes=indexes, **options).indexes) <= 20

@@ -3,7 +3,9 @@
 It calls dynamodb:Query on the index of what is due and dynamodb:UpdateItem. For a Queued channel it also calls
 dynamodb:Query on the index of dead letters, sqs:GetQueueAttributes, sqs:SendMessage and cloudwatch:GetMetricStatistics;
 for a Direct one dynamodb:GetItem, s3:GetObject for large bodies, and s3:GetObject and s3:PutObject on the channel's
-archive, or, where its messages start a workflow, dynamodb:Query on the index of dead letters; for a Stream that dedupes dynamodb:GetItem, s3:GetObject for large bodies, and kinesis:PutRecords.
+archive, and where its messages start a workflow dynamodb:Query on the index of dead letters and
+states:StartExecution, and of a Standard one states:DescribeExecution and states:RedriveExecution; for a Stream that
+dedupes dynamodb:GetItem, s3:GetObject for large bodies, and kinesis:PutRecords.
 """
 
 from __future__ import annotations
