@@ -72,9 +72,7 @@ def machine(made: Synthesized, kind: str) -> Node:
 def test_a_function_may_do_what_its_duty_asks_and_no_more(made: Synthesized, duty: str) -> None:
     found = grants(made.service, functions(made.service)[duty])
     plain = {action: {re.sub("(?<=Machine)[0-9A-F]{8}", "", it) for it in on} for action, on in found.items()}
-    assert plain == {
-        action: on if isinstance(on, set) else {on} for action, on in DUTIES[duty].items()
-    }
+    assert plain == {action: on if isinstance(on, set) else {on} for action, on in DUTIES[duty].items()}
 
 
 def test_the_ends_of_a_standard_machine_are_told_to_the_channel_that_started_it(made: Synthesized) -> None:
