@@ -84,7 +84,7 @@ def test_it_goes_to_us_west_2_with_the_published_tags(tmp_path: Path) -> None:
 
 def test_in_dev_the_bucket_empties_itself_and_elsewhere_it_stays(dev: dict[str, Any], tmp_path: Path) -> None:
     other = synthesized(tmp_path, ("environmentSuffix", "prod"))
-    for template, policy in ((dev, "Delete"), (other, "Retain")):
+    for template, policy in ((dev, "Delete"), (other, "RetainExceptOnCreate")):
         (bucket,) = [
             it
             for it in template["Resources"].values()
