@@ -41,6 +41,7 @@ class Heard:
         self._url = self._sqs.create_queue(QueueName=f"subscriber-{uuid4().hex}")["QueueUrl"]
         asked = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])
         topic, queue = app.outputs["PeopleTopicArn"], asked["Attributes"]["QueueArn"]
+        self._topic = topic
         may = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage"}
         policy = {**may, "Resource": queue, "Condition": {"ArnEquals": {"aws:SourceArn": topic}}}
         attributes = {"Policy": json.dumps({"Version": "2012-10-17", "Statement": [policy]})}
@@ -71,13 +72,13 @@ class Heard:
             time.sleep(0.2)
 
     def states(self, *sentences: str) -> dict[str, str]:
-        """How alarms are now."""
+        """How the app's alarms are now; another one may have some that say the same."""
         pages = self._alarms.get_paginator("describe_alarms").paginate()
         return {
             alarm["AlarmDescription"]: alarm["StateValue"]
             for page in pages
             for alarm in page["MetricAlarms"]
-            if alarm["AlarmDescription"] in sentences
+            if alarm["AlarmDescription"] in sentences and self._topic in alarm["AlarmActions"]
         }
 
 

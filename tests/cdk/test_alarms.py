@@ -59,6 +59,20 @@ def test_the_oldest_message_and_the_lag_are_those_that_aws_knows(works: Synthesi
     assert (lag["MetricName"], lag["Threshold"]) == ("IteratorAge", 300_000)
 
 
+def test_executions_that_end_badly_are_those_that_step_functions_counts(works: Synthesized) -> None:
+    made = alarm(works, "An execution of the workflow nightly failed within 5 minutes.")
+    (expression,) = (it for it in made["Metrics"] if "Expression" in it)
+    assert expression["Expression"] == "FILL(failed, 0) + FILL(late, 0) + FILL(stopped, 0)"
+    asked = [it["MetricStat"] for it in made["Metrics"] if "MetricStat" in it]
+    assert {(it["Metric"]["Namespace"], it["Metric"]["MetricName"], it["Stat"], it["Period"]) for it in asked} == {
+        ("AWS/States", f"Executions{end}", "Sum", 300) for end in ("Failed", "TimedOut", "Aborted")
+    }
+    (dimension,) = asked[0]["Metric"]["Dimensions"]
+    assert dimension["Name"] == "StateMachineArn"
+    assert spelled(dimension["Value"]).startswith("NightlyWorkflow")
+    assert (made["Threshold"], made["EvaluationPeriods"]) == (1, 1)
+
+
 def test_errors_are_counted_by_the_api_for_each_post(works: Synthesized) -> None:
     made = alarm(works, "5% or more of the requests to /orders failed within 5 minutes.")
     assert (made["MetricName"], made["Statistic"], made["Threshold"]) == ("5XXError", "Average", 0.05)

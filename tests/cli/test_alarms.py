@@ -22,6 +22,7 @@ def work(order):
 
 app.workflow("settling", w.fail("Unlucky"))
 app.channel("/sales", auth=Public(), workflow="settling")
+app.schedule("nightly", "cron(0 0 1 1 ? 2199)", "settling")
 """
 
 
@@ -36,11 +37,12 @@ def test_alarms_are_listed_with_their_state_and_told_in_the_log(tmp_path: Path) 
         ["orders-errors", "OK", "-"],
         ["sales-dead-letters", "OK", "-"],
         ["sales-errors", "OK", "-"],
+        ["settling-failures", "OK", "-"],
     ]
 
     def is_off() -> bool:
         told = json.loads(run(tmp_path, "alarms", "--json").out)["alarms"]
-        return [one["state"] for one in told] == ["ALARM", "OK", "OK", "OK", "ALARM", "OK"]
+        return [one["state"] for one in told] == ["ALARM", "OK", "OK", "OK", "ALARM", "OK", "ALARM"]
 
     with running(tmp_path, "serve") as server:
         server.post("/orders", "{}")
@@ -48,4 +50,5 @@ def test_alarms_are_listed_with_their_state_and_told_in_the_log(tmp_path: Path) 
         until(is_off, "the alarms have gone off")
         server.says('"ALARM: orders-dead-letters"')
         server.says('"ALARM: sales-dead-letters"')
+        server.says('"ALARM: settling-failures"')
     assert is_off(), "it is remembered"

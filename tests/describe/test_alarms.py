@@ -52,6 +52,15 @@ def test_every_kind_of_channel_has_alarms_of_its_own() -> None:
     assert len({alarm.name for alarm in alarms(app)}) == len(alarms(app))
 
 
+def test_a_workflow_that_the_clock_starts_has_one_alarm_however_many_schedules_it_has() -> None:
+    app = App("shop")
+    for name in ("nightly", "by-hand"):
+        app.workflow(name, w.succeed())
+    app.schedule("evenings", "cron(0 20 * * ? *)", "nightly")
+    app.schedule("mornings", "cron(0 8 * * ? *)", "nightly")
+    assert names(app) == ["nightly-failures"]
+
+
 def test_lag_is_told_before_records_become_too_old() -> None:
     app = App("shop")
     events = app.channel("/events", auth=Public(), delivery=Stream(most_age=timedelta(minutes=2)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from headgate import App, Public, Queued, Stream, Webhook
+from headgate import workflow as w
 from headgate.clock import ManualClock
 from headgate.engine import Discarded
 from headgate.events import Accepted, Faulted, Worked
@@ -39,6 +41,9 @@ class Site:
         def totals(_: Any) -> None: ...
 
         events(totals)
+        self.app.workflow("settling", w.fail("Unlucky"))
+        self.app.schedule("nightly", "rate(1 day)", "settling")
+        self.failures: Counter[str] = Counter()
         self.open()
 
     def open(self) -> None:
@@ -48,7 +53,7 @@ class Site:
         self.topics = self.engine.topics(self.app.topics, {})
         self.alarms = LocalAlarms(
             self.app, self.engine.queue, self.engine.stream, self.observer, self.topics, self.clock,
-            self.engine.standings(),
+            self.engine.standings(), self.failures,
         )  # fmt: skip
 
     def reopen(self) -> None:
@@ -151,6 +156,25 @@ def test_requests_that_fail_on_our_side_are_told_by_their_share(site: Site) -> N
     assert site.told() == ["ALARM: orders-errors"]
     site.clock.advance(301)
     assert site.told() == ["OK: orders-errors"]
+
+
+def test_an_execution_that_ends_badly_is_told_and_over_after_five_minutes_without_one(site: Site) -> None:
+    site.failures["other"] += 1
+    assert site.told() == []
+    site.failures["settling"] += 1
+    site.alarms.look()
+    site.topics.deliver()
+    data = json.loads(site.receiver.taken.pop()[1])["data"]
+    assert data["subject"] == "ALARM: settling-failures"
+    assert data["text"] == (
+        "An execution of the workflow settling failed within 5 minutes. The value is 1; the alarm goes off at 1. "
+        "`headgate runs list settling` says which."
+    )
+    assert data["attributes"] == {
+        "alarm": "settling-failures", "state": "ALARM", "metric": "failures", "workflow": "settling",
+    }  # fmt: skip
+    site.clock.advance(301)
+    assert site.told() == ["OK: settling-failures"]
 
 
 def test_a_consumer_that_is_behind_is_told(site: Site) -> None:

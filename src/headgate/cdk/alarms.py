@@ -13,6 +13,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
+from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from headgate.aws.telemetry import DEAD_LETTERS, NAMESPACE
@@ -23,16 +24,20 @@ from headgate.describe.alarms import Alarm, alarms
 # What an attempt that failed is in the log of a function; of what was refused or broke, other things are told.
 _FAILED_ATTEMPT = '{ ($.message = "retried channel=*") || ($.message = "failed channel=*") }'
 
+_BAD_ENDS = {"failed": "ExecutionsFailed", "late": "ExecutionsTimedOut", "stopped": "ExecutionsAborted"}
+
 _DEAD_MINUTES = 3
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What alarms look at: the API, queues by their channels, and functions that handle by (channel, consumer)."""
+    """What alarms look at: the API, queues by their channels, functions that handle by (channel, consumer), and state
+    machines by their workflows."""
 
     api: apigateway.RestApi
     queues: Mapping[str, sqs.IQueue] = field(default_factory=dict)
     handling: Mapping[tuple[str, str], lambda_.Function] = field(default_factory=dict)
+    machines: Mapping[str, sfn.CfnStateMachine] = field(default_factory=dict)
 
 
 class Alarms(Construct):
@@ -86,6 +91,13 @@ class Alarms(Construct):
                     label="share",
                     period=period,
                 )
+            case "failures":
+                return cloudwatch.MathExpression(
+                    expression=" + ".join(f"FILL({name}, 0)" for name in _BAD_ENDS),
+                    using_metrics={name: self._executions(alarm, metric) for name, metric in _BAD_ENDS.items()},
+                    label="failures",
+                    period=period,
+                )
 
     def _worked(self, alarm: Alarm, **dimensions: str) -> cloudwatch.Metric:
         return self._of_channel(alarm, "worked", "Sum", **dimensions)
@@ -98,6 +110,16 @@ class Alarms(Construct):
             dimensions_map={**self._facts, "channel": alarm.channel, **dimensions},
             period=Duration.seconds(alarm.period_s),
             statistic=statistic,
+        )
+
+    def _executions(self, alarm: Alarm, name: str) -> cloudwatch.Metric:
+        """Step Functions' own count."""
+        return cloudwatch.Metric(
+            namespace="AWS/States",
+            metric_name=name,
+            dimensions_map={"StateMachineArn": self._watched.machines[alarm.workflow].attr_arn},
+            period=Duration.seconds(alarm.period_s),
+            statistic="Sum",
         )
 
     def _errors(self, alarm: Alarm) -> cloudwatch.Metric:

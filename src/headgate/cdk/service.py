@@ -61,7 +61,8 @@ class Service:
         self.ingress = Ingress(stack, "Ingress", app=app, stage=stage, handlers=handlers)
         if hearing := [self._data.topics[topic.name] for topic in app.topics if topic.alarms]:
             queues = {name: it.queue for name, it in self._data.queues.items()}
-            watched = Watched(self.ingress.api, queues, handling)
+            machines = {name: it.machine for name, it in self.workflows.items()}
+            watched = Watched(self.ingress.api, queues, handling, machines)
             Alarms(stack, "Alarms", app=app, stage=stage, watched=watched, topics=hearing)
         for schedule in app.schedules:
             made_schedule = WorkflowSchedule(

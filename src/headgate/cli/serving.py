@@ -90,8 +90,9 @@ def serve_app(
             try:
                 with workflows_of(app, target, state.path, settings, clock, engine, broke) as topics:
                     finisher.start()
+                    failures = {} if engine.workflows is None else engine.workflows.failures
                     alarms = LocalAlarms(
-                        app, engine.queue, engine.stream, server.observer, topics, clock, engine.standings()
+                        app, engine.queue, engine.stream, server.observer, topics, clock, engine.standings(), failures
                     )
                     alarms.start()
                     try:

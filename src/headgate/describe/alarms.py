@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from headgate.declare.app import App
 from headgate.declare.channel import Channel
 
-Metric = Literal["dead_letters", "oldest_s", "handler_errors", "error_share", "lag_s", "rejected_share"]
+Metric = Literal["dead_letters", "oldest_s", "handler_errors", "error_share", "lag_s", "rejected_share", "failures"]
 
 _PERIOD_S = 300
 _OLDEST_S = 300
@@ -20,7 +20,7 @@ _REJECTED_SHARE = 0.1
 
 class Alarm(NamedTuple):
     """Goes off when the metric is at the threshold or above, and is over when it is below. `consumer` is one of a
-    stream's, empty for all others.
+    stream's, empty for all others; `workflow` is one that is started by the clock, which has no channel.
 
     - `dead_letters`: how many there are now
     - `oldest_s`: for how many seconds a message has been due that nobody has begun
@@ -28,6 +28,7 @@ class Alarm(NamedTuple):
     - `error_share`: of the requests within the period those that failed on our side, 5xx
     - `lag_s`: how old the oldest record is that the consumer has not read, in seconds
     - `rejected_share`: of the messages within the period that were let in unread those that were found bad
+    - `failures`: executions that ended badly, within the period
     """
 
     name: str
@@ -37,6 +38,7 @@ class Alarm(NamedTuple):
     period_s: int
     sentence: str
     consumer: str = ""
+    workflow: str = ""
 
     @property
     def is_share(self) -> bool:
@@ -45,8 +47,10 @@ class Alarm(NamedTuple):
 
 
 def alarms(app: App) -> list[Alarm]:
-    """Every alarm of an app, channel by channel."""
-    return [alarm for channel in app.channels for alarm in _of_channel(channel)]
+    """Every alarm of an app, channel by channel, and then those of what the clock starts, of which no sender hears."""
+    return [alarm for channel in app.channels for alarm in _of_channel(channel)] + [
+        _of_workflow(name) for name in dict.fromkeys(schedule.workflow for schedule in app.schedules)
+    ]
 
 
 def _of_channel(channel: Channel) -> Iterator[Alarm]:
@@ -68,6 +72,11 @@ def _of_channel(channel: Channel) -> Iterator[Alarm]:
     if channel.unread:
         sentence = f"{_REJECTED_SHARE:.0%} or more of what {channel.path} let in within {_minutes(_PERIOD_S)} is bad."
         yield Alarm(f"{name}-rejected", "rejected_share", name, _REJECTED_SHARE, _PERIOD_S, sentence)
+
+
+def _of_workflow(name: str) -> Alarm:
+    sentence = f"An execution of the workflow {name} failed within {_minutes(_PERIOD_S)}."
+    return Alarm(f"{name}-failures", "failures", "", 1, _PERIOD_S, sentence, workflow=name)
 
 
 def _lag_s(channel: Channel) -> int:

@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headgate.clock import Clock
@@ -55,7 +56,8 @@ def standings(read_with: Callable[[Callable[[sqlite3.Connection], Any]], Any]) -
 
 
 class LocalAlarms:
-    """`look` once, or from `start` on every few seconds, until `close`."""
+    """`look` once, or from `start` on every few seconds, until `close`. `failures` counts executions that ended badly,
+    by workflow; somebody else adds to it."""
 
     def __init__(
         self,
@@ -66,6 +68,7 @@ class LocalAlarms:
         topics: LocalTopics,
         clock: Clock,
         known: Mapping[str, Standing],
+        failures: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self._alarms = alarms(app)
         self._topics = topics
@@ -73,6 +76,7 @@ class LocalAlarms:
         self._queue = queue
         self._stream = stream
         self._observer = observer
+        self._failures = failures
         self._clock = clock
         self._off = {name for name, standing in known.items() if standing.state == "ALARM"}
         self._samples: deque[tuple[float, Counts]] = deque([(clock.elapsed_s(), self._counts())])
@@ -138,6 +142,8 @@ class LocalAlarms:
                 since = self._since(alarm)
                 faults = since[alarm.channel, "faults"]
                 return _share(faults, [faults, since[alarm.channel, "answered"]])
+            case "failures":
+                return self._since(alarm)[alarm.workflow, "executions"]
 
     def _counts(self) -> Counts:
         counts: Counts = Counter()
@@ -149,6 +155,8 @@ class LocalAlarms:
             counts[channel, "answered"] += count
         for (channel, _, _), count in list(self._observer.faulted.items()):
             counts[channel, "faults"] += count
+        for workflow, count in list(self._failures.items()):
+            counts[workflow, "executions"] = count
         return counts
 
     def _sample(self) -> None:
@@ -178,10 +186,16 @@ def _text(alarm: Alarm, value: float, *, goes_off: bool) -> str:
     limit = f"{alarm.threshold:.0%}" if alarm.is_share else f"{alarm.threshold:g}"
     if not goes_off:
         return f"It is over. The value is {shown}; the alarm goes off at {limit}."
-    further = f" `headgate dead list {alarm.channel}` says why." if alarm.metric == "dead_letters" else ""
-    return f"{alarm.sentence} The value is {shown}; the alarm goes off at {limit}.{further}"
+    told = f"{alarm.sentence} The value is {shown}; the alarm goes off at {limit}."
+    match alarm.metric:
+        case "dead_letters":
+            return f"{told} `headgate dead list {alarm.channel}` says why."
+        case "failures":
+            return f"{told} `headgate runs list {alarm.workflow}` says which."
+    return told
 
 
 def _attributes(alarm: Alarm, state: str) -> dict[str, str]:
-    attributes = {"alarm": alarm.name, "state": state, "metric": alarm.metric, "channel": alarm.channel}
-    return {**attributes, "consumer": alarm.consumer} if alarm.consumer else attributes
+    about = {"channel": alarm.channel, "consumer": alarm.consumer, "workflow": alarm.workflow}
+    named = {what: name for what, name in about.items() if name}
+    return {"alarm": alarm.name, "state": state, "metric": alarm.metric, **named}

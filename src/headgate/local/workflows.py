@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from headgate.declare.app import App
 from headgate.declare.compile import placed
 from headgate.declare.express import document_of
 from headgate.declare.task import local_name
-from headgate.engine import Archive, ArchiveObject, Index, Lease, Notice, Topics
+from headgate.engine import Archive, ArchiveObject, Execution, Index, Lease, Notice, Topics
 from headgate.errors import Unavailable
 from headgate.gate.effects import Started
 from headgate.local.executions import LocalExecutions, Workflow
@@ -52,9 +53,17 @@ class LocalWorkflows:
         def invoke_or_hear(name: str, event: Any, token: str) -> Any:
             return _heard(starts, event) if name == ENDED else invoke(name, event, token)
 
+        self.failures: Counter[str] = Counter()
+        """How many executions ended badly since this was made, by workflow."""
+
+        def ended(execution: Execution) -> None:
+            if execution.status != "SUCCEEDED":
+                self.failures[execution.workflow] += 1
+            starts.ended(execution)
+
         performer = self._performer = Services(invoke_or_hear, services)
         file = folder / FILE_NAME
-        self.executions = LocalExecutions(file, known, performer, clock, ended=starts.ended, on_broken=on_broken)
+        self.executions = LocalExecutions(file, known, performer, clock, ended=ended, on_broken=on_broken)
         self.starts = starts
         try:
             self.scheduler = Scheduler(app.schedules, rows, self.executions, clock)
