@@ -420,6 +420,18 @@ def test_dead_letters_are_told_at_once_and_each_minute_until_they_are_gone(
     assert told() == []
 
 
+def test_what_was_rejected_is_listed_with_the_dead_letters_and_sets_off_no_alarm_of_them(
+    open_site: Open, app: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = open_site("unread")
+    app.to_do["1"] = "permanent"
+    site.worker().work_off(event(arrival("r-1", b'{"id":1}'), arrival("r-2", b'{"id":"1"}')), LAMBDA_S)
+    site.sweep()
+    lines = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [line["dead_letters"] for line in lines if "dead_letters" in line] == [1, 1]
+    assert {it.status for it in site.rooms.queue.dead("unread", 5, None).messages} == {"rejected", "failed"}
+
+
 def test_what_is_in_work_or_waits_is_left_to_the_sweep(open_site: Open, app: Any) -> None:
     site = open_site("plain")
     site.accept("1")

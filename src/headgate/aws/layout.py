@@ -66,6 +66,13 @@ DUE = "headgate.due"
 """The index of unfinished messages: only those have `due_at`."""
 DEAD_LETTERS = "headgate.dead"
 """The index of dead letters: only those have `dead`."""
+
+
+def dead_shard(status: str, shard: str) -> str:
+    """The part of that index where a message lies: what was rejected by itself, since alarms count what failed."""
+    return shard if status == "failed" else f"{status}-{shard}"
+
+
 LINES = "headgate.line"
 """The index of unfinished messages by the value that they are ordered by, in the order in which they came."""
 EXECUTIONS = "headgate.execution"

@@ -36,6 +36,7 @@ from headgate.aws.layout import (
     TIMELINE,
     UNREAD,
     Layout,
+    dead_shard,
     value_of,
 )
 from headgate.aws.pages import TRIES, Partition, Table, pause
@@ -152,7 +153,7 @@ class DynamoQueue(Queue):
             self._keep(change, settlement.keep_ms)
         else:
             change.sets[DUE_AT] = {"N": str(self._clock.now_ms() + settlement.delay_ms)}
-        return self._of_lease(lease, change, is_dead=settlement.status in DEAD_STATUSES)
+        return self._of_lease(lease, change, dead=settlement.status if settlement.status in DEAD_STATUSES else "")
 
     def ahead(self, channel: str, line: str, place: str) -> list[tuple[str, str]]:
         """(scope, key) of unfinished messages in a line before a place, the first in it first, AHEAD at most. May lag
@@ -193,7 +194,8 @@ class DynamoQueue(Queue):
         table = self._index.table(channel)
         if table is None or DEAD_LETTERS not in {index.name for index in table.layout.indexes}:
             return Page([], None)
-        partitions = [Partition(table, DEAD_LETTERS, DEAD, shard) for shard in SHARDS]
+        places = [dead_shard(status, shard) for status in sorted(DEAD_STATUSES) for shard in SHARDS]
+        partitions = [Partition(table, DEAD_LETTERS, DEAD, place) for place in places]
         return self._index.pages.page(partitions, None, limit, after, lambda values: _status(values) in DEAD_STATUSES)
 
     def alter(self, channel: str, scope: str, key: str, alteration: Alteration) -> bool:
@@ -267,8 +269,8 @@ class DynamoQueue(Queue):
         return (values[ORDER]["S"], values[RECEIVED_AT]["S"]) if ORDER in values else ("", "")
 
     def dead_letters(self, channel: str) -> int:
-        """How many dead letters there are, as far as they are counted: up to COUNTED in each shard. May lag behind by a
-        second."""
+        """How many messages failed for good, as far as they are counted: up to COUNTED in each shard. May lag behind by
+        a second."""
         table = self._index.table(channel)
         if table is None:
             return 0
@@ -375,14 +377,14 @@ class DynamoQueue(Queue):
             raise
         return Lease(message._replace(deadline_ms=until_ms), f"{token}{mark}", until_ms)
 
-    def _of_lease(self, lease: Lease, change: Change, *, is_dead: bool = False) -> bool:
+    def _of_lease(self, lease: Lease, change: Change, *, dead: str = "") -> bool:
         """Change the row of a lease. False where it is not its row any more."""
         found = self._index.at(*lease.message[:3])
         if found is None:
             return False
         table, at = found
-        if is_dead:
-            change.sets[DEAD] = {"S": secrets.choice(SHARDS)}
+        if dead:
+            change.sets[DEAD] = {"S": dead_shard(dead, secrets.choice(SHARDS))}
         done, _ = self._changed(
             table, at, change, "#status = :processing AND #lease = :token", {"#status": STATUS, "#lease": LEASE},
             {":processing": {"S": "processing"}, ":token": {"S": _token(lease)}},

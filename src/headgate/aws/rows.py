@@ -38,6 +38,7 @@ from headgate.aws.layout import (
     UNREAD,
     Layout,
     body_prefix,
+    dead_shard,
     key_text,
     line_of,
     value_of,
@@ -110,7 +111,7 @@ def row_of(message: Message, layout: Layout, inline_bytes: int, now_ms: int) -> 
         values[DUE_AT] = {"N": str(now_ms)}
         values |= in_line(layout, message.order)
     if message.status in DEAD_STATUSES:
-        values[DEAD] = values[SHARD]
+        values[DEAD] = {"S": dead_shard(message.status, unique[-1])}
     if message.attempts:
         values[ATTEMPTS] = {"N": str(message.attempts)}
     if message.timeline:

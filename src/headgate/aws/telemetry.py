@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 from headgate.clock import Clock, isoformat
-from headgate.engine import DEAD
 from headgate.gate.observe import Observer
 
 NAMESPACE = "headgate"
@@ -82,7 +81,7 @@ class Metrics:
         self._written = counts
         for (name, dimensions), count in new.items():
             self._print(name, dict(dimensions), count)
-            if name == "worked" and dict(dimensions)["outcome"] in DEAD:
+            if name == "worked" and dict(dimensions)["outcome"] == "failed":
                 self.tell_dead(dict(dimensions)["channel"], count)  # there are so many at least
 
     def tell_dead(self, channel: str, letters: int) -> None:

@@ -22,7 +22,7 @@ class Alarm(NamedTuple):
     """Goes off when the metric is at the threshold or above, and is over when it is below. `consumer` is one of a
     stream's, empty for all others; `workflow` is one that is started by the clock, which has no channel.
 
-    - `dead_letters`: how many there are now
+    - `dead_letters`: how many messages there are now that failed for good
     - `oldest_s`: for how many seconds a message has been due that nobody has begun
     - `handler_errors`: attempts that failed, within the period
     - `error_share`: of the requests within the period those that failed on our side, 5xx
