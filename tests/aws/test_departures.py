@@ -35,7 +35,7 @@ _OUTPUTS = (
     "Posts", "Keyless", "Putting", "Reads", "Picky", "Heard",
     "Mumbled",
 )  # fmt: skip
-_PATIENCE_S = 120.0
+_PATIENCE_S = {"strict": 120.0, "stock": 5.0}  # of stock it is expected that nothing comes
 _MEANWHILE_S = 2.0
 
 
@@ -64,6 +64,10 @@ class Specimen:
     picky: str
     heard: str
     mumbled: str
+
+    def until_s(self) -> float:
+        """How long this emulator is waited for, if it is from now."""
+        return time.monotonic() + _PATIENCE_S[self.emulator.mode]
 
     def has_metric(self, namespace: str, name: str, **dimensions: str) -> bool:
         """Whether there is one with these dimensions, and no others."""
@@ -280,7 +284,7 @@ def ended(specimen: Specimen, machine: str) -> tuple[str, str | None]:
     """How an execution of a machine ends, and with which error."""
     machines = specimen.emulator.client("stepfunctions")
     id_ = machines.start_execution(stateMachineArn=machine)["executionArn"]
-    until_s = time.monotonic() + _PATIENCE_S
+    until_s = specimen.until_s()
     while (told := machines.describe_execution(executionArn=id_))["status"] == "RUNNING":
         assert time.monotonic() < until_s
         time.sleep(0.05)
@@ -357,7 +361,7 @@ def counted_answers(specimen: Specimen) -> None:
 def told_age(specimen: Specimen) -> None:
     record = {"Data": b"good", "PartitionKey": "one"}
     specimen.emulator.client("kinesis").put_records(StreamName=specimen.log, Records=[record])
-    until_s = time.monotonic() + _PATIENCE_S
+    until_s = specimen.until_s()
     while not specimen.has_metric("AWS/Lambda", "IteratorAge", FunctionName=specimen.picky):
         assert time.monotonic() < until_s
         time.sleep(0.1)
@@ -366,7 +370,7 @@ def told_age(specimen: Specimen) -> None:
 def alarm_of_math(specimen: Specimen) -> None:
     stacks, metrics = specimen.emulator.client("cloudformation"), specimen.emulator.client("cloudwatch")
     stacks.create_stack(StackName="share", TemplateBody=json.dumps(share_template()))
-    until_s = time.monotonic() + _PATIENCE_S
+    until_s = specimen.until_s()
     while (status := stacks.describe_stacks(StackName="share")["Stacks"][0]["StackStatus"]) == "CREATE_IN_PROGRESS":
         assert time.monotonic() < until_s
         time.sleep(0.1)
@@ -397,7 +401,7 @@ def unknown_executions(specimen: Specimen) -> None:
 def comes_to(specimen: Specimen, alarm: str, wanted: str) -> None:
     """An alarm has a state, or soon will have."""
     metrics = specimen.emulator.client("cloudwatch")
-    until_s = time.monotonic() + _PATIENCE_S
+    until_s = specimen.until_s()
     while metrics.describe_alarms(AlarmNames=[alarm])["MetricAlarms"][0]["StateValue"] != wanted:
         assert time.monotonic() < until_s, f"{alarm} does not come to be {wanted}"
         time.sleep(0.1)
@@ -419,7 +423,7 @@ def machine_limit(specimen: Specimen) -> None:
         make_machine(specimen.emulator, _SHORT),
     )
     execution = states.start_execution(stateMachineArn=arn)["executionArn"]
-    _eventually(lambda: states.describe_execution(executionArn=execution)["status"] == "TIMED_OUT")
+    _eventually(specimen, lambda: states.describe_execution(executionArn=execution)["status"] == "TIMED_OUT")
 
 
 _NAP = {"StartAt": "nap", "States": {"nap": {"Type": "Wait", "Seconds": 3, "End": True}}}
@@ -428,8 +432,8 @@ _NAP = {"StartAt": "nap", "States": {"nap": {"Type": "Wait", "Seconds": 3, "End"
 _SHORT = {**_NAP, "TimeoutSeconds": 1}
 
 
-def _eventually(look: Callable[[], bool]) -> None:
-    until_s = time.monotonic() + _PATIENCE_S
+def _eventually(specimen: Specimen, look: Callable[[], bool]) -> None:
+    until_s = specimen.until_s()
     while not look():
         assert time.monotonic() < until_s
         time.sleep(0.1)

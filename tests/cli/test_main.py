@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pty
 import re
@@ -139,11 +140,15 @@ def test_a_reader_that_has_seen_enough_is_no_error(desk: Path) -> None:
 
 def test_ctrl_c_exits_130_in_silence(desk: Path) -> None:
     (desk / "app.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(900)\n")
-    process = subprocess.Popen(command_line("check"), cwd=desk, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"loading\n"
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=PATIENCE_S)
+    # A job of a shell's background is born deaf to SIGINT, and so are its children.
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command_line("check"), cwd=desk, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=listening
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"loading\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert err.strip() == b""
 
