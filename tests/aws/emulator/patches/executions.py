@@ -15,6 +15,7 @@ from uuid import uuid4
 from ministack.core.responses import error_response_json, json_response
 from ministack.services import stepfunctions as states
 
+_LONG_S = 60
 _redriven: dict[str, tuple[str, str]] = {}
 """Of executions that are redriven: the ARN of the machine that was started, and the input."""
 
@@ -43,7 +44,9 @@ def install() -> None:
         limit_s = _definition(execution).get("TimeoutSeconds")
         if limit_s is not None:
             context = contextvars.copy_context()
-            timer = threading.Timer(limit_s * states._SFN_WAIT_SCALE, lambda: context.run(_time_out, execution))
+            # Short limits are for waits, which are scaled; within a long one functions are called, and those are not.
+            scale = states._SFN_WAIT_SCALE if limit_s < _LONG_S else 1
+            timer = threading.Timer(limit_s * scale, lambda: context.run(_time_out, execution))
             timer.daemon = True
             timer.start()
         run(arn)
