@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import json
-import logging
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -26,6 +25,7 @@ from headgate.aws.serving import Serving
 from headgate.aws.settings import Settings
 from headgate.clock import ManualClock, SystemClock
 from headgate.gate.verify import new_api_key
+from tests.aws.behind import written
 from tests.aws.emulator.process import Emulator
 from tests.aws.tables import make_bucket, make_keys_table, make_table
 
@@ -111,15 +111,7 @@ class Shop:
 
 @pytest.fixture
 def shop(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    for name, value in emulator.env.items():
-        monkeypatch.setenv(name, value)
-    module = f"shop_{uuid4().hex}"
-    (tmp_path / f"{module}.py").write_text(APP)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    log = logging.getLogger("headgate")
-    for name in ("handlers", "propagate", "level"):
-        monkeypatch.setattr(log, name, getattr(log, name))
-    return Shop(emulator, module)
+    return Shop(emulator, written(tmp_path, APP, emulator, monkeypatch))
 
 
 @pytest.fixture

@@ -8,11 +8,9 @@ from __future__ import annotations
 import importlib
 import io
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -22,7 +20,7 @@ from headgate.aws.stream import pushed, pushing
 from headgate.engine import Place
 from headgate.errors import Unavailable
 from headgate.testing.contract.index import message
-from tests.aws.behind import LAMBDA_S, Site
+from tests.aws.behind import LAMBDA_S, Site, written
 from tests.aws.emulator.process import Emulator
 
 pytestmark = pytest.mark.xdist_group("emulator")
@@ -86,14 +84,7 @@ class Shop:
 
 @pytest.fixture
 def shop(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
-    for name, value in emulator.env.items():
-        monkeypatch.setenv(name, value)
-    module = f"replayed_{uuid4().hex}"
-    (tmp_path / f"{module}.py").write_text(APP)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    log = logging.getLogger("headgate")
-    for attribute in ("handlers", "propagate", "level"):
-        monkeypatch.setattr(log, attribute, getattr(log, attribute))
+    module = written(tmp_path, APP, emulator, monkeypatch)
     site = Site(emulator, module, "events", consumer="take")
     yield Shop(site, importlib.import_module(module))
     site.close()

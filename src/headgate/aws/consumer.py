@@ -10,8 +10,6 @@ from typing import Any
 
 from headgate.aws.forwarder import failures
 from headgate.aws.hand import Hand
-from headgate.aws.layout import layout_of
-from headgate.aws.pages import Table
 from headgate.aws.rooms import Rooms
 from headgate.aws.stream import REPLAYED, pushed
 from headgate.aws.trials import Trials
@@ -98,9 +96,8 @@ class Consumer:
 
     @cached_property
     def _trials(self) -> Trials:
-        table = Table(self._rooms.settings.table, layout_of(self._rooms.channel))
         retention_s = self._consuming.stream.retention.total_seconds()
-        return Trials(table, self._consuming.consumer, retention_s, self._rooms.clients, self._rooms.clock)
+        return Trials(self._rooms.table, self._consuming.consumer, retention_s, self._rooms.clients, self._rooms.clock)
 
     def _reading(self, shard: str, first: Record) -> Reading:
         """Goes on where the last call of this process ended, if that is where this one begins."""

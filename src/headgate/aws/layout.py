@@ -66,13 +66,6 @@ DUE = "headgate.due"
 """The index of unfinished messages: only those have `due_at`."""
 DEAD_LETTERS = "headgate.dead"
 """The index of dead letters: only those have `dead`."""
-
-
-def dead_shard(status: str, shard: str) -> str:
-    """The part of that index where a message lies: what was rejected by itself, since alarms count what failed."""
-    return shard if status == "failed" else f"{status}-{shard}"
-
-
 LINES = "headgate.line"
 """The index of unfinished messages by the value that they are ordered by, in the order in which they came."""
 EXECUTIONS = "headgate.execution"
@@ -162,6 +155,11 @@ def body_prefix(channel: str, keep_days: int | None) -> str:
 def key_text(value: str) -> str:
     """A value as it is stored where it is part of a key."""
     return f"\0{value}" if not value or value[0] == "\0" else value
+
+
+def dead_shard(status: str, shard: str) -> str:
+    """The part of the index of dead letters where one lies: what was rejected by itself, alarms count what failed."""
+    return shard if status == "failed" else f"{status}-{shard}"
 
 
 def value_of(text: str) -> str:

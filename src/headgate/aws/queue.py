@@ -153,7 +153,9 @@ class DynamoQueue(Queue):
             self._keep(change, settlement.keep_ms)
         else:
             change.sets[DUE_AT] = {"N": str(self._clock.now_ms() + settlement.delay_ms)}
-        return self._of_lease(lease, change, dead=settlement.status if settlement.status in DEAD_STATUSES else "")
+        if settlement.status in DEAD_STATUSES:
+            change.sets[DEAD] = {"S": dead_shard(settlement.status, secrets.choice(SHARDS))}
+        return self._of_lease(lease, change)
 
     def ahead(self, channel: str, line: str, place: str) -> list[tuple[str, str]]:
         """(scope, key) of unfinished messages in a line before a place, the first in it first, AHEAD at most. May lag
@@ -377,14 +379,12 @@ class DynamoQueue(Queue):
             raise
         return Lease(message._replace(deadline_ms=until_ms), f"{token}{mark}", until_ms)
 
-    def _of_lease(self, lease: Lease, change: Change, *, dead: str = "") -> bool:
+    def _of_lease(self, lease: Lease, change: Change) -> bool:
         """Change the row of a lease. False where it is not its row any more."""
         found = self._index.at(*lease.message[:3])
         if found is None:
             return False
         table, at = found
-        if dead:
-            change.sets[DEAD] = {"S": dead_shard(dead, secrets.choice(SHARDS))}
         done, _ = self._changed(
             table, at, change, "#status = :processing AND #lease = :token", {"#status": STATUS, "#lease": LEASE},
             {":processing": {"S": "processing"}, ":token": {"S": _token(lease)}},

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from headgate.aws.driver import Finishing
     from headgate.aws.index import DynamoIndex
     from headgate.aws.once import OnceStream
+    from headgate.aws.pages import Table
     from headgate.aws.postbox import Postbox
     from headgate.aws.queue import DynamoQueue
     from headgate.aws.stream import KinesisStream
@@ -59,13 +60,18 @@ class Rooms:
         return self
 
     @cached_property
-    def index(self) -> DynamoIndex:
-        """The channel's table."""
-        from headgate.aws.index import DynamoIndex
+    def table(self) -> Table:
+        """Where the channel's rows lie."""
         from headgate.aws.pages import Table
 
-        table = Table(self.settings.table, layout_of(self.channel))
-        return DynamoIndex([table], self.settings.bodies, self.clients, self.clock)
+        return Table(self.settings.table, layout_of(self.channel))
+
+    @cached_property
+    def index(self) -> DynamoIndex:
+        """The channel's rows."""
+        from headgate.aws.index import DynamoIndex
+
+        return DynamoIndex([self.table], self.settings.bodies, self.clients, self.clock)
 
     @cached_property
     def queue(self) -> DynamoQueue:
