@@ -27,9 +27,6 @@ from tests.aws.workshop import LONG_AGO_S, Works
 LARGE = "x" * 40_000
 """A text with which a body does not fit into a row."""
 
-_TICK_S = 3.0
-"""Within this the emulator looks at what is due."""
-
 Deed = Callable[[Works], None]
 
 
@@ -382,7 +379,7 @@ def run_express(works: Works) -> None:
     works.machines.start_execution(
         stateMachineArn=machine, input=addressed(body.decode(), ended, "requests", "", id_of(body))
     )
-    assert works.comes_to_be(lambda: works.status("requests", id_of(body)) == "processed", _TICK_S)
+    assert works.comes_soon(lambda: works.status("requests", id_of(body)) == "processed")
 
 
 def be_started_by_a_rule(works: Works) -> None:
@@ -391,7 +388,7 @@ def be_started_by_a_rule(works: Works) -> None:
     pattern = json.dumps({"source": ["hand"]})  # in place of the time
     works.events.put_rule(Name=rule, EventPattern=pattern, State="ENABLED")
     works.events.put_events(Entries=[{"Source": "hand", "DetailType": "now", "Detail": "{}"}])
-    assert works.comes_to_be(lambda: works.object("results", "hourly.json") is not None, _TICK_S)
+    assert works.comes_soon(lambda: works.object("results", "hourly.json") is not None)
 
 
 def be_started_by_the_scheduler(works: Works) -> None:
@@ -401,7 +398,7 @@ def be_started_by_the_scheduler(works: Works) -> None:
         Name=id_, ScheduleExpression="at(2020-01-01T00:00:00)", FlexibleTimeWindow={"Mode": "OFF"},
         Target={**target, "Input": json.dumps({"id": id_})},
     )  # fmt: skip
-    assert works.comes_to_be(lambda: works.object("results", f"{id_}.json") is not None, _TICK_S)
+    assert works.comes_soon(lambda: works.object("results", f"{id_}.json") is not None)
 
 
 # ------------------------------------------------------------------------------------------------- driven by AWS itself
@@ -443,16 +440,26 @@ def arrive(works: Works) -> None:
             works.accept(channel.name, job())
 
 
-def is_buried(works: Works, channel: str, *taken: str, patience_s: float) -> bool:
-    """Whether there is a dead letter of a record at which the function of a consumer failed again and again, while its
-    role lacks these actions."""
+SEND_AWAY = "sqs:SendMessage"
+"""What Lambda does with the role of a consumer where it gives up."""
+
+
+def is_buried(works: Works, channel: str, *, may_send: bool = True) -> bool:
+    """Whether there is a dead letter of a record at which the function of a consumer failed again and again; where
+    Lambda may not send it away, once it has tried."""
     (handler,) = works.channel(channel).handlers
+    consumer = f"{pascal(channel)}{pascal(handler.name)}"
     body, stream = job(hopeless=True), works.told(outputs.stream_name(channel))
-    role = works.deployed.role_of(works.functions[f"{pascal(channel)}{pascal(handler.name)}Consumer"])
-    lacking = [(role, it) for it in works.deployed.granted(role) if it[0] in ("dynamodb:PutItem", *taken)]
+    role = works.deployed.role_of(works.functions[f"{consumer}Consumer"])
+    taken = {"dynamodb:PutItem", *([] if may_send else [SEND_AWAY])}
+    lacking = [(role, it) for it in works.deployed.granted(role) if it[0] in taken]
     with works.deployed.without(*lacking):
         works.kinesis.put_record(StreamName=stream, Data=data(channel, body), PartitionKey="1")
-        return works.comes_to_be(lambda: works.status(channel, id_of(body), handler.name) == "failed", patience_s)
+        if may_send:
+            return works.comes_to_be(lambda: works.status(channel, id_of(body), handler.name) == "failed")
+        assert works.comes_to_be(lambda: works.is_refused(role, SEND_AWAY))
+        works.settle(f"{consumer}Consumer", f"{consumer}Buried")
+        return works.status(channel, id_of(body), handler.name) == "failed"
 
 
 DEEDS: dict[str, Deed] = {

@@ -4,7 +4,6 @@ could be missing unnoticed. Roles of functions, of the API, of state machines an
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,8 +22,6 @@ from tests.aws.workshop import Works
 pytestmark = pytest.mark.xdist_group("works")
 
 _NAME = re.compile(r"(?:Functions|IngressApi)?(\w+?)(?:Schedule)?Role[0-9A-F]{8}")
-_MEANWHILE_S = 1.5
-_PATIENCE_S = 120.0
 _THREADS = 3
 _FAMILIES = (("Settling", "Settle", "Orders", "Hourly", "Mornings"), ("Quick", "Requests"))
 STREAMS = ("events", "visits")
@@ -67,9 +64,10 @@ def works(emulator: Emulator, deployed: Callable[[str], Deployed]) -> Iterator[W
         works = Works(app)
         go_its_way(works)
         with ThreadPoolExecutor() as threads:
-            assert all(threads.map(lambda channel: is_buried(works, channel, patience_s=_PATIENCE_S), STREAMS))
+            assert all(threads.map(partial(is_buried, works), STREAMS))
         works.rest()
         in_kin(lambda name: DEEDS[name](works), DEEDS, str)
+        works.learn()
         yield works
         works.close()
 
@@ -152,25 +150,20 @@ def test_without_any_one_of_the_permissions_to_read_its_source_a_function_is_not
     services-kinesis-create.html name them; of all mappings the roles lack one after the other."""
     feeds = {role: feed for role in roles(works) if role.function and (feed := feed_of(works, role))}
     assert len(feeds) == len(works.mappings)
-    with works.fed():
-        for at in range(max(map(len, feeds.values()))):
-            taken = {role: feed[at] for role, feed in feeds.items() if at < len(feed)}
-            with works.deployed.without(*((role.physical, grant) for role, grant in taken.items())):
-                before = at_rest(works, taken)
-                arrive(works)
-                time.sleep(_MEANWHILE_S)
-                assert {role: works.calls(role.function) for role in taken} == before
-            for role, calls in before.items():
-                assert works.comes_to_be(partial(is_called_again, works, role, calls)), role.name
-
-
-def at_rest(works: Works, some: Iterable[Role]) -> dict[Role, int]:
-    """How often functions were called, once those that are at it have come to an end."""
-    while True:
-        calls = {role: works.calls(role.function) for role in some}
-        time.sleep(_MEANWHILE_S)
-        if calls == {role: works.calls(role.function) for role in some}:
-            return calls
+    for at in range(max(map(len, feeds.values()))):
+        taken = {role: feed[at] for role, feed in feeds.items() if at < len(feed)}
+        works.settle()
+        before = {role: works.calls(role.function) for role in taken}
+        lacking = [(role.physical, grant) for role, grant in taken.items()]
+        with works.deployed.without(*lacking), works.fed():
+            arrive(works)
+            for role, (action, _) in lacking:
+                assert works.comes_to_be(partial(works.is_refused, role, action)), (role, action)
+        works.settle()
+        assert {role: works.calls(role.function) for role in taken} == before
+        with works.fed():
+            for fed, calls in before.items():
+                assert works.comes_to_be(partial(is_called_again, works, fed, calls)), fed.name
 
 
 def is_called_again(works: Works, role: Role, calls: int) -> bool:
@@ -192,9 +185,9 @@ def feed_of(works: Works, role: Role) -> list[Grant]:
 
 
 def test_without_the_permission_to_send_it_away_nobody_hears_of_what_lambda_gave_up(works: Works) -> None:
-    def heard(*taken: str, patience_s: float) -> list[bool]:
+    def heard(*, may_send: bool) -> list[bool]:
         with works.fed(), ThreadPoolExecutor() as threads:
-            return [*threads.map(lambda channel: is_buried(works, channel, *taken, patience_s=patience_s), STREAMS)]
+            return [*threads.map(partial(is_buried, works, may_send=may_send), STREAMS)]
 
-    assert heard("sqs:SendMessage", patience_s=3 * _MEANWHILE_S) == [False, False]
-    assert heard(patience_s=_PATIENCE_S) == [True, True]
+    assert heard(may_send=False) == [False, False]
+    assert heard(may_send=True) == [True, True]

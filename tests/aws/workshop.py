@@ -33,6 +33,8 @@ from tests.aws.emulator.deployment import Deployed
 
 _TIMEOUT_S = 60
 _PATIENCE_S = 120.0
+_QUIET_S = 1.0
+"""Longer than it takes from where something is read to where a function is called with it."""
 LONG_AGO_S = 2 * 24 * 3600
 """Longer than the visibility timeout of any queue, and than any lease."""
 
@@ -51,6 +53,8 @@ class Works:
         self._clock = SystemClock()
         self._clients = Clients(self._clock, wire=Wire(deployed.emulator.env, self._clock))
         self._indexes: dict[tuple[str, int], DynamoIndex] = {}
+        self._longest_s = 0.0
+        self._soon_s: float | None = None
 
     # ------------------------------------------------------------------------------------------------- from outside
 
@@ -109,11 +113,15 @@ class Works:
         """A row, accepted so long ago."""
         key = str(json.loads(body)["id"])
         made = message(key, body.decode(), channel=channel, fields=fields)._replace(
-            status="accepted", request_id=uuid4().hex, order=order or key
+            status="accepted", request_id=uuid4().hex, order=order or self._order(channel, key)
         )
         (outcome,) = self.index(channel, ago_s).commit([made])
         assert outcome.kind == "stored"
         return made
+
+    def _order(self, channel: str, key: str) -> str:
+        queue = self.channel(channel).queue
+        return "" if queue is not None and queue.order_by is None else key
 
     def row(self, channel: str, key: str, scope: str = "") -> Message | None:
         return self.index(channel).get(channel, scope, key)
@@ -258,6 +266,30 @@ class Works:
         self._switch_mappings(on=False)
         for _, rule in self.deployed.resources("AWS::Events::Rule"):
             self.events.disable_rule(Name=rule.rpartition("|")[2])
+        self.settle()
+
+    def settle(self, *names: str) -> None:
+        """Wait until none of these functions is at work; of all, if none is named."""
+        own = {self.functions[name] for name in names or self.functions}
+        until_s = time.monotonic() + _PATIENCE_S
+        quiet_s = time.monotonic()
+        while (now_s := time.monotonic()) < quiet_s + _QUIET_S:
+            assert now_s < until_s, "functions do not come to rest"
+            time.sleep(0.05)
+            if own & self.deployed.emulator.at_work():
+                quiet_s = time.monotonic()
+
+    def learn(self) -> None:
+        """From here on `comes_soon` waits some times as long as it has ever had to."""
+        self._soon_s = _QUIET_S + 3 * self._longest_s
+
+    def comes_soon(self, is_so: Callable[[], bool]) -> bool:
+        """Whether something comes to be so that follows by itself from what was done."""
+        began_s = time.monotonic()
+        found = self.comes_to_be(is_so, _PATIENCE_S if self._soon_s is None else self._soon_s)
+        if found:
+            self._longest_s = max(self._longest_s, time.monotonic() - began_s)
+        return found
 
     @contextmanager
     def fed(self) -> Iterator[None]:
@@ -275,8 +307,12 @@ class Works:
             time.sleep(0.1)
         return found
 
+    def is_refused(self, role: str, action: str) -> bool:
+        """Whether a service that acts with this role was ever refused an action."""
+        return any(action == it for it, _ in self.deployed.emulator.refused(role))
+
     def calls(self, function: str) -> int:
-        """How often a function was called."""
+        """How often a function has done its work."""
         return len(self.logs.filter_log_events(logGroupName=self._group(function), filterPattern="START")["events"])
 
     @cache  # noqa: B019 - one of these is made in a run

@@ -1,5 +1,6 @@
-"""What is written down of running functions, and of roles that services act with: who they are, and which actions they
-ask for. Files, so that the wire and the tests, which are other processes, can read them.
+"""What is written down of running functions, and of roles that services act with: who they are, when they are at work,
+which actions they ask for, and which they are refused. Files, so that the wire and the tests, which are other
+processes, can read them.
 """
 
 from __future__ import annotations
@@ -7,19 +8,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-_PEOPLE, _ASKED = "functions", "asked"
-_noted: set[tuple[str, str, str]] = set()
+_PEOPLE, _ASKED, _REFUSED, _AT_WORK = "functions", "asked", "refused", "at-work"
+_noted: set[tuple[Path, str, str]] = set()
 
 
 def install(folder: Path) -> None:
-    """Write down whom keys are given to, and every judgement of IAM about a call that is signed with one of those."""
+    """Write down whom keys are given to, every judgement of IAM about a call that is signed with one of those, and
+    which functions are at work."""
     from ministack.core import iam_evaluator
-    from ministack.services import sts
+    from ministack.services import lambda_svc, sts
 
-    (folder / _PEOPLE).mkdir()
-    (folder / _ASKED).mkdir()
-    register, enforce = sts.register_session, iam_evaluator.enforce
+    for part in (_PEOPLE, _ASKED, _REFUSED, _AT_WORK):
+        (folder / part).mkdir()
+    register, enforce, execute = sts.register_session, iam_evaluator.enforce, lambda_svc._execute_function
 
     def registered(access_key: str, session: dict[str, Any]) -> None:
         role, _, name = str(session.get("Arn", "")).rpartition("/")
@@ -33,15 +36,34 @@ def install(folder: Path) -> None:
             note(folder, function, iam_action, resource_arn)
         return enforce(access_key_id, iam_action, service, region, resource_arn, service_context)
 
+    def executed(function: dict[str, Any], event: Any) -> Any:
+        name = (function.get("config") or function)["FunctionName"]
+        mark = folder / _AT_WORK / f"{name} {uuid4()}"
+        mark.touch()
+        try:
+            return execute(function, event)
+        finally:
+            mark.unlink()
+
     sts.register_session = registered
     iam_evaluator.enforce = enforced
+    lambda_svc._execute_function = executed
 
 
 def note(folder: Path, who: str, action: str, resource: str) -> None:
     """Write down, once, that a function or a service with this role asks for an action."""
-    if (who, action, resource) not in _noted:
-        _noted.add((who, action, resource))
-        with (folder / _ASKED / who).open("a") as told:
+    _note(folder / _ASKED / who, action, resource)
+
+
+def note_refusal(folder: Path, who: str, action: str, resource: str) -> None:
+    """Write down, once, that it was refused to a service with this role."""
+    _note(folder / _REFUSED / who, action, resource)
+
+
+def _note(place: Path, action: str, resource: str) -> None:
+    if (place, action, resource) not in _noted:
+        _noted.add((place, action, resource))
+        with place.open("a") as told:
             told.write(json.dumps([action, resource]) + "\n")
 
 
@@ -55,6 +77,19 @@ def function_of(folder: Path, access_key: str) -> str:
 
 def asked_by(folder: Path, who: str) -> set[tuple[str, str]]:
     """(action, resource) of all that a function, or a role, has asked for since it is there."""
-    told = folder / _ASKED / who
-    lines = told.read_text().splitlines() if told.exists() else []
+    return _noted_in(folder / _ASKED / who)
+
+
+def refused_to(folder: Path, who: str) -> set[tuple[str, str]]:
+    """(action, resource) of all that a service with this role was ever refused."""
+    return _noted_in(folder / _REFUSED / who)
+
+
+def at_work(folder: Path) -> set[str]:
+    """The names of the functions that have begun and are not done."""
+    return {mark.name.partition(" ")[0] for mark in (folder / _AT_WORK).iterdir()}
+
+
+def _noted_in(place: Path) -> set[tuple[str, str]]:
+    lines = place.read_text().splitlines() if place.exists() else []
     return {(action, resource) for action, resource in map(json.loads, lines)}

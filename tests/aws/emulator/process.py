@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.aws.emulator import node, signer
-from tests.aws.emulator.ledger import asked_by
+from tests.aws.emulator.ledger import asked_by, at_work, refused_to
 from tests.aws.emulator.wire import Fault, Kind
 from tests.cases import ROOT
 from tests.once import once
@@ -118,6 +118,14 @@ class Emulator:
         """(IAM action, resource) of everything that a function has asked for."""
         return asked_by(Path(self.folder, _LEDGER), function)
 
+    def refused(self, role: str) -> set[tuple[str, str]]:
+        """(IAM action, resource) of everything that a service with this role was refused."""
+        return refused_to(Path(self.folder, _LEDGER), role)
+
+    def at_work(self) -> set[str]:
+        """The functions that have begun and are not done."""
+        return at_work(Path(self.folder, _LEDGER))
+
     def _wire(self, method: str, path: str, body: bytes | None = None) -> Any:
         return json.loads(self.ask(method, f"/_wire/{path}", body=body, port=self.wire_port))
 
@@ -131,9 +139,10 @@ class Emulator:
             answer: bytes = reply.read()
             return answer
 
-    def told(self, lines: int = 60) -> str:
-        """The end of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+    def told(self, lines: int = 20) -> str:
+        """The end of its log, without what metrics are made of."""
+        told = [line[:300] for line in self.log.read_text(errors="replace").splitlines() if '"_aws"' not in line]
+        return "\n".join(told[-lines:])
 
 
 def start(folder: Path, owner: int, mode: str = "strict", *, wait_scale: float = 0.02) -> Emulator:

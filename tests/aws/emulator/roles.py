@@ -13,7 +13,8 @@ def may(role: str, action: str, resource: str, account: str, region: str) -> boo
     from ministack.core import iam_evaluator
 
     name = role.rpartition("/")[2]
-    ledger.note(Path(os.environ["EMULATOR_LEDGER"]), name, action, resource)
+    folder = Path(os.environ["EMULATOR_LEDGER"])
+    ledger.note(folder, name, action, resource)
     asked = iam_evaluator.EvalContext(
         principal_arn=role,
         principal_type="AssumedRole",
@@ -23,4 +24,7 @@ def may(role: str, action: str, resource: str, account: str, region: str) -> boo
         region=region,
     )
     policies = iam_evaluator._gather_role_policies(name, account)
-    return bool(iam_evaluator.evaluate(asked, policies).decision == "Allow")
+    allowed = bool(iam_evaluator.evaluate(asked, policies).decision == "Allow")
+    if not allowed:
+        ledger.note_refusal(folder, name, action, resource)
+    return allowed

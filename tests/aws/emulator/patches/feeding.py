@@ -74,8 +74,8 @@ def install() -> None:
 
     def mappings() -> Iterator[tuple[str, str, dict[str, Any]]]:
         for account, region, mapping in iterate():
-            is_queue = ":sqs:" in mapping.get("EventSourceArn", "")
-            if not getattr(granted, "asked", False) or not is_queue or _may_read(mapping, account, region):
+            is_read = ":sqs:" in mapping.get("EventSourceArn", "") and mapping.get("Enabled", True)
+            if not getattr(granted, "asked", False) or not is_read or _may_read(mapping, account, region):
                 yield account, region, mapping
 
     def poll_queues() -> bool:
