@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +108,10 @@ class Server:
         """Wait until stderr has the sentence."""
         until(lambda: sentence in self.err, f"it says {sentence!r}", lambda: self.err)
 
+    def hang_up(self) -> None:
+        """SIGHUP, to all that a shell has started: what the system does when a terminal closes."""
+        os.killpg(self.process.pid, signal.SIGHUP)
+
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
@@ -115,13 +119,15 @@ class Server:
 
 
 @contextmanager
-def running(folder: Path, *words: str, env: Mapping[str, str] = {}) -> Iterator[Server]:
-    """`headgate WORDS --port 0`, for the length of a `with`, from when it has said its address."""
+def running(folder: Path, *words: str, env: Mapping[str, str] = {}, before: Sequence[str] = ()) -> Iterator[Server]:
+    """`headgate WORDS --port 0`, for the length of a `with`, from when it has said its address. `before` goes in front of
+    the command (nohup and the like). It leads a process group, as a job of a shell does."""
     out, err = folder / "out.txt", folder / "err.txt"
     with out.open("wb") as stdout, err.open("wb") as stderr:
         process = subprocess.Popen(
-            headgate(*words, "--port", "0"), cwd=folder, env={**_HERE, **env}, stdout=stdout, stderr=stderr
-        )
+            [*before, *headgate(*words, "--port", "0")],
+            cwd=folder, env={**_HERE, **env}, stdout=stdout, stderr=stderr, process_group=0,
+        )  # fmt: skip
     server = Server(process, out, err)
     try:
         assert server.port

@@ -12,7 +12,7 @@ import pytest
 
 from headgate.local.state import StateFolder
 from tests.cli.shell import APP, Server, run, running, until
-from tests.serving import ask
+from tests.serving import PATIENCE_S, ask
 
 RELOADED = "[dev] The new version serves.\n"
 
@@ -164,11 +164,13 @@ def test_the_server_ends_with_its_supervisor_however_that_ends(desk: Path) -> No
     assert run(desk, "messages", "list").code == 0
 
 
-def test_ctrl_c_ends_both_in_good_order(desk: Path) -> None:
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGHUP], ids=["ctrl-c", "hang-up"])
+@pytest.mark.usefixtures("hearing")
+def test_ctrl_c_or_a_terminal_that_closes_ends_both_in_good_order(desk: Path, told: signal.Signals) -> None:
     with running(desk, "dev") as server:
         assert is_held(desk)
-        server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(30) == 0
+        os.killpg(server.process.pid, told)
+        assert server.process.wait(PATIENCE_S) == 0
         assert not is_held(desk)
         assert not (desk / ".headgate" / "holder.json").exists()
 

@@ -7,12 +7,13 @@ import resource
 import signal
 import socket
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.shell import APP, SECRETS, run, running, until
-from tests.serving import ask
+from tests.cli.shell import APP, SECRETS, Server, run, running, until
+from tests.serving import PATIENCE_S, ask
 
 
 def test_it_refuses_to_start_without_its_secrets_and_names_them_all(desk: Path) -> None:
@@ -63,7 +64,11 @@ shared = pytest.mark.parametrize("how", [["serve"], ["serve", "--processes", "2"
 
 
 @shared
-def test_a_request_in_flight_is_finished_before_it_stops(desk: Path, how: list[str]) -> None:
+@pytest.mark.parametrize("told", [lambda server: server.process.terminate(), Server.hang_up], ids=["term", "hang-up"])
+@pytest.mark.usefixtures("hearing")
+def test_a_request_in_flight_is_finished_before_it_stops(
+    desk: Path, how: list[str], told: Callable[[Server], None]
+) -> None:
     """Its body is still under way when the signal comes."""
     with running(desk, *how, env=SECRETS) as server, socket.create_connection(("127.0.0.1", server.port)) as sender:
         sender.sendall(
@@ -72,11 +77,11 @@ def test_a_request_in_flight_is_finished_before_it_stops(desk: Path, how: list[s
         sender.sendall(b'{"id":')
         # Served behind it, so that what was sent before has arrived.
         assert ask(server.port, "GET", "/-/health").status == 200
-        server.process.send_signal(signal.SIGTERM)
+        told(server)
         until(lambda: not listens(server.port), "nobody else is let in")
         sender.sendall(b' "n-1"}')
         assert sender.recv(65_536).startswith(b"HTTP/1.1 201 ")
-        assert server.process.wait(30) == 0
+        assert server.process.wait(PATIENCE_S) == 0
 
 
 def listens(port: int) -> bool:
@@ -91,7 +96,18 @@ def test_ctrl_c_stops_it_too(desk: Path) -> None:
     with running(desk, "serve", env=SECRETS) as server:
         assert server.post("/notes", '{"id": "n-1"}').status == 201
         server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("how", [["serve"], ["serve", "--processes", "2"], ["dev"]], ids=["alone", "fronts", "dev"])
+@pytest.mark.usefixtures("hearing")
+def test_with_nohup_it_serves_on_when_its_terminal_closes(desk: Path, how: list[str]) -> None:
+    with running(desk, *how, env=SECRETS, before=["nohup"]) as server:
+        server.hang_up()
+        # The time in which it would have stopped to listen, many times over.
+        for _ in range(200):
+            assert server.post("/notes", '{"id": "n-1"}').status == 201
+        assert server.stop() == 0
 
 
 def test_a_second_server_on_the_folder_is_told_who_has_it(desk: Path) -> None:

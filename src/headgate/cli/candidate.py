@@ -25,7 +25,7 @@ from typing import Any
 
 from headgate.cli import told
 from headgate.cli.place import Place
-from headgate.cli.serving import Serving, check_settings, greet, leave_on_sigterm, serve_app, set_up_logging
+from headgate.cli.serving import Serving, check_settings, greet, leave_when_told, serve_app, set_up_logging
 from headgate.cli.turns import BROKEN, GO, GOOD, SERVING, Order
 from headgate.clock import Clock, SystemClock
 from headgate.declare.app import App
@@ -41,7 +41,7 @@ KEY_NAME = "development"
 
 def serve_candidate(order: Order) -> int:
     """Load, wait for the turn, serve."""
-    leave_on_sigterm()
+    leave_when_told()
     set_up_logging(order.log_format)
     clock = SystemClock()
     place = Place(order.target, Path(order.state))

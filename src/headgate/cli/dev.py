@@ -18,6 +18,7 @@ from headgate import limits
 from headgate.cli.listening import host_option, log_format_option, port_option, socket_on
 from headgate.cli.place import Place, placed
 from headgate.cli.turns import BROKEN, GO, GOOD, SERVING, Order
+from headgate.local.signals import enders
 
 _TICK_S = 0.05
 _WATCH_S = 5.0
@@ -127,7 +128,7 @@ class Supervisor:
 
     def run(self, watched: Path | None) -> int:
         """Serve until told to stop; the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (*enders(), signal.SIGINT):
             signal.signal(number, self._stop)
         watching: threading.Thread | None = None
         try:

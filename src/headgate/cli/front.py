@@ -16,6 +16,7 @@ from headgate.cli.place import Place
 from headgate.cli.serving import set_up_logging
 from headgate.clock import SystemClock
 from headgate.local.front import Front
+from headgate.local.signals import enders
 
 
 class Orders(NamedTuple):
@@ -38,7 +39,7 @@ class Orders(NamedTuple):
 
 def stand(orders: Orders) -> None:
     """Load the app, and serve what comes."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # the main process says when to stop
+    for number in (*enders(), signal.SIGINT):  # the main process says when to stop
         signal.signal(number, signal.SIG_IGN)
     set_up_logging(orders.log_format)
     place = Place(orders.target, Path(orders.state))

@@ -41,16 +41,17 @@ def serve(
 ) -> None:
     """Serve the app.
 
-    Secrets come from the environment; all that are missing are named. SIGTERM finishes the requests in flight.
+    Secrets come from the environment; all that are missing are named. SIGTERM, or a
+    terminal that closes, finishes the requests in flight and ends it; nohup keeps it serving.
 
     \b
     Example:
       ORDERS_JWT_SECRET=... headgate serve --host 0.0.0.0 --port 80
     """
-    from headgate.cli.serving import check_settings, greet, leave_on_sigterm, serve_app, set_up_logging
+    from headgate.cli.serving import check_settings, greet, leave_when_told, serve_app, set_up_logging
     from headgate.clock import SystemClock
 
-    leave_on_sigterm()
+    leave_when_told()
     set_up_logging(log_format)
     place = place.at(app)
     clock = SystemClock()

@@ -30,6 +30,7 @@ from headgate.local.alarms import LocalAlarms
 from headgate.local.engine import LocalEngine
 from headgate.local.finisher import Finisher
 from headgate.local.server import Running, Server, url_of
+from headgate.local.signals import enders
 from headgate.local.state import StateFolder
 from headgate.local.stream import logs_of
 from headgate.local.topics import LocalTopics
@@ -58,7 +59,7 @@ def serve_app(
     patience_s: float = limits.DRAIN.value,
     opened: Callable[[LocalEngine, Serving], None],
 ) -> socket.socket | None:
-    """Serve until SIGTERM, SIGINT or `Serving.stop`; requests in flight are finished. `running` makes what serves.
+    """Serve until a signal or `Serving.stop` ends it; requests in flight are finished. `running` makes what serves.
 
     Handlers run meanwhile, in processes that load the app from `target`; then those in work get `patience_s`. `opened`
     is called once, when the store is open. Returns the socket, open still, where the store broke in a way that only a
@@ -155,13 +156,14 @@ def check_settings(app: App, settings: Mapping[str, str], clock: Clock) -> None:
     Gate(app, settings, clock, Observer(), new_id)
 
 
-def leave_on_sigterm() -> None:
+def leave_when_told() -> None:
     """Until the server has handlers of its own: end in good order, with exit code 0."""
 
     def leave(*_: object) -> NoReturn:
         sys.exit(0)
 
-    signal.signal(signal.SIGTERM, leave)
+    for number in enders():
+        signal.signal(number, leave)
 
 
 def greet(app: App, sock: socket.socket, state: StateFolder) -> None:

@@ -39,7 +39,7 @@ _EXIT_S = 1.0  # from the end of its link to its exit
 
 
 class Fronts:
-    """As `Running`, in `many` further processes. `run` serves until SIGTERM, SIGINT or `stop`; requests in flight are
+    """As `Running`, in `many` further processes. `run` serves until a signal or `stop` ends it; requests in flight are
     finished."""
 
     def __init__(self, server: Server, sock: socket.socket, many: int, command: Command) -> None:

@@ -30,6 +30,7 @@ from headgate.local.engine import LocalEngine
 from headgate.local.protocol import GateProtocol, protocol_for
 from headgate.local.protocol import Refused as RefusedByProtocol
 from headgate.local.service import Service
+from headgate.local.signals import enders
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -188,14 +189,14 @@ def told_to(observer: Observer) -> RefusedByProtocol:
 
 
 def obey_signals(stop: Callable[[], None]) -> None:
-    """From here on, SIGTERM and SIGINT mean `stop`. uvicorn takes them over, and raises them again at its end, when
-    there is nothing to stop."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    """From here on, SIGTERM, SIGHUP and SIGINT mean `stop`. uvicorn takes over the first and the last, and raises them
+    again at its end, when there is nothing to stop."""
+    for number in (*enders(), signal.SIGINT):
         signal.signal(number, lambda *_: stop())
 
 
 class Running:
-    """A server on a socket. `run` serves until SIGTERM, SIGINT or `stop`; requests in flight are finished."""
+    """A server on a socket. `run` serves until a signal or `stop` ends it; requests in flight are finished."""
 
     def __init__(self, server: Server, sock: socket.socket, *, proxy_headers: bool = False) -> None:
         self._sock = sock
