@@ -19,8 +19,8 @@ def desk(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hearing() -> Iterator[None]:
-    """Who is started hears SIGHUP, also where the tests run under nohup: that a signal is ignored goes over to children,
-    that it is handled does not."""
+    """Who is started hears SIGHUP, also where the tests run under nohup: that a signal is ignored goes over to
+    children, that it is handled does not."""
     before = signal.signal(signal.SIGHUP, lambda *_: None)
     yield
     signal.signal(signal.SIGHUP, before)

@@ -120,8 +120,8 @@ class Server:
 
 @contextmanager
 def running(folder: Path, *words: str, env: Mapping[str, str] = {}, before: Sequence[str] = ()) -> Iterator[Server]:
-    """`headgate WORDS --port 0`, for the length of a `with`, from when it has said its address. `before` goes in front of
-    the command (nohup and the like). It leads a process group, as a job of a shell does."""
+    """`headgate WORDS --port 0`, for the length of a `with`, from when it has said its address; it leads a process
+    group, as a job of a shell does. `before` goes in front of the command (nohup and the like)."""
     out, err = folder / "out.txt", folder / "err.txt"
     with out.open("wb") as stdout, err.open("wb") as stderr:
         process = subprocess.Popen(
