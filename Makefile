@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := src tests examples tools benchmarks
 
-# In CI a lost worker is a failure, and the slow tests are named. tests/cases.py turns its skips into failures there.
+# In CI a lost worker is a failure, and the slow tests are named. tests/cases.py turns its skips into failures there, and
+# tests/shortened.py cuts what failures tell.
 ifneq ($(filter-out 0 false,$(CI)),)
-CI_FLAGS := --max-worker-restart=0 --durations=5
+CI_FLAGS := --max-worker-restart=0 --durations=5 --tb=short
 endif
 
 .DEFAULT_GOAL := help
@@ -22,7 +23,7 @@ run: env ## serve an example, post a few messages to it, and keep serving
 	@$(BIN)/python examples/tour.py
 
 test: env ## run the tests (ARGS="-k batch" picks some)
-	@$(BIN)/python -m pytest -q -n auto --dist loadgroup $(CI_FLAGS) $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 16 --dist loadgroup $(CI_FLAGS) $(ARGS)
 
 lint: env ## style, types and floors
 	@$(BIN)/ruff check -q --output-format concise $(SOURCES)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.cases import cases_folder
+from tests.cases import cases_folder, in_ci
+from tests.shortened import shorten
 
 _TOLD = "told"
 
@@ -30,6 +31,18 @@ def told(record_property: Callable[[str, object], None]) -> Callable[[str], None
     """Puts a line under the summary of the run, however the test ends. It travels with the report, so that a worker
     of pytest-xdist is heard too."""
     return lambda line: record_property(_TOLD, line)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if in_ci():
+        shorten(report)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if in_ci():
+        shorten(report)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

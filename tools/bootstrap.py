@@ -15,6 +15,7 @@ if sys.version_info < (3, 11):  # noqa: UP036
 
 import argparse
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -24,8 +25,10 @@ import shutil
 import subprocess
 import time
 import tomllib
+import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,8 @@ TOOLS = ROOT / ".tools"
 
 OLDEST_UV = (0, 8)  # seen to install from our lock file
 DOWNLOAD_TIMEOUT_S = 60
+PAUSES_S = (3, 15)
+"""What could not be fetched is tried again after each."""
 
 
 def main() -> None:
@@ -87,6 +92,7 @@ def sync(uv: str, groups: list[str]) -> None:
         # The system's certificates, for networks that open TLS; an older uv knows them as NATIVE_TLS.
         "UV_SYSTEM_CERTS": "true",
         "UV_NATIVE_TLS": "true",
+        "UV_HTTP_TIMEOUT": "120",
         **os.environ,
         "UV_PROJECT_ENVIRONMENT": str(VENV),
         "UV_PYTHON": sys.executable,
@@ -95,7 +101,7 @@ def sync(uv: str, groups: list[str]) -> None:
     command = [uv, "sync", "--frozen", "--all-extras", "--quiet"]
     command += [f"--group={group}" for group in groups]
     say("Making .venv from uv.lock ...")
-    if subprocess.run(command, cwd=ROOT, env=environment).returncode:
+    if not any(subprocess.run(command, cwd=ROOT, env=environment).returncode == 0 for _ in tries()):
         sys.exit("uv could not make .venv; its reason stands above.")
 
 
@@ -103,11 +109,15 @@ def install_toolkit() -> None:
     """The CDK CLI, into the user's cache: what does without it goes on where npm's registry cannot be reached."""
     imports = "from headgate.cdk.toolkit import installed; from headgate.cli import told"
     program = f"{imports}; told(lambda: installed() and 0)"  # which says what is wrong in one sentence
-    done = subprocess.run([VENV / "bin" / "python", "-c", program], stderr=subprocess.PIPE, text=True)
-    if done.returncode:
+    for _ in tries():
+        done = subprocess.run([VENV / "bin" / "python", "-c", program], stderr=subprocess.PIPE, text=True)
+        if done.returncode == 0:
+            return
         why = (done.stderr.strip().splitlines() or ["it does not say why."])[-1]
-        say(f"The CDK CLI could not be installed: {why}")
-        say("All but deploying to AWS works without it; `headgate deploy` tries to install it again.")
+        if not why.startswith("aws-cdk "):  # it was not npm that failed
+            break
+    say(f"The CDK CLI could not be installed: {why}")
+    say("All but deploying to AWS works without it; `headgate deploy` tries to install it again.")
 
 
 def usable_uv() -> str | None:
@@ -157,16 +167,31 @@ def fitting_wheel(wheels: list[dict[str, Any]], system: str, machine: str) -> di
 
 
 def fetch(url: str) -> bytes:
-    try:
-        with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as reply:
-            return bytes(reply.read())
-    except OSError as error:
+    why = ""
+    for _ in tries():
+        try:
+            with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as reply:
+                return bytes(reply.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                why = str(error)
+        except (OSError, http.client.HTTPException) as error:
+            why = str(error)
         # python.org's Python for macOS trusts nobody until it is told to; the system's curl does.
         curl = shutil.which("curl")
         done = subprocess.run([curl, "-fsSL", url], stdout=subprocess.PIPE) if curl else None
         if done and done.returncode == 0:
             return done.stdout
-        sys.exit(f"{url} could not be fetched ({error}): install uv yourself, or try again.")
+    sys.exit(f"{url} could not be fetched ({why}): install uv yourself, or try again.")
+
+
+def tries() -> Iterator[None]:
+    """The first one, and those after a pause each."""
+    yield
+    for pause_s in PAUSES_S:
+        say(f"That did not work; trying again in {pause_s} s ...")
+        time.sleep(pause_s)
+        yield
 
 
 def say(line: str) -> None:
