@@ -275,6 +275,14 @@ DRAIN = Limit(
     _OURS,
     "2026-11-20",
 )
+SILENCE = Limit(
+    "silence of a front",
+    30,
+    "seconds",
+    "of `serve --processes N`: one that does nothing for so long is ended, and another one started",
+    _OURS,
+    "2026-11-21",
+)
 LAMBDA_UNZIPPED = Limit(
     "Lambda function, unpacked",
     262_144_000,

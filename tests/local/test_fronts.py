@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -130,6 +131,38 @@ def test_a_front_that_dies_takes_its_connections_along_and_is_replaced(served: S
         assert [say(connection, "before") for connection in pair] == [201, 201]
     assert served.process.poll() is None
     assert f"a front died code=-{signal.SIGKILL:d} connections=" in log_of(served.state)
+
+
+# The command line, with a look at the fronts every second.
+ATTENTIVE = """
+from headgate import limits
+from headgate.cli import main
+from headgate.local import fronts
+
+limits.SILENCE = limits.SILENCE._replace(value=8)
+fronts._BEAT_S = 1
+main()
+"""
+
+
+def test_a_front_that_hangs_is_ended_with_its_connections_and_replaced(tmp_path: Path) -> None:
+    line = ["serve", "--app", str(APP), "--state", str(tmp_path / "state"), "--port", "{port}", "--processes", "2"]
+    command = [sys.executable, "-c", ATTENTIVE, *line]
+    with serving(APP, tmp_path / "state", command=command) as served:
+        with both(served) as (one, other):
+            assert say(one, "before") == 201
+            victim = holder_of(one, served)
+            os.kill(victim, signal.SIGSTOP)
+            with pytest.raises((RemoteDisconnected, ConnectionError)):
+                say(one, "hanging")
+            assert say(other, "between") == 201
+        until(lambda: len(fronts_of(served)) == 2)
+        assert victim not in fronts_of(served)
+        with both(served) as pair:
+            assert [say(connection, "before") for connection in pair] == [201, 201]
+        assert served.ask("GET", "/notes/hanging").status == 404
+        assert log_of(served.state).count("a front hangs, and is stopped: a verifier may block it") == 1
+        assert f"a front died code=-{signal.SIGKILL:d} connections=" in log_of(served.state)
 
 
 def test_when_the_main_process_is_killed_the_fronts_end_and_the_next_server_starts(tmp_path: Path) -> None:

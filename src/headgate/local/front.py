@@ -26,6 +26,7 @@ from headgate.http import Problem, new_id, request_id
 from headgate.local.drive import LATER, Asker, Driver
 from headgate.local.line import (
     Answered,
+    Beat,
     Brought,
     Failed,
     Line,
@@ -75,7 +76,7 @@ class Front:
         self._observer = _Telling(self._line)
         self._driver = FrontDriver(Gate(app, settings, clock, self._observer, new_id), clock, self._line)
         self._driver.proxied = proxied
-        self._is_ready = False
+        self._is_ready = self._is_asked = False
         self._arrived = self._ended = 0  # connections, since they were last told of
         self._arriving: set[asyncio.Task[Any]] = set()
         config = configured(self._visit, self._protocol(share))
@@ -142,14 +143,18 @@ class Front:
     def _tally(self) -> Saying | None:
         """The first one says that we are ready."""
         counts = self._observer.taken()
-        if counts is None and not (self._arrived or self._ended) and self._is_ready:
+        if counts is None and not (self._arrived or self._ended or self._is_asked) and self._is_ready:
             return None
-        tally = Tally(counts or Counts(), self._arrived, self._ended)
-        self._arrived, self._ended, self._is_ready = 0, 0, True
+        tally = Tally(counts or Counts(), self._arrived, self._ended, self._is_asked)
+        self._arrived, self._ended, self._is_asked, self._is_ready = 0, 0, False, True
         return tally
 
     def _heard(self, said: Any) -> None:
-        self._driver.heard(said)
+        if type(said) is Beat:
+            self._is_asked = True
+            self._line.remind()
+        else:
+            self._driver.heard(said)
 
     # --------------------------------------------------------------------------------------------------- under /-/
 

@@ -2,7 +2,8 @@
 the gates of the fronts ask for.
 
 The front with the fewest connections gets the next one, so that they share the load, and the limit of connections, on
-every system. One that dies takes its connections along, and is started again. See front.py for the other side.
+every system. One that dies takes its connections along, and is started again; one that hangs is ended, so that this
+holds for it too. See front.py for the other side.
 """
 
 from __future__ import annotations
@@ -24,7 +25,19 @@ from headgate import limits
 from headgate.errors import Unavailable
 from headgate.gate.observe import site
 from headgate.local.drive import LATER
-from headgate.local.line import Asked, Brought, Failed, Line, Tally, Visit, Visited, Wanted, answered, heard_of_front
+from headgate.local.line import (
+    Asked,
+    Beat,
+    Brought,
+    Failed,
+    Line,
+    Tally,
+    Visit,
+    Visited,
+    Wanted,
+    answered,
+    heard_of_front,
+)
 from headgate.local.server import LEAVE_S, Server, obey_signals, suit_the_process
 
 log = logging.getLogger("headgate.local")
@@ -36,6 +49,7 @@ _AT_ONCE = 64  # connections accepted in one turn
 _RESTART_S = (0.2, 1.0, 5.0)
 _PAUSE_S = 1.0  # where no connection can be had, since there are too many files
 _EXIT_S = 1.0  # from the end of its link to its exit
+_BEAT_S = 5.0
 
 
 class Fronts:
@@ -76,7 +90,9 @@ class Fronts:
             self._stopping.set()
         for _ in range(self._many):
             await self._start()
+        watching = self._loop.create_task(self._watch())
         await self._stopping.wait()
+        watching.cancel()
         self._loop.remove_reader(self._sock)
         self._sock.close()
         for front in self._fronts:
@@ -137,6 +153,13 @@ class Fronts:
         if not self._stopping.is_set():
             await self._start()
 
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_BEAT_S)
+            for front in self._fronts:
+                if front.is_ready:
+                    front.beat()
+
     # ------------------------------------------------------------------------------------------------- connections
 
     def _accept(self) -> None:
@@ -157,7 +180,7 @@ class Fronts:
                 break
         shares: dict[Front, list[socket.socket]] = {}
         for sock in arrived:
-            front = min(ready, key=attrgetter("connections"))
+            front = min(ready, key=attrgetter("missed", "connections"))
             front.connections += 1
             shares.setdefault(front, []).append(sock)
         for front, socks in shares.items():
@@ -177,7 +200,9 @@ class Front:
         self._bodies: dict[int, asyncio.Future[bytes | None]] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._door: socket.socket | None = None
+        self._is_asked = False
         self.connections = 0
+        self.missed = 0  # beats
         self.was_ready = False
 
     @property
@@ -226,6 +251,20 @@ class Front:
             self._door.close()
             self._door = None
 
+    def beat(self) -> None:
+        """See whether it is alive. Beats are counted, and not time: where the whole machine stands still, none is missed.
+
+        One that hangs is ended, since whoever is connected to it would wait for ever. What it has asked for is carried
+        out, and senders learn what came of it when they try again."""
+        if not self._is_asked:
+            self._is_asked = True
+            self._line.say(Beat())
+            return
+        self.missed += 1
+        if self.missed == limits.SILENCE.value // _BEAT_S:
+            log.error("a front hangs, and is stopped: a verifier may block it")
+            self.kill()
+
     def kill(self) -> None:
         """End it, whatever it is at."""
         if self._process is not None:
@@ -252,7 +291,9 @@ class Front:
         match said:
             case Asked(number, effect):
                 Answer(self._line, number, type(effect)).seek(self._server, effect)
-            case Tally(counts, arrived, ended):
+            case Tally(counts, arrived, ended, beats):
+                if beats:
+                    self._is_asked, self.missed = False, 0
                 self._server.observer.add(counts)
                 self._arrived(arrived)
                 self.connections -= ended

@@ -11,6 +11,8 @@
         ── Wanted: its body, if it is asked for ─▶
         ◀──────────────────────────── Brought: it ─
         ── Visited: the reply ───────────────────▶
+        ── Beat ─────────────────────────────────▶
+        ◀────────────────────── Tally: it is alive ─
         ── (end of file on the door) ────────────▶ finishes the requests in flight, ends
         ── (end of file) ────────────────────────▶ ends at once
 
@@ -81,11 +83,17 @@ class Saying(msgspec.Struct, array_like=True, tag_field="said", gc=False):
 
 
 class Tally(Saying, tag="tally"):
-    """What a front counted since it last said so, and how many connections have arrived and ended."""
+    """What a front counted since it last said so, how many connections have arrived and ended, and whether that is an
+    answer to a Beat, too."""
 
     counts: Counts
     arrived: int
     ended: int
+    beats: bool = False
+
+
+class Beat(Saying, tag="beat"):
+    """Whoever turns its event loop answers this, soon."""
 
 
 class Visit(Saying, tag="visit"):
@@ -158,7 +166,7 @@ _ASKED = _for_each(Asked, "effect", {effect: effect for effect in _ANSWERS})
 _ANSWERED = _for_each(Answered, "answer", _ANSWERS)
 
 _OF_FRONT: Any = Union[*_ASKED.values(), Tally, Visit, Brought]
-_OF_MAIN: Any = Union[*_ANSWERED.values(), Wanted, Visited, Failed]
+_OF_MAIN: Any = Union[*_ANSWERED.values(), Wanted, Visited, Failed, Beat]
 heard_of_front = msgspec.msgpack.Decoder(list[_OF_FRONT]).decode
 heard_of_main = msgspec.msgpack.Decoder(list[_OF_MAIN]).decode
 
