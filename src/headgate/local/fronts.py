@@ -252,7 +252,7 @@ class Front:
             self._door = None
 
     def beat(self) -> None:
-        """See whether it is alive. Beats are counted, and not time: where the whole machine stands still, none is missed.
+        """See whether it is alive. Not time is counted but beats: where the whole machine stands still none is missed.
 
         One that hangs is ended, since whoever is connected to it would wait for ever. What it has asked for is carried
         out, and senders learn what came of it when they try again."""
