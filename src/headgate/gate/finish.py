@@ -139,8 +139,9 @@ def _settlement(
         return Settlement("processed", (*moments, Moment(clock.now_ms(), "processed")), keep_ms=channel.keep_ms)
     if _execution_of(message) == started.id:  # it was looked whether its end was missed; all this is told already
         moments = ()
-    else:
-        moments = (*moments, Moment(clock.now_ms(), STARTED, detail=started.id))
+    else:  # one that is over was found so before now: it did not start after its end
+        at_ms = clock.now_ms() if started.ended is None else started.ended.moments[0].at_ms
+        moments = (*moments, Moment(at_ms, STARTED, detail=started.id))
     if started.ended is None:
         return Settlement("processing", moments, delay_ms=FOLLOWED_MS)
     return started.ended._replace(moments=(*moments, *started.ended.moments))
