@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,19 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def emulator(request: pytest.FixtureRequest, run_folder: Path) -> Emulator:
+def patience() -> Iterator[None]:
+    """Whoever calls an emulator from here waits for it, as do the functions and the commands that are started."""
+    from headgate.aws import clients, wire
+    from tests.aws.emulator.patient.patient import TIMES
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module, (name, seconds) in product((wire, clients), TIMES.items()):
+            patch.setattr(module, name, seconds)
+        yield
+
+
+@pytest.fixture(scope="session")
+def emulator(request: pytest.FixtureRequest, run_folder: Path, patience: None) -> Emulator:
     """The strict emulator of this run; all workers of pytest-xdist share it."""
     try:
         import awslambdaric  # noqa: F401

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from headgate.cdk.outputs import API_URL
-from tests.aws.emulator.process import Emulator
+from tests.aws.emulator.process import PATIENT, Emulator
 from tests.aws.emulator.versions import ARCHITECTURE, RUNTIME
 from tests.cli.shell import Done, run
 from tests.serving import headgate
@@ -23,10 +23,11 @@ class Desk:
     def __init__(self, folder: Path, emulator: Emulator) -> None:
         self.folder = folder
         self.emulator = emulator
-        self._env = {**emulator.env, "HEADGATE_STAGE": "", "SSL_CERT_FILE": emulator.certificate}
+        patient = {"PYTHONPATH": str(PATIENT)}
+        self._env = {**emulator.env, **patient, "HEADGATE_STAGE": "", "SSL_CERT_FILE": emulator.certificate}
 
     def type(self, *words: str, typed: str = "", env: Mapping[str, str] = {}) -> Done:
-        return run(self.folder, *words, env={**self._env, **env}, typed=typed, patience_s=600)
+        return run(self.folder, *words, env={**self._env, **env}, typed=typed, patience_s=1500)
 
     @contextmanager
     def typing(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:

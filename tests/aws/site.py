@@ -27,7 +27,7 @@ from tests.aws.emulator.deployment import Deployed
 
 LARGE = "x" * 40_000
 """A text with which a body does not fit into a row."""
-_TIMEOUT_S = 60
+_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from botocore.session import Session
 
+from headgate.aws import wire
 from headgate.aws.clients import Clients, Declined
 from headgate.aws.wire import Wire, dns_suffix
 from headgate.clock import ManualClock, SystemClock
@@ -83,7 +84,7 @@ def test_no_try_begins_that_could_not_end_in_time(endpoint: Endpoint, clients: C
         return error("ThrottlingException")
 
     endpoint.answer = slowly
-    clients.within(4.6)  # a try takes at most 4 s, and the answer needs half a second
+    clients.within(wire.CONNECT_S + wire.READ_S + 0.6)  # for one try, and for the answer
     for _ in range(2):
         with pytest.raises(Unavailable):
             clients.call("dynamodb", "get_item", **READ)

@@ -51,8 +51,11 @@ def test_a_message_is_unavailable_while_the_store_is_and_taken_afterwards(site: 
 
 
 def test_a_store_that_is_slow_is_unavailable_before_the_sender_gives_up(site: Site) -> None:
-    with site.deployed.emulator.fault(site.function("notes", "Ingest"), "delay", delay_s=8):
+    function, emulator = site.function("notes", "Ingest"), site.deployed.emulator
+    with emulator.hurried(function), emulator.fault(function, "delay", delay_s=8):
+        site.deployed.start_anew(function)
         is_unavailable(site.post("notes", new_note()))
+    site.deployed.start_anew(function)
 
 
 @pytest.mark.parametrize("kind", ["refuse", "throttle", "fail"])

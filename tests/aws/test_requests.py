@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
-import boto3
 import pytest
 
 from headgate.clock import SystemClock
@@ -50,11 +49,7 @@ class Tap:
         return self.desk.emulator.plain_url(self.outputs["ApiEndpoint"]) + "/"
 
     def client(self, service: str) -> Any:
-        env = self.desk.emulator.env
-        return boto3.client(
-            service, endpoint_url=self.desk.emulator.url, region_name=REGION, verify=self.desk.emulator.certificate,
-            aws_access_key_id=env["AWS_ACCESS_KEY_ID"], aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-        )  # fmt: skip
+        return self.desk.emulator.client(service, REGION)
 
     def post(self, body: bytes, headers: Mapping[str, str] = {}, *, signed: bool = True) -> Answer:
         return self.ask("POST", self.url, body, headers, signed=signed)
@@ -64,7 +59,7 @@ class Tap:
     ) -> Answer:
         signature = aws_signature(self.access_key, method, url, body, SystemClock()) if signed else {}
         place = urlsplit(url)
-        connection = http.client.HTTPConnection(place.netloc, timeout=60)
+        connection = http.client.HTTPConnection(place.netloc, timeout=300)
         try:
             connection.request(method, place.path, body or None, {**headers, **signature})
             reply = connection.getresponse()

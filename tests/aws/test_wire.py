@@ -21,7 +21,7 @@ from botocore.session import get_session
 from botocore.config import Config
 
 def handler(event, context):
-    config = Config(retries={"total_max_attempts": 1}, read_timeout=3)
+    config = Config(retries={"total_max_attempts": 1}, connect_timeout=60, read_timeout=60)
     service, action, arguments = event
     client = get_session().create_client(service, config=config)
     try:

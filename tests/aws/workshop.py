@@ -31,7 +31,7 @@ from headgate.testing.contract.index import message
 from tests.aws.behind import told_of
 from tests.aws.emulator.deployment import Deployed
 
-_TIMEOUT_S = 60
+_TIMEOUT_S = 300
 _PATIENCE_S = 120.0
 _QUIET_S = 1.0
 """Longer than it takes from where something is read to where a function is called with it."""

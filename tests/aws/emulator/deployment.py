@@ -19,7 +19,7 @@ from tests.aws.emulator import node
 from tests.aws.emulator.process import ACCOUNT, REGION, Emulator
 from tests.aws.emulator.versions import ARCHITECTURE, RUNTIME
 
-_TIMEOUT_S = 600
+_TIMEOUT_S = 1500
 
 Grant = tuple[str, str]
 """An action, and a resource, which may have a `*` in it."""

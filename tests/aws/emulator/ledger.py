@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-_PEOPLE, _ASKED, _REFUSED, _AT_WORK = "functions", "asked", "refused", "at-work"
+_PEOPLE, _ASKED, _REFUSED, _AT_WORK, _HURRIED = "functions", "asked", "refused", "at-work", "hurried"
 _noted: set[tuple[Path, str, str]] = set()
 
 
@@ -20,7 +20,7 @@ def install(folder: Path) -> None:
     from ministack.core import iam_evaluator
     from ministack.services import lambda_svc, sts
 
-    for part in (_PEOPLE, _ASKED, _REFUSED, _AT_WORK):
+    for part in (_PEOPLE, _ASKED, _REFUSED, _AT_WORK, _HURRIED):
         (folder / part).mkdir()
     register, enforce, execute = sts.register_session, iam_evaluator.enforce, lambda_svc._execute_function
 
@@ -88,6 +88,16 @@ def refused_to(folder: Path, who: str) -> set[tuple[str, str]]:
 def at_work(folder: Path) -> set[str]:
     """The names of the functions that have begun and are not done."""
     return {mark.name.partition(" ")[0] for mark in (folder / _AT_WORK).iterdir()}
+
+
+def hurry(folder: Path, function: str, *, on: bool) -> None:
+    """Whether a function that is started from here on waits for answers no longer than it would in production."""
+    mark = folder / _HURRIED / function
+    mark.touch() if on else mark.unlink(missing_ok=True)
+
+
+def is_in_a_hurry(folder: Path, function: str) -> bool:
+    return (folder / _HURRIED / function).exists()
 
 
 def _noted_in(place: Path) -> set[tuple[str, str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -14,20 +13,26 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from tests.aws.emulator import node, signer
-from tests.aws.emulator.ledger import asked_by, at_work, refused_to
+from tests.aws.emulator.ledger import asked_by, at_work, hurry, refused_to
 from tests.aws.emulator.wire import Fault, Kind
 from tests.cases import ROOT
 from tests.once import once
+from tests.serving import free_port
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
 _START_S = 180.0
+_PATIENCE_S = 300
+"""For an answer, where an emulator may stand still, and a function that is called may have to start."""
 _KEY = "test"
 """The root user's key, and its secret."""
+PATIENT = Path(__file__).parent / "patient"
+"""The folder that has to be on the path of a Python program so that it waits for an emulator that stands still."""
 _CERTIFICATE = "ministack-tls/server.crt"
 _LEDGER = "ledger"
 _started: dict[int, subprocess.Popen[bytes]] = {}
@@ -76,17 +81,19 @@ class Emulator:
             "CDK_DEFAULT_REGION": REGION,
         }
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, region: str = REGION) -> Any:
         """A client of boto3, as the root user."""
         import boto3
+        from botocore.config import Config
 
         return boto3.client(
             service,
             endpoint_url=self.url,
-            region_name=REGION,
+            region_name=region,
             aws_access_key_id=_KEY,
             aws_secret_access_key=_KEY,
             verify=self.certificate,
+            config=Config(connect_timeout=_PATIENCE_S, read_timeout=_PATIENCE_S),
         )
 
     def plain_url(self, api_url: str) -> str:
@@ -126,11 +133,21 @@ class Emulator:
         """The functions that have begun and are not done."""
         return at_work(Path(self.folder, _LEDGER))
 
+    @contextmanager
+    def hurried(self, function: str) -> Iterator[None]:
+        """For the length of a `with`, what is started of a function waits for AWS no longer than in production."""
+        ledger = Path(self.folder, _LEDGER)
+        hurry(ledger, function, on=True)
+        try:
+            yield
+        finally:
+            hurry(ledger, function, on=False)
+
     def _wire(self, method: str, path: str, body: bytes | None = None) -> Any:
         return json.loads(self.ask(method, f"/_wire/{path}", body=body, port=self.wire_port))
 
     def ask(
-        self, method: str, path: str, timeout_s: float = 30, body: bytes | None = None, port: int | None = None
+        self, method: str, path: str, timeout_s: float = _PATIENCE_S, body: bytes | None = None, port: int | None = None
     ) -> bytes:
         """One of the emulator's own addresses."""
         request = urllib.request.Request(f"https://127.0.0.1:{port or self.port}{path}", body, method=method)
@@ -150,7 +167,7 @@ def start(folder: Path, owner: int, mode: str = "strict", *, wait_scale: float =
     long as they say."""
     for needed in ("tmp", _LEDGER):
         (folder / needed).mkdir(parents=True)
-    port, plain_port, wire_port = _free_ports(3)
+    port, plain_port, wire_port = (free_port() for _ in range(3))
     env = {
         "PATH": os.pathsep.join((str(node.binary_folder()), os.environ["PATH"])),
         "NODE_PATH": str(node.packages()),
@@ -172,6 +189,7 @@ def start(folder: Path, owner: int, mode: str = "strict", *, wait_scale: float =
         "SFN_WAIT_SCALE": str(wait_scale),
         "ALARM_PERIOD_SCALE": "0.02",
         "LAMBDA_WARM_TTL_SECONDS": "30",
+        "LAMBDA_ACCOUNT_CONCURRENCY": "1000",  # as on AWS, however little memory there is
         "S3_DATA_DIR": str(folder / "s3"),
         "EMULATOR_MODE": mode,
         "EMULATOR_OWNER": str(owner),
@@ -215,18 +233,7 @@ def _answers(emulator: Emulator) -> bool:
     if not Path(emulator.certificate).exists():
         return False
     try:
-        emulator.ask("GET", "/_ministack/health", timeout_s=5)
-        return emulator.mode == "stock" or bool(emulator.ask("GET", "/_wire/health", port=emulator.wire_port))
-    except OSError:
+        emulator.ask("GET", "/_ministack/health", timeout_s=20)
+        return emulator.mode == "stock" or bool(emulator.ask("GET", "/_wire/health", 20, port=emulator.wire_port))
+    except (OSError, HTTPException):
         return False
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

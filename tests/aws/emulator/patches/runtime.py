@@ -9,15 +9,21 @@ which order: the code, its layers, the runtime's own packages (boto3 among them)
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import os
+import queue
+import select
+import struct
 import sysconfig
 import tempfile
+import termios
 import threading
 import time
 import uuid
 import zipfile
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,10 +32,16 @@ from ministack.core import lambda_runtime, tls
 from ministack.core.responses import get_region
 from ministack.services import lambda_svc
 
+from tests.aws.emulator import ledger
+from tests.aws.emulator.process import PATIENT
 from tests.aws.emulator.versions import MINOR, RUNTIME
 
 _RUNTIME_PACKAGES = ("awslambdaric", "boto3", "snapshot-restore-py", "simplejson", "botocore", "jmespath", "s3transfer",
                      "python-dateutil", "urllib3", "six")  # fmt: skip
+_PATIENCE_S = 120
+"""A function has so much more time than it declares, to start and for each call: this machine may be slow, and stand
+still. Nothing here is about functions that take too long."""
+_CHUNK_BYTES = 65_536
 _unpacking = threading.Lock()
 
 
@@ -49,7 +61,42 @@ class _Sandbox(lambda_runtime.ProvidedWorker):  # type: ignore[misc]
     """One execution environment."""
 
     def __init__(self, func_name: str, config: dict[str, Any], code_zip: bytes) -> None:
-        super().__init__(func_name, config, _Package.of(code_zip, config))
+        patient = {**config, "Timeout": config.get("Timeout", 3) + _PATIENCE_S}
+        super().__init__(func_name, patient, _Package.of(code_zip, patient))
+        self._reading = threading.Lock()
+        self._pipe: int | None = None
+
+    def _await_init(self, init_timeout: float | None = None) -> None:
+        with self._reading:
+            out = self._proc.stdout
+            self._pipe = None if out.closed else out.fileno()
+        super()._await_init(_PATIENCE_S)
+
+    def _pump_output(self, stream: Any, log_queue: Any) -> None:
+        """What it writes, line by line. Whoever has `_reading` knows that what was read is in the queue."""
+        pipe, rest = stream.fileno(), b""
+        readable = select.poll()
+        readable.register(pipe)
+        while True:
+            readable.poll()
+            with self._reading:
+                chunk = os.read(pipe, _CHUNK_BYTES)
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines if chunk else filter(None, (rest,)):
+                    with suppress(queue.Full):
+                        log_queue.put_nowait(line.decode(errors="replace").rstrip("\r"))
+                if not chunk:
+                    self._pipe = None if self._pipe == pipe else self._pipe
+                    stream.close()
+                    return
+
+    def _drain_stderr_bounded(self, **_: Any) -> str:
+        """All that it has written by now, however slowly this is read; a function writes before it answers."""
+        while True:
+            with self._reading:
+                if self._pipe is None or not _unread(self._pipe):
+                    return str(self._drain_stderr())
+            time.sleep(0.001)
 
     def _build_handler_class(self, generation: int, pending: Any) -> Any:
         handler = super()._build_handler_class(generation, pending)
@@ -59,6 +106,12 @@ class _Sandbox(lambda_runtime.ProvidedWorker):  # type: ignore[misc]
     def invoke(self, event: Any, request_id: str, *, trace_id: str | None = None,
                invoked_function_arn: str | None = None, **_: Any) -> Any:  # fmt: skip
         return super().invoke(event, request_id, trace_id=trace_id, invoked_function_arn=invoked_function_arn)
+
+
+def _unread(pipe: int) -> int:
+    """How many bytes there are to read."""
+    (count,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, struct.pack("i", 0)))
+    return int(count)
 
 
 def install() -> None:
@@ -127,7 +180,7 @@ def _unpacked(package: _Package) -> Path:
             bootstrap = making / "bootstrap"
             # -S and -s: of this Python nothing but the standard library.
             bootstrap.write_text(
-                f'#!/bin/sh\ncd "$LAMBDA_TASK_ROOT"\nexec {_interpreter()} -S -s -m awslambdaric "$_HANDLER"\n'
+                f'#!/bin/sh\ncd "$LAMBDA_TASK_ROOT"\nexec {_interpreter()} -S -s -m $RUNTIME_CLIENT "$_HANDLER"\n'
             )
             bootstrap.chmod(0o755)
             making.rename(folder)
@@ -146,6 +199,7 @@ def _unzip(content: bytes, place: Path) -> None:
 
 def _environment(config: dict[str, Any], folder: str, port: int, runtime: Path) -> dict[str, str]:
     name, version = config["FunctionName"], config.get("Version", "$LATEST")
+    hurries = ledger.is_in_a_hurry(Path(os.environ["EMULATOR_LEDGER"]), name)
     logging = config.get("LoggingConfig") or {}
     env = {
         "PATH": os.environ["PATH"],
@@ -164,12 +218,14 @@ def _environment(config: dict[str, Any], folder: str, port: int, runtime: Path) 
         "LAMBDA_TASK_ROOT": f"{folder}/task",
         "LAMBDA_RUNTIME_DIR": str(runtime),
         "_HANDLER": config["Handler"],
+        "RUNTIME_CLIENT": "awslambdaric" if hurries else "patient",
         "PYTHONPATH": os.pathsep.join(
             (
                 f"{folder}/task",
                 f"{folder}/opt/python/lib/python{MINOR}/site-packages",
                 f"{folder}/opt/python",
                 str(runtime),
+                str(PATIENT),
             )
         ),
         "PYTHONDONTWRITEBYTECODE": "1",  # there the folders cannot be written to
