@@ -20,10 +20,10 @@ from headgate.aws.clients import Clients
 from headgate.aws.executions import Machine, StepFunctions
 from headgate.aws.pages import Threads
 from headgate.clock import ManualClock, SystemClock
-from headgate.engine import Execution
 from headgate.errors import NotRun
 from headgate.testing.contract.executions import FUNCTION, WORKFLOWS, ExecutionsCases, described, run
 from tests.aws.emulator import process
+from tests.aws.emulator.hand import Hand
 from tests.aws.emulator.process import Emulator
 from tests.aws.emulator.versions import RUNTIME
 from tests.aws.endpoint import answering, error
@@ -31,12 +31,9 @@ from tests.aws.tables import make_machine
 
 pytestmark = [pytest.mark.xdist_group("executions"), pytest.mark.slow]
 
-_SCALE = 0.4
-_LEFT_BY = {"nap": "WaitStateEntered", "short": "WaitStateEntered", "retry": "TaskFailed"}
-"""Workflows that may wait for the clock, and the event with which they begin to."""
 LEFT_OUT = {
     "test_a_task_is_asked_and_its_result_goes_on": "the emulator's history of functions has other events",
-    "test_what_runs_succeeded_or_is_long_gone_is_not_redriven": "it asks for 15 days, which nobody can wait for",
+    "test_what_runs_succeeded_or_is_long_gone_is_not_redriven": "the emulator redrives what is older than 14 days, too",
 }
 """The cases of every engine that the emulator cannot show, each with the reason."""
 
@@ -59,12 +56,16 @@ def handler(event, context):
 """
 
 
-class RealClock(ManualClock):
-    """Time that passes in Step Functions, whoever moves it."""
+class HandsClock(ManualClock):
+    """The time of the emulator's workflows, too."""
+
+    def __init__(self, hand: Hand) -> None:
+        super().__init__()
+        self._hand = hand
 
     def advance(self, seconds: float) -> None:
         super().advance(seconds)
-        time.sleep(seconds * _SCALE)
+        self._hand.move(seconds)
 
 
 @cache
@@ -98,7 +99,8 @@ class Engine:
     """Machines of its own."""
 
     def __init__(self, emulator: Emulator) -> None:
-        self.clock = RealClock()
+        self.hand = emulator.hand
+        self.clock = HandsClock(self.hand)
         function = contract_function(emulator)
         machines = {
             name: Machine(make_machine(emulator, placed(document, function), kind, invokes=function), kind == "EXPRESS")
@@ -112,22 +114,16 @@ class Engine:
         until_s = time.monotonic() + 120
         while time.monotonic() < until_s:
             running = self.executions.find(status="RUNNING").executions
-            if all(self._waits(one) for one in running):
+            if all(self.hand.is_at_rest(one.id) for one in running):
                 return
             time.sleep(0.02)
         raise TimeoutError
 
-    def _waits(self, one: Execution) -> bool:
-        """Whether it waits for the clock. A redriven one begins anew with it."""
-        begun = [event for event in self.executions.history(one.id) if event.type == _LEFT_BY.get(one.workflow)]
-        described = self.executions.describe(one.id)
-        return described is None or described.status != "RUNNING" or len(begun) > described.redrives
-
 
 @pytest.fixture(scope="module")
-def emulator(run_folder: Path) -> Emulator:
-    """One of its own, where time passes slowly enough to be looked at."""
-    return process.start(run_folder / "aws" / f"executions-{os.getpid()}", os.getpid(), wait_scale=_SCALE)
+def emulator(run_folder: Path, patience: None) -> Emulator:
+    """One of its own, where time passes when it is told to."""
+    return process.start(run_folder / "aws" / f"executions-{os.getpid()}", os.getpid(), by_hand=True)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.aws.emulator import node, signer
+from tests.aws.emulator.hand import Hand
 from tests.aws.emulator.ledger import asked_by, at_work, hurry, refused_to
 from tests.aws.emulator.wire import Fault, Kind
 from tests.cases import ROOT
@@ -34,7 +35,7 @@ _KEY = "test"
 PATIENT = Path(__file__).parent / "patient"
 """The folder that has to be on the path of a Python program so that it waits for an emulator that stands still."""
 _CERTIFICATE = "ministack-tls/server.crt"
-_LEDGER = "ledger"
+_LEDGER, _TIME = "ledger", "time"
 _started: dict[int, subprocess.Popen[bytes]] = {}
 
 
@@ -133,6 +134,11 @@ class Emulator:
         """The functions that have begun and are not done."""
         return at_work(Path(self.folder, _LEDGER))
 
+    @property
+    def hand(self) -> Hand:
+        """Its time, where that is moved by hand."""
+        return Hand(Path(self.folder, _TIME))
+
     @contextmanager
     def hurried(self, function: str) -> Iterator[None]:
         """For the length of a `with`, what is started of a function waits for AWS no longer than in production."""
@@ -162,11 +168,13 @@ class Emulator:
         return "\n".join(told[-lines:])
 
 
-def start(folder: Path, owner: int, mode: str = "strict", *, wait_scale: float = 0.02) -> Emulator:
-    """Start one that ends with the process `owner`, and wait until it answers. Workflows wait `wait_scale` times as
-    long as they say."""
+def start(folder: Path, owner: int, mode: str = "strict", *, by_hand: bool = False) -> Emulator:
+    """Start one that ends with the process `owner`, and wait until it answers. Workflows wait a fiftieth of what they
+    say, or, where time is moved `by_hand`, until it was moved so far."""
     for needed in ("tmp", _LEDGER):
         (folder / needed).mkdir(parents=True)
+    if by_hand:
+        Hand(folder / _TIME).set_up()
     port, plain_port, wire_port = (free_port() for _ in range(3))
     env = {
         "PATH": os.pathsep.join((str(node.binary_folder()), os.environ["PATH"])),
@@ -186,7 +194,8 @@ def start(folder: Path, owner: int, mode: str = "strict", *, wait_scale: float =
         "USE_SSL": "1",
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
-        "SFN_WAIT_SCALE": str(wait_scale),
+        "SFN_WAIT_SCALE": "0.02",
+        "EMULATOR_TIME": str(folder / _TIME) if by_hand else "",
         "ALARM_PERIOD_SCALE": "0.02",
         "LAMBDA_WARM_TTL_SECONDS": "30",
         "LAMBDA_ACCOUNT_CONCURRENCY": "1000",  # as on AWS, however little memory there is

@@ -9,13 +9,17 @@ from __future__ import annotations
 import contextvars
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 from ministack.core.responses import error_response_json, json_response
 from ministack.services import stepfunctions as states
 
+from tests.aws.emulator import hand
+
 _LONG_S = 60
+_by_hand = hand.followed()
 _redriven: dict[str, tuple[str, str]] = {}
 """Of executions that are redriven: the ARN of the machine that was started, and the input."""
 
@@ -44,11 +48,7 @@ def install() -> None:
         limit_s = _definition(execution).get("TimeoutSeconds")
         if limit_s is not None:
             context = contextvars.copy_context()
-            # Short limits are for waits, which are scaled; within a long one functions are called, and those are not.
-            scale = states._SFN_WAIT_SCALE if limit_s < _LONG_S else 1
-            timer = threading.Timer(limit_s * scale, lambda: context.run(_time_out, execution))
-            timer.daemon = True
-            timer.start()
+            _later(arn, limit_s, lambda: context.run(_time_out, execution))
         run(arn)
         if arn in _redriven:
             shadow = execution["stateMachineArn"]
@@ -82,16 +82,32 @@ def install() -> None:
         return await handle(method, path, headers, body, query)
 
     def added(execution: dict[str, Any], kind: str, details: Any = None) -> None:
+        if _by_hand is not None:
+            _by_hand.tell(execution["executionArn"])
         if execution["status"] == "RUNNING" or kind.startswith("Execution"):  # nothing happens after the end
             add(execution, kind, details)
 
     states._add_event = added
+    if _by_hand is not None:
+        states._scaled_sleep = _by_hand.sleep
     states._start_execution = started
     states._run_execution = ran
     states._emit_execution_status_event = emitted
     states._describe_execution = described
     states._list_executions = without_shadows
     states.handle_request = handled
+
+
+def _later(arn: str, seconds: float, then: Callable[[], object]) -> None:
+    """Do something for an execution when its time is up."""
+    if _by_hand is not None:
+        hand = _by_hand.hand
+        threading.Thread(target=hand.wait, args=(arn, hand.now_s() + seconds, then), daemon=True).start()
+        return
+    # Short limits are for waits, which are scaled; within a long one functions are called, and those are not.
+    timer = threading.Timer(seconds * (states._SFN_WAIT_SCALE if seconds < _LONG_S else 1), then)
+    timer.daemon = True
+    timer.start()
 
 
 class _Shadow(str):

@@ -31,13 +31,13 @@ class _Finder:
             load(module)
             vars(module).update(TIMES)
 
-        spec.loader.exec_module = loaded
+        vars(spec.loader)["exec_module"] = loaded
         return spec
 
 
 def install() -> None:
     """From here on, in this process."""
-    sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Finder)
 
 
 if __name__ == "__main__":
