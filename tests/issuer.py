@@ -11,9 +11,13 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm, get_default_algorithms
+
+from headgate import issuers
+from tests.serving import PATIENCE_S
 
 SigningKey = bytes | rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -84,13 +88,13 @@ class Issuer:
 
 @contextmanager
 def issuing() -> Iterator[Issuer]:
-    """A running issuer on a free port of 127.0.0.1."""
+    """A running issuer on a free port of 127.0.0.1, for whom this process has patience."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             issuer.asked += 1
             issuer.reached.set()
-            issuer.held.wait(10)
+            issuer.held.wait()
             content = issuer.answer()
             self.send_response(issuer.status)
             for name, value in issuer.headers.items():
@@ -108,7 +112,9 @@ def issuing() -> Iterator[Issuer]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield issuer
+        with pytest.MonkeyPatch.context() as patient:
+            patient.setattr(issuers, "_SILENCE_S", PATIENCE_S)
+            yield issuer
     finally:
         issuer.held.set()
         server.shutdown()

@@ -16,6 +16,7 @@ from headgate.clock import ManualClock
 from headgate.engine import Discarded
 from headgate.events import Accepted, Faulted, Worked
 from headgate.gate.observe import Observer
+from headgate.local import topics
 from headgate.local.alarms import LocalAlarms
 from headgate.local.engine import LocalEngine
 from headgate.local.schema import FILE_NAME
@@ -23,6 +24,7 @@ from headgate.local.stream import Lane, Mark, logs_of
 from headgate.message import Message, Moment
 from headgate.testing.contract.queue import queued
 from tests.local.test_topics import SECRET, Receiver
+from tests.serving import PATIENCE_S
 
 
 class Site:
@@ -80,7 +82,8 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(topics, "_TIMEOUT_S", PATIENCE_S)
     receiver = Receiver()
     site = Site(tmp_path, receiver)
     yield site

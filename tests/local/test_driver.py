@@ -100,7 +100,7 @@ def test_one_server_serves_on_whatever_comes_of_a_verifier(site: Site, caplog: p
 def test_a_request_that_waits_when_its_loop_ends_is_not_left_hanging(site: Site) -> None:
     async def post() -> asyncio.Task[int]:
         waiting = asyncio.create_task(status(site.server, "/door"))
-        await asyncio.to_thread(site.at_the_door.wait, PATIENCE_S)
+        assert await asyncio.to_thread(site.at_the_door.wait, PATIENCE_S)
         return waiting
 
     assert asyncio.run(post()).cancelled()
@@ -112,7 +112,7 @@ def test_a_request_that_waits_when_its_loop_ends_is_not_left_hanging(site: Site)
 def test_verifiers_that_never_return_hold_up_no_other_channel_and_nobody_who_reads(site: Site) -> None:
     async def post() -> list[int]:
         waiting = [asyncio.create_task(status(site.server, "/door")) for _ in range(50)]
-        await asyncio.to_thread(site.at_the_door.wait, 5)
+        assert await asyncio.to_thread(site.at_the_door.wait, PATIENCE_S)
         others = [await status(site.server, "/any"), await status(site.server, "/any/1", method="GET")]
         site.open.set()
         return others + [await one for one in waiting]
@@ -184,7 +184,7 @@ def test_whatever_a_verifier_does_its_sender_is_answered_once(
     async def post() -> list[int]:
         async with guarded(tmp_path, verifier) as server:
             answers = asyncio.gather(*(status(server, "/guarded") for _ in range(3)))
-            return await asyncio.wait_for(answers, 5)
+            return await asyncio.wait_for(answers, PATIENCE_S)
 
     assert asyncio.run(post()) == [expected] * 3
     assert SECRET not in caplog.text

@@ -245,7 +245,7 @@ def motos() -> Iterator[Any]:
         yield client
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     item=st.dictionaries(st.sampled_from("abc"), _VALUES),
     change=_CHANGES,

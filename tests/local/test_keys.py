@@ -19,6 +19,7 @@ from headgate.engine import ApiKeyRow
 from headgate.errors import Unavailable
 from headgate.local.keys import SCHEMA, LocalKeys, load_keys
 from tests.issuer import Issuer, issuing, jwk, rsa_key
+from tests.serving import PATIENCE_S
 
 ROW = ApiKeyRow("abcdefghijkl", "orders", "till 1", b"\0" * 32, 1_000)
 OTHER = ApiKeyRow("lkjihgfedcba", "events", "till 2", b"\1" * 32, 500)
@@ -293,12 +294,12 @@ def test_threads_that_need_the_same_keys_fetch_them_once(issuer: Issuer, missing
     started = threading.Barrier(9)
 
     def ask(_: int) -> list[str]:
-        started.wait(10)
+        started.wait(PATIENCE_S)
         return ids(keys, issuer, missing=missing)
 
     with ThreadPoolExecutor(8) as pool:
         answers = pool.map(ask, range(8))
-        started.wait(10)
+        started.wait(PATIENCE_S)
         issuer.held.set()
         assert list(answers) == [["second"]] * 8
     assert issuer.asked == before + 1
@@ -311,11 +312,11 @@ def test_while_keys_are_fetched_anew_the_fresh_ones_are_given_without_waiting(is
     issuer.reached.clear()
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(ids, keys, issuer, missing=True)
-        assert issuer.reached.wait(10)
+        assert issuer.reached.wait(PATIENCE_S)
         assert ids(keys, issuer) == ["first"]
         assert not asking.done()
         issuer.held.set()
-        assert asking.result(10) == ["first"]
+        assert asking.result(PATIENCE_S) == ["first"]
 
 
 def test_an_answer_that_takes_more_than_five_seconds_comes_too_late(issuer: Issuer) -> None:
@@ -323,8 +324,8 @@ def test_an_answer_that_takes_more_than_five_seconds_comes_too_late(issuer: Issu
     issuer.held.clear()
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(ids, fetching(clock), issuer)
-        assert issuer.reached.wait(10)
+        assert issuer.reached.wait(PATIENCE_S)
         clock.advance(5.1)
         issuer.held.set()
         with pytest.raises(Unavailable):
-            asking.result(10)
+            asking.result(PATIENCE_S)

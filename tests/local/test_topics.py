@@ -17,9 +17,11 @@ import pytest
 from headgate import App, Email, Webhook
 from headgate.clock import ManualClock
 from headgate.errors import DeclarationError
+from headgate.local import topics
 from headgate.local.topics import LocalTopics
 from headgate.testing.contract.topics import NOTICE, TOPIC, TopicsCases
 from tests.local.store import Store, opened
+from tests.serving import PATIENCE_S
 
 KEY = b"a key that nobody else has......"
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
@@ -89,6 +91,11 @@ class Engine:
         ]
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topics, "_TIMEOUT_S", PATIENCE_S)
+
+
 @pytest.fixture
 def receivers() -> Iterator[list[Receiver]]:
     receivers = [Receiver(), Receiver()]
@@ -124,12 +131,12 @@ def test_a_webhook_that_never_answers_does_not_hold_up_the_end_and_is_told_again
     app = App("shop")
     with socket.create_server(("127.0.0.1", 0)) as silent, opened(tmp_path, ManualClock()) as store:
         app.topic(TOPIC, Webhook(f"http://127.0.0.1:{silent.getsockname()[1]}/", SECRET))
-        topics = LocalTopics(app.topics, {}, store.clock, store.writer.change, store.index.read_with, patience_s=0.001)
-        topics.start()
-        topics.publish(TOPIC, NOTICE)
+        told = LocalTopics(app.topics, {}, store.clock, store.writer.change, store.index.read_with, patience_s=0.001)
+        told.start()
+        told.publish(TOPIC, NOTICE)
         asking, _ = silent.accept()
         with asking:
-            topics.close()
+            told.close()
             assert store.rows("notice") == 1
 
 

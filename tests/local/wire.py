@@ -77,6 +77,12 @@ class Wire:
     told: list[tuple[str, int, str]]
     state: ServerState
 
+    def afresh(self) -> Wire:
+        """Itself, once it has done with all connections there were, and nothing is told of them any more."""
+        assert seen(lambda: not self.state.connections)
+        self.told.clear()
+        return self
+
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
 
@@ -91,6 +97,14 @@ class Wire:
     def ask(self, data: bytes) -> list[Reply]:
         """Send all, and a last request that asks the server to close."""
         return replies(self.send(data + get("/last", b"Connection: close")))[:-1]
+
+
+def seen(there: Callable[[], object]) -> bool:
+    """Whether `there` becomes true before patience is lost."""
+    until = time.monotonic() + PATIENCE_S
+    while not there() and time.monotonic() < until:
+        time.sleep(0.002)
+    return bool(there())
 
 
 def rest(sock: socket.socket) -> bytes:
@@ -115,6 +129,10 @@ def one_reply(sock: socket.socket) -> Reply:
     return Reply(found.status, found.headers, body)
 
 
+# A sender that stalls in the middle of a test is none that is slow. What the limits do is seen by the clock.
+PATIENT = {"header_time_s": PATIENCE_S, "body_time_s": PATIENCE_S, "keep_alive_s": PATIENCE_S, "__slots__": ()}
+
+
 @contextlib.contextmanager
 def serving(
     app: Any,
@@ -123,10 +141,11 @@ def serving(
 ) -> Iterator[Wire]:
     """Serve `app`, channels straight from `driver`; `protocol` may narrow the limits of the class that is used."""
     told: list[tuple[str, int, str]] = []
+    made = type("Patient", (protocol_for(lambda *what: told.append(what), driver),), PATIENT)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            http=protocol(protocol_for(lambda *what: told.append(what), driver)),
+            http=protocol(made),
             host="127.0.0.1",
             port=0,
             loop="uvloop",

@@ -51,14 +51,24 @@ class Crowd:
         return cls([await asyncio.open_connection("127.0.0.1", port) for _ in range(TWINS)])
 
     async def say(self, bodies: list[bytes]) -> list[Answer]:
-        """Each sends its body; the answers, in the same order."""
+        """Each sends its body, and again where it is told to because the disk is slow; the last answers, in the same
+        order."""
         for (_, writer), body in zip(self._connections, bodies, strict=True):
             writer.write(post(body))
-        return await asyncio.gather(*(_answer(reader) for reader, _ in self._connections))
+        said = zip(self._connections, bodies, strict=True)
+        return await asyncio.gather(*(_last_answer(reader, writer, body) for (reader, writer), body in said))
 
     def leave(self) -> None:
         for _, writer in self._connections:
             writer.close()
+
+
+async def _last_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> Answer:
+    async with asyncio.timeout(PATIENCE_S):
+        while (answer := await _answer(reader)).status == 409 and answer.json()["type"].endswith(":in_progress"):
+            assert int(answer.headers["retry-after"]) >= 1
+            writer.write(post(body))
+    return answer
 
 
 async def _answer(reader: asyncio.StreamReader) -> Answer:
@@ -163,6 +173,8 @@ def server_of(served: Served) -> tuple[int, str]:
 
 
 SLOW_S = 8
+# Where this machine takes as long for a few requests, nothing can be seen; so often it is tried.
+TRIES = 10
 
 
 def until_slow(served: Served) -> None:
@@ -179,26 +191,34 @@ def test_on_a_slow_disk_a_twin_is_told_to_come_again_and_a_sender_that_left_is_s
     tampering = f"delay_enter={SLOW_S * 1_000_000}:when={AT_SYNC}+"
     with on_a_bad_disk(tmp_path, tampering) as served, ThreadPoolExecutor(8) as pool:
         until_slow(served)
-        with talking_to(served) as first, talking_to(served) as left:
-            first.sendall(post(order("slow")))  # these two are there before any other one can be
-            left.sendall(post(order("left")))
-            twins = [pool.submit(served.ask, "POST", "/orders", order("slow", amount)) for amount in (0, 0, 1)]
-            stranger = pool.submit(served.ask, "POST", "/orders", order("stranger"))
-            for twin in [twin.result() for twin in twins]:
-                assert not select.select([first], [], [], 0)[0], "a twin has waited for the disk"
-                assert twin.status == 409
-                assert twin.json()["type"] == "urn:headgate:problem:in_progress"
-                assert int(twin.headers["retry-after"]) >= 1
-            left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-            left.close()
-            answer = one_reply(first)
-        assert (answer.status, answer.json()) == (201, {"id": "slow"})
-        assert "idempotency-replayed" not in answer.headers
-        assert stranger.result().status == 201
-        again = served.ask("POST", "/orders", order("slow"))
-        assert (again.status, again.headers["idempotency-replayed"]) == (201, "true")
-        assert_one_row(served, "slow", 0)
-        assert_one_row(served, "left", 0)
+        assert any(twins_are_told(served, pool, f"slow-{number}") for number in range(TRIES)), "twins wait for the disk"
+
+
+def twins_are_told(served: Served, pool: ThreadPoolExecutor, key: str) -> bool:
+    """False where the first of them may have been stored before its twins were answered."""
+    with talking_to(served) as first, talking_to(served) as left:
+        begun_s = time.monotonic()
+        first.sendall(post(order(key)))  # these two are there before any other one can be
+        left.sendall(post(order(f"{key}-left")))
+        asked = [pool.submit(served.ask, "POST", "/orders", order(key, amount)) for amount in (0, 0, 1)]
+        stranger = pool.submit(served.ask, "POST", "/orders", order(f"{key}-stranger"))
+        twins = [twin.result() for twin in asked]
+        are_in_time = time.monotonic() - begun_s < SLOW_S and not select.select([first], [], [], 0)[0]
+        left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        left.close()
+        answer = one_reply(first)
+    assert (answer.status, answer.json()) == (201, {"id": key})
+    assert "idempotency-replayed" not in answer.headers
+    assert stranger.result().status == 201
+    again = served.ask("POST", "/orders", order(key))
+    assert (again.status, again.headers["idempotency-replayed"]) == (201, "true")
+    assert_one_row(served, key, 0)
+    assert_one_row(served, f"{key}-left", 0)
+    for twin in twins if are_in_time else ():
+        assert twin.status == 409
+        assert twin.json()["type"] == "urn:headgate:problem:in_progress"
+        assert int(twin.headers["retry-after"]) >= 1
+    return are_in_time
 
 
 def talking_to(served: Served) -> socket.socket:

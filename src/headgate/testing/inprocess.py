@@ -43,7 +43,7 @@ from headgate.testing.answer import Answer, Headers
 from headgate.testing.credentials import SENDER, Credentials
 
 _PAGE = 1_000
-_REPLY_S = 30
+_REPLY_S = 120
 _HOST = "test"
 _CLOSED = "The app under test was closed."
 

@@ -33,7 +33,10 @@ from headgate.testing.flows import app as flows
 from headgate.testing.jobs import app as jobs
 
 REMAPPED = "x-amzn-Remapped-WWW-Authenticate"
-_TIMEOUT_S = 30
+PATIENCE_S = 120
+"""What is asked for comes within seconds; but a slow machine that is busy may take so long."""
+_BURST = 16
+_BURSTS = 10
 _CHANNELS = {channel.name: channel for channel in (*app.channels, *jobs.channels, *flows.channels)}
 _PROBLEM = {"type", "title", "status", "detail", "message", "errors", "request_id"}
 
@@ -58,7 +61,7 @@ class Site:
         """One request, with nothing added, on a connection of its own."""
         base = urlsplit(self.base_url)
         kind = http.client.HTTPSConnection if base.scheme == "https" else http.client.HTTPConnection
-        connection = kind(base.netloc, timeout=_TIMEOUT_S)
+        connection = kind(base.netloc, timeout=PATIENCE_S)
         try:
             connection.request(method, base.path.rstrip("/") + path, body, dict(headers or {}))
             response = connection.getresponse()
@@ -135,6 +138,16 @@ def needs_access_key(site: Site) -> None:
         pytest.skip("the site was given no access key")
 
 
+def last_answer(site: Site, channel: str, message: object) -> Answer:
+    """What a sender is told who comes again while its twin is being stored, which takes long on a slow disk."""
+    until_s = time.monotonic() + PATIENCE_S
+    while (answer := site.post(channel, message)).status == 409 and time.monotonic() < until_s:
+        if not answer.json()["type"].endswith(":in_progress"):
+            break
+        time.sleep(int(answer.headers["Retry-After"]))
+    return answer
+
+
 def is_replay(answer: Answer) -> bool:
     return answer.headers.get("Idempotency-Replayed") == "true"
 
@@ -189,7 +202,7 @@ class HttpScenarios:
     def test_twins_at_the_same_time_get_one_answer(self, site: Site) -> None:
         sent = note()
         with ThreadPoolExecutor(16) as threads:
-            answers = list(threads.map(lambda _: site.post("notes", sent), range(64)))
+            answers = list(threads.map(lambda _: last_answer(site, "notes", sent), range(64)))
         assert {(answer.status, answer.body) for answer in answers} == {
             (201, json.dumps({"id": sent["id"]}, separators=(",", ":")).encode())
         }
@@ -231,11 +244,14 @@ class HttpScenarios:
     def test_a_key_is_free_again_when_its_message_has_expired(self, site: Site) -> None:
         key = new_key()
         assert site.post("brief", {"id": key, "n": 1}).status == 201
-        give_up = time.monotonic() + 60
-        while (answer := site.post("brief", {"id": key, "n": 2})).status == 409 and time.monotonic() < give_up:
+        give_up = time.monotonic() + PATIENCE_S
+        while (answer := site.post("brief", {"id": key, "n": 2})).status != 201 or (
+            found := site.read("brief", f"/{key}")
+        ).status == 404:  # it may have expired as well before it could be read
+            assert answer.status in (201, 409)
+            assert time.monotonic() < give_up
             time.sleep(0.1)
-        assert answer.status == 201
-        assert site.read("brief", f"/{key}").json()["body"]["n"] == 2
+        assert found.json()["body"]["n"] == 2
 
     # ----------------------------------------------------------------------------------------- P3: whose fault it is
 
@@ -309,10 +325,16 @@ class HttpScenarios:
         is_problem(site.post("small", b" " * 1_000_000), 413, "too_large")
 
     def test_faster_than_the_throttle_is_429_with_a_time_to_wait(self, site: Site) -> None:
-        with ThreadPoolExecutor(8) as threads:
-            answers = list(threads.map(lambda n: site.post("throttled", n), range(16)))
-        refused = [answer for answer in answers if answer.status != 201]
-        assert len(refused) >= 8
+        refused: list[Answer] = []
+        for _ in range(_BURSTS):  # the first should do, but for a machine that is so slow that nothing is too fast
+            began_s = time.monotonic()
+            with ThreadPoolExecutor(8) as threads:
+                answers = list(threads.map(lambda n: site.post("throttled", n), range(_BURST)))
+            refused += [answer for answer in answers if answer.status != 201]
+            assert len(refused) >= _BURST / 2 - (time.monotonic() - began_s), "one a second, and a few at first"
+            if refused:
+                break
+        assert refused
         for answer in refused:
             is_problem(answer, 429, "throttled")
             assert int(answer.headers["Retry-After"]) >= 1

