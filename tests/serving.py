@@ -101,6 +101,13 @@ def free_port() -> int:
     raise AssertionError("no port is free")
 
 
+def save(file: Path, text: str) -> None:
+    """Write a file as editors do: whoever watches it sees the old text or the new one, and never half of it."""
+    half = file.with_name(f"{file.name}.half")
+    half.write_text(text)
+    half.replace(file)
+
+
 def headgate(*arguments: str | Path) -> list[str]:
     """The command line of the installed command."""
     return [str(Path(sys.executable).with_name("headgate")), *map(str, arguments)]

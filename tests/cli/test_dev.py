@@ -6,13 +6,14 @@ import json
 import os
 import signal
 import threading
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 
 from headgate.local.state import StateFolder
 from tests.cli.shell import APP, Server, run, running, until
-from tests.serving import PATIENCE_S, ask
+from tests.serving import PATIENCE_S, ask, save
 
 RELOADED = "[dev] The new version serves.\n"
 
@@ -31,29 +32,29 @@ def test_a_saved_change_is_served_a_broken_one_is_not_and_messages_stay(desk: Pa
         assert server.post("/notes", '{"id": "n-1"}').status == 201
         assert server.post("/later", "{}").status == 404
 
-        app.write_text(APP + 'app.channel("/later", auth=Public())\n')
+        save(app, APP + 'app.channel("/later", auth=Public())\n')
         server.says(RELOADED)
         assert server.post("/later", "{}").status == 201
         assert server.post("/notes", '{"id": "n-1"}').headers["idempotency-replayed"] == "true"
         assert server.post("/notes", '{"id": "n-1", "topic": "x"}').status == 409
 
-        app.write_text("app = (\n")
+        save(app, "app = (\n")
         server.says(
             "app.py:1: this is not valid Python: '(' was never closed.\n[dev] The last good version keeps serving.\n"
         )
         assert server.post("/later", "{}").status == 201
 
-        app.write_text(APP + "app.channel('/nobody')\n")
+        save(app, APP + "app.channel('/nobody')\n")
         server.says("app.py:15: channel /nobody: say who may post")
         assert server.post("/later", "{}").status == 201
 
-        app.write_text(APP + "import os\nos._exit(9)\n")
+        save(app, APP + "import os\nos._exit(9)\n")
         server.says(
             "[dev] The new version ended while it was loaded (exit code 9). The last good version keeps serving.\n"
         )
         assert server.post("/later", "{}").status == 201
 
-        app.write_text(APP)
+        save(app, APP)
         server.says("[dev] The new version is good again and serves.\n")
         assert server.post("/later", "{}").status == 404
         assert server.post("/notes", '{"id": "n-1"}').headers["idempotency-replayed"] == "true"
@@ -81,7 +82,7 @@ def test_a_saved_handler_works_off_what_comes_next_and_does_not_wait_for_a_slow_
         server.says("handled by the first version a")
         assert server.post("/jobs", '{"id": "slow"}').status == 202
         server.says("handled by the first version slow")
-        app.write_text(queued + HANDLER.format(version="second"))
+        save(app, queued + HANDLER.format(version="second"))
         server.says(RELOADED)
         assert server.post("/jobs", '{"id": "b"}').status == 202
         server.says("handled by the second version b")
@@ -92,8 +93,36 @@ def test_two_saves_of_the_same_size_within_a_second_are_two_versions(desk: Path)
     app = desk / "app.py"
     with running(desk, "dev") as server:
         for path in ("/one", "/two", "/six"):
-            app.write_text(APP.replace("/notes", path))
+            save(app, APP.replace("/notes", path))
             until(lambda path=path: server.post(path, '{"id": "1"}').status == 201, f"{path} is served")  # type: ignore[misc]
+
+
+# The supervisor's watcher is at work no sooner than there is a file `go`.
+LATE = """
+import pathlib, sys, time
+
+class Late:
+    @staticmethod
+    def find_spec(name, *_):
+        go = pathlib.Path(__file__).with_name("go")
+        while name == "watchfiles" and "dev" in sys.argv and not go.exists():
+            time.sleep(0.01)
+
+sys.meta_path.insert(0, Late)
+"""
+
+
+def test_what_is_saved_before_the_files_are_watched_is_served_too(
+    desk: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    late = tmp_path_factory.mktemp("late")
+    (late / "sitecustomize.py").write_text(LATE)
+    with running(desk, "dev", env={"PYTHONPATH": str(late)}) as server:
+        assert server.post("/notes", '{"id": "n-1"}').status == 201
+        save(desk / "app.py", APP.replace("/keyed", "/locked"))
+        (late / "go").touch()
+        server.says(RELOADED)
+        assert server.post("/locked", "{}").status == 401
 
 
 def test_nobody_is_turned_away_while_versions_change(desk: Path) -> None:
@@ -111,7 +140,7 @@ def test_nobody_is_turned_away_while_versions_change(desk: Path) -> None:
         try:
             for _ in range(3):
                 said = server.err.count(RELOADED)
-                (desk / "app.py").write_text(APP + f"# {said}\n")
+                save(desk / "app.py", APP + f"# {said}\n")
                 until(lambda said=said: server.err.count(RELOADED) > said, "the new version serves")  # type: ignore[misc]
         finally:
             done.set()
@@ -147,11 +176,24 @@ def test_a_server_that_dies_is_started_again(desk: Path) -> None:
         server.says("[dev] It serves again.\n")
 
 
+DIES = """
+import os
+
+async def dies(request):
+    os._exit(3)
+
+app.channel("/dies", auth=dies)
+"""
+
+
 @pytest.mark.slow
 def test_a_server_that_dies_again_and_again_is_given_up(desk: Path) -> None:
-    (desk / "app.py").write_text(APP + "import os, threading\nthreading.Timer(2, os._exit, [3]).start()\n")
+    (desk / "app.py").write_text(APP + DIES)
     with running(desk, "dev") as server:
-        assert server.process.wait(90) == 1
+        for _ in range(6):
+            with pytest.raises((OSError, HTTPException)):
+                server.post("/dies", "{}")
+        assert server.process.wait(PATIENCE_S) == 1
         assert server.err.count("[dev] The server died (exit code 3); it is started again.\n") == 5
         assert server.err.endswith("[dev] The server died (exit code 3) again and again; giving up.\n")
 
@@ -177,17 +219,17 @@ def test_ctrl_c_or_a_terminal_that_closes_ends_both_in_good_order(desk: Path, to
 
 def test_a_version_that_never_comes_up_is_dropped_for_the_next_one(desk: Path) -> None:
     with running(desk, "dev") as server:
-        (desk / "app.py").write_text("print('loading', flush=True)\nwhile True:\n    pass\n")
+        save(desk / "app.py", "print('loading', flush=True)\nwhile True:\n    pass\n")
         until(lambda: "loading" in server.out, "the version is being tried")
         assert server.post("/notes", '{"id": "n-1"}').status == 201
-        (desk / "app.py").write_text(APP.replace("/keyed", "/locked"))
+        save(desk / "app.py", APP.replace("/keyed", "/locked"))
         server.says(RELOADED)
         assert server.post("/locked", "{}").status == 401
 
 
 def test_without_reload_a_change_is_left_alone(desk: Path) -> None:
     with running(desk, "dev", "--no-reload") as server:
-        (desk / "app.py").write_text("app = (\n")
+        save(desk / "app.py", "app = (\n")
         # The time in which a reload would have been tried, and told of, at least ten times over.
         for _ in range(200):
             assert server.post("/notes", '{"id": "n-1"}').status == 201

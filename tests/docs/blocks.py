@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.cases import command
-from tests.serving import PATIENCE_S, free_port
+from tests.serving import PATIENCE_S, free_port, save
 
 _FENCE = re.compile(r"^ {0,3}```(\S*)(.*)$")
 _SERVER = re.compile(r"\bheadgate (dev|serve)\b")
@@ -173,7 +173,7 @@ class Terminal:
         """Write a block to its file. Where `headgate dev` is watching, wait until it has taken notice."""
         assert block.file is not None
         turns = self._said().count(_TURNED)
-        (self.folder / block.file).write_text(f"{block.text}\n")
+        save(self.folder / block.file, f"{block.text}\n")
         if self._server is not None:
             self._wait_for(lambda: self._said().count(_TURNED) > turns, f"{block.where}: the change is not served")
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,9 +23,13 @@ from headgate.cli.place import Place, placed
 from headgate.cli.turns import BROKEN, GO, GOOD, SERVING, Order
 from headgate.local.signals import enders
 
+if TYPE_CHECKING:
+    from watchfiles import PythonFilter
+
 _TICK_S = 0.05
 _WATCH_S = 5.0
 _DEBOUNCE_MS = 200
+_COARSE_NS = 20_000_000  # the clock that file systems go by may be so far behind
 _PATIENCE_S = 2 * limits.DRAIN.value + 5  # requests, then handlers
 _BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 _STEADY_S = 30.0
@@ -132,9 +139,10 @@ class Supervisor:
             signal.signal(number, self._stop)
         watching: threading.Thread | None = None
         try:
+            since_ns = time.time_ns() - _COARSE_NS
             self._try_version()
             if watched is not None:
-                watching = threading.Thread(target=self._watch, args=(watched,), daemon=True)
+                watching = threading.Thread(target=self._watch, args=(watched, since_ns), daemon=True)
                 watching.start()
             while not self._is_told_to_stop:
                 time.sleep(_TICK_S)
@@ -157,14 +165,20 @@ class Supervisor:
         # A plain value: an Event that the main thread is about to wait for would wait for that thread.
         self._is_told_to_stop = True
 
-    def _watch(self, folder: Path) -> None:
-        """On a thread of its own: note when a Python file was saved."""
+    def _watch(self, folder: Path, since_ns: int) -> None:
+        """On a thread of its own: note when a Python file was saved, also before the watcher was at work: the version
+        that was tried then may not have it."""
         from watchfiles import PythonFilter, watch
+
+        def at_work() -> None:
+            if _is_saved_since(folder, ours, since_ns):
+                self._saved.set()
 
         # The store may lie in the folder, and be written to all the time: it must not hold up what is noted.
         ours = PythonFilter(ignore_paths=[self._place.state.path.resolve()])
+        stopping = _Stopping(self._stopping, at_work)
         try:
-            for _ in watch(folder, watch_filter=ours, debounce=_DEBOUNCE_MS, step=20, stop_event=self._stopping):
+            for _ in watch(folder, watch_filter=ours, debounce=_DEBOUNCE_MS, step=20, stop_event=stopping):
                 self._saved.set()
         except OSError as error:  # too many files, for this system, or no folder any more
             _say(f"The files are not watched any more ({error}). Start dev again to serve what you save.")
@@ -247,6 +261,33 @@ class Supervisor:
         self._deaths += 1
         _say(f"The server {how}; it is started again.")
         return None
+
+
+class _Stopping:
+    """The event that a watcher looks at again and again; `at_work` is called the first time, when it is at work."""
+
+    def __init__(self, event: threading.Event, at_work: Callable[[], None]) -> None:
+        self._event = event
+        self._at_work: Callable[[], None] | None = at_work
+
+    def is_set(self) -> bool:
+        if self._at_work is not None:
+            at_work, self._at_work = self._at_work, None
+            at_work()
+        return self._event.is_set()
+
+
+def _is_saved_since(folder: Path, ours: PythonFilter, since_ns: int) -> bool:
+    from watchfiles import Change
+
+    for path, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in ours.ignore_dirs]
+        for name in names:
+            file = os.path.join(path, name)  # noqa: PTH118 - there may be many
+            with contextlib.suppress(OSError):  # it has gone
+                if ours(Change.modified, file) and os.stat(file).st_ctime_ns >= since_ns:  # noqa: PTH116
+                    return True
+    return False
 
 
 def _unsaid(code: int) -> str:
