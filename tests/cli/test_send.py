@@ -127,6 +127,19 @@ def test_where_all_or_none_are_stored_both_good_and_bad_batches_come(
     assert told["outcomes"] == {"stored": int(number) - refused, "refused": refused}
 
 
+def test_one_batch_holds_good_and_bad_where_each_is_stored_for_itself(desk: Path, served: Server) -> None:
+    told = summary(desk, "each", "-n", "200", "--batch", "200", "--bad", "0.5", "--seed", "2")
+    assert told["statuses"] == {"201": 1}
+    assert 60 < told["outcomes"]["refused"] < 140
+
+
+def test_a_single_message_is_bad_by_chance_also_where_all_or_none_are_stored(desk: Path, served: Server) -> None:
+    one = ("all", "-n", "1", "--bad", "0.5", "--seed")
+    outcomes = [summary(desk, *one, str(seed))["outcomes"] for seed in range(20, 24)]
+    assert {"stored": 1} in outcomes
+    assert {"refused": 1} in outcomes
+
+
 def test_without_a_seed_every_run_is_another(desk: Path, served: Server) -> None:
     for _ in range(2):
         assert summary(desk, "notes", "-n", "20")["outcomes"] == {"stored": 20}
@@ -176,6 +189,7 @@ def test_what_cannot_be_done_is_said(desk: Path, served: Server, tmp_path: Path)
         (["nothing", "1"], "There is no channel nothing"),
         (["notes", "-n", "1", "--batch", "2"], "--batch is for"),
         (["all", "-n", "200", "--batch", "101"], "up to 100"),
+        (["all", "-n", "90", "--batch", "90", "--bad", "0.5"], "one request of 90 messages has no share of bad ones"),
         (["notes", "1", "-H", "nonsense"], "not a header"),
         (["elsewhere", "1"], "another issuer"),
     ]:

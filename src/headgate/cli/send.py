@@ -45,7 +45,11 @@ class Headers(click.ParamType[tuple[str, str]]):
 @click.argument("body", required=False)
 @click.option("-n", "--number", type=click.IntRange(1), metavar="N", help="Make up N messages from the model.")
 @click.option(
-    "--bad", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="This share of them must be refused."
+    "--bad",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="SHARE",
+    help="This share of them must be refused; where all or none are stored, of the requests.",
 )
 @click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most N messages a second.")
 @click.option(
@@ -107,6 +111,11 @@ def send(
     if batch is not None and not (found.many and number is not None and batch <= found.most_items):
         raise Misuse(
             f"--batch is for made-up messages on a channel with `many=`, up to {found.most_items} in one request."
+        )
+    if found.whole and 0 < bad < 1 and 1 < (number or 0) <= (batch or 1):
+        raise Misuse(
+            f"{found.path} stores all of a request or none, and one request of {number} messages has no share of bad "
+            "ones: say a smaller --batch, or a larger -n."
         )
     post = Post(place, found, sender, dict(headers))
     address = _address(place, found, url)
@@ -259,10 +268,11 @@ def _made_up(
     synthetic = Synthetic(channel, chance.getrandbits(32))
     most = min(batch or _batch(channel, number, bad), channel.most_items) if channel.many else 1
     starts = range(0, number, most)
-    spoilt = chance.sample(starts, _bad_parcels(len(starts), bad)) if channel.whole else []
+    as_whole = channel.whole and number > 1
+    spoilt = chance.sample(starts, _bad_parcels(len(starts), bad)) if as_whole else []
     for start in starts:
         size = min(most, number - start)
-        good = [start not in spoilt] * size if channel.whole else [chance.random() >= bad for _ in range(size)]
+        good = [start not in spoilt] * size if as_whole else [chance.random() >= bad for _ in range(size)]
         messages = [synthetic.good() if wanted else synthetic.bad() for wanted in good]
         body = b"[" + b",".join(messages) + b"]" if channel.many else messages[0]
         yield post.parcel(body, good, synthetic.new_id())
