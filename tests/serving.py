@@ -139,7 +139,7 @@ def start(
         try:
             if served.ask("GET", "/-/ready", timeout=10).status == 200:
                 return served
-        except OSError:
+        except (OSError, http.client.HTTPException):
             pass
         if time.monotonic() > until:
             kill(served)
@@ -161,8 +161,11 @@ def kill(served: Served) -> None:
 
 def fronts_of(served: Served) -> list[int]:
     """The fronts of a server, as far as they run."""
-    children = Path(f"/proc/{served.process.pid}/task").glob("*/children")
-    return [pid for file in children for pid in map(int, file.read_text().split()) if is_front(pid)]
+    found: list[int] = []
+    for file in Path(f"/proc/{served.process.pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            found += map(int, file.read_text().split())
+    return [*filter(is_front, found)]
 
 
 def is_there(pid: int) -> bool:

@@ -56,8 +56,19 @@ def hands_of(served: Served) -> list[int]:
     return [int(pid) for pid in listed.stdout.split()]
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether no thread of a process does anything more."""
+    states = set()
+    for file in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            states.add(file.read_text().rpartition(")")[2].split()[0])
+    return states <= {"T", "Z", "X"}
+
+
 def kill_all(served: Served) -> None:
-    """SIGKILL to the server and to its handlers, at the same moment."""
+    """SIGKILL to the server and to its handlers, at the same moment: it begins nothing more while they are killed."""
+    os.kill(served.process.pid, signal.SIGSTOP)
+    until(lambda: is_stopped(served.process.pid), lambda: "the server does not stop")
     for pid in hands_of(served):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

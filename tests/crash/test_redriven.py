@@ -58,7 +58,7 @@ def test_a_redrive_that_was_cut_off_goes_on_and_forks_nothing(tmp_path: Path, to
                 command.kill()
                 command.wait()
         left = statuses(state)["failed"]
-        redrive(state).wait()
+        until(lambda: redrive(state).wait() == 0, lambda: "the command does not come to an end")
         until_all_are("processed", state)
     finally:
         kill_all(served)

@@ -27,6 +27,18 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
+class Wait(NamedTuple):
+    """A limit in seconds."""
+
+    value: float
+
+
+@pytest.fixture(autouse=True)
+def twins_are_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow disk is a matter of the tests that say so."""
+    monkeypatch.setattr(limits, "TWIN_WAIT", Wait(PATIENCE_S))
+
+
 class Senders:
     """Whoever sends on the running loop."""
 
@@ -95,12 +107,6 @@ def test_a_sender_that_hangs_up_cancels_nothing(store: Store) -> None:
 
     assert kinds(asyncio.run(post())) == ["stored"]
     assert kinds(store.index.commit([message("1"), message("2")])) == ["replayed", "replayed"]
-
-
-class Wait(NamedTuple):
-    """A limit in seconds, shorter than they come."""
-
-    value: float
 
 
 def test_a_twin_waits_for_a_slow_disk_only_so_long(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
