@@ -85,6 +85,13 @@ def test_without_credentials_it_says_how_to_get_some() -> None:
     assert progress.reason.startswith("There are no AWS credentials: ")
 
 
+def test_a_diff_that_cannot_tell_the_account_has_a_cause_though_it_is_not_marked_as_one() -> None:
+    _, progress = heard("Unable to resolve AWS account to use. It must be either configured or through the environment\n" * 2)
+
+    assert progress.has_cause
+    assert progress.reason.startswith("There are no AWS credentials: ")
+
+
 def test_what_the_apps_own_program_says_is_passed_on_with_its_exit_code() -> None:
     _, progress = heard("app.py:3: there is no X\npython -m headgate.cdk: Subprocess exited with error 2\n")
 

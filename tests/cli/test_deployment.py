@@ -37,7 +37,7 @@ def without(package: str, folder: Path, *words: str) -> tuple[int, str]:
         capture_output=True,
         text=True,
     )
-    return done.returncode, done.stderr
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_synth_writes_the_templates_and_says_how_large_the_layer_is(desk: Path) -> None:
@@ -160,8 +160,30 @@ def test_the_doctor_names_what_is_here_and_is_content(desk: Path) -> None:
 
     found = {finding["what"]: finding for finding in json.loads(done.out)}
     assert done.code == 0
-    assert list(found) == ["Python", "Node.js", "CDK CLI", "uv", "bytecode"]
+    assert list(found) == ["Python", "Node.js", "CDK", "CDK CLI", "uv", "bytecode"]
     assert found["CDK CLI"]["told"] == pinned()
+
+
+def test_the_doctor_misses_what_synth_would_refuse_to_do_without(desk: Path) -> None:
+    code, told = without("aws_cdk", desk, "doctor")
+
+    assert code == 1
+    assert "missing  CDK       Deploying needs the CDK: `pip install 'headgate[cdk]'`.\n" in told
+
+
+def test_without_uv_the_doctor_says_so_once_and_blames_nothing_else(desk: Path) -> None:
+    alone = str(desk / "empty")
+    program = "import sys; sys.modules['uv'] = None; from headgate.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "doctor", "--json"],
+        cwd=desk,
+        env={**os.environ, **NO_AWS, "PATH": alone},
+        capture_output=True,
+        text=True,
+    )
+
+    missing = [finding["what"] for finding in json.loads(done.stdout) if finding["state"] == "missing"]
+    assert (done.returncode, missing) == (1, ["uv"])
 
 
 def test_the_doctor_says_what_is_missing_in_the_account_and_exits_with_1(desk: Path) -> None:

@@ -24,6 +24,7 @@ _NOISE = (
     "Hold on while we create a read-only change set", "start: ", "success: ", "(node:", "Unknown option", "Outputs:",
     "Successfully synthesized", "Supply a stack id",
 )  # fmt: skip
+_NO_ACCOUNT = "Unable to resolve AWS account"  # `diff` says it without the mark of a cause
 _FLAGS = re.compile(r"\d+ feature flags are not configured")
 
 
@@ -86,7 +87,7 @@ class Progress:
     @property
     def has_cause(self) -> bool:
         """Whether something went wrong that there is a reason for."""
-        return bool(self._failed) or any(line.startswith("‣ ") for line in self._lines)
+        return bool(self._failed) or any(line.startswith(("‣ ", _NO_ACCOUNT)) for line in self._lines)
 
     @property
     def remarks(self) -> list[str]:
@@ -146,6 +147,6 @@ def _in_our_words(told: str) -> str:
         where = re.search(r"aws://[\w/-]+", told)
         place = where[0] if where else "This account and region"
         return f"{place} is not prepared for the CDK yet; once is enough: `headgate deploy --bootstrap`."
-    if "no credentials" in told or "Unable to resolve AWS account" in told:
+    if "no credentials" in told or _NO_ACCOUNT in told:
         return "There are no AWS credentials: log in (`aws sso login`), or set AWS_PROFILE or AWS_ACCESS_KEY_ID."
     return told

@@ -16,8 +16,8 @@ from headgate.errors import Misuse
 def backup(place: Place, file: Path) -> None:
     """Copy the store into FILE: all of it, as it is at one moment; also while it is being served.
 
-    The copy is checked and synced. Secrets are not in it; messages and the hashes of API keys are. Executions of
-    workflows, where there are any, are copied into FILE.executions beside it.
+    The copy is checked and synced. Messages, the hashes of API keys and the secrets of access keys (Iam) are in it;
+    what Secret(...) names is not. Executions of workflows, where there are any, are copied into FILE.executions.
 
     \b
     Example:

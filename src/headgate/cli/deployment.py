@@ -168,11 +168,16 @@ def _hint(line: str) -> None:
         click.echo(f"\r\x1b[K{line[:100]}", nl=False, err=True)
 
 
+def need_cdk() -> None:
+    """Raises Misuse where the extra `cdk` is not installed."""
+    if find_spec("aws_cdk") is None:
+        raise Misuse("Deploying needs the CDK: `pip install 'headgate[cdk]'`.")
+
+
 def deployment(place: Place, context: tuple[str, ...] = (), *, pipeline: bool = False) -> Deployment:
     """The deployment of an app in the stage that was said, or of its pipeline.
 
     Raises Misuse where the extra `cdk` is not installed.
     """
-    if find_spec("aws_cdk") is None:
-        raise Misuse("Deploying needs the CDK: `pip install 'headgate[cdk]'`.")
+    need_cdk()
     return Deployment(place, (*context, _PIPELINE) if pipeline else context)

@@ -6,11 +6,13 @@ import json
 import platform
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.metadata import version
 from typing import NamedTuple
 
 import click
 
-from headgate.cli.deployment import stage_option
+from headgate.cli.deployment import need_cdk, stage_option
 from headgate.cli.place import Place, json_option, placed
 from headgate.cli.table import print_table
 from headgate.declare.stage import stage as current_stage
@@ -52,9 +54,10 @@ def doctor(place: Place, aws: bool, as_json: bool) -> int:
 def _of_this_machine(place: Place) -> Iterator[Finding]:
     yield Finding("ok", "Python", platform.python_version())
     yield _found("Node.js", _node)
+    yield _found("CDK", _library)
     yield _found("CDK CLI", lambda: _cdk(place))
     yield _found("uv", _uv)
-    yield _bytecode(place)
+    yield from _bytecode(place)
     if _packaging(place) == "image":
         yield _found("images", _image_builder)
 
@@ -70,6 +73,11 @@ def _node() -> str:
     from headgate.cdk.toolkit import node, node_version
 
     return node_version(node())
+
+
+def _library() -> str:
+    need_cdk()
+    return version("aws-cdk-lib")
 
 
 def _cdk(place: Place) -> str:
@@ -103,17 +111,22 @@ def _first_word(command: list[str], at: int = 0) -> str:
     return told[at] if len(told) > at else "does not tell its version"
 
 
-def _bytecode(place: Place) -> Finding:
+def _bytecode(place: Place) -> Iterator[Finding]:
     from headgate.cdk.dependencies import python_at_hand
 
     try:
         stage = place.app.stage_named(place.stage or current_stage())
-        runtime = stage.runtime or place.app.runtime
-        if python_at_hand(runtime.removeprefix("python")):
-            return Finding("ok", "bytecode", f"{runtime} is at hand to compile what is uploaded")
     except HeadgateError as error:
-        return Finding("missing", "the app", str(error))
-    return Finding("note", "bytecode", f"{runtime} is not on this machine: cold starts compile what they import")
+        yield Finding("missing", "the app", str(error))
+        return
+    runtime = stage.runtime or place.app.runtime
+    with suppress(HeadgateError):  # it is uv that finds Pythons: where there is none, its own line says so
+        if python_at_hand(runtime.removeprefix("python")):
+            yield Finding("ok", "bytecode", f"{runtime} is at hand to compile what is uploaded")
+        else:
+            yield Finding(
+                "note", "bytecode", f"{runtime} is not on this machine: cold starts compile what they import"
+            )
 
 
 def _of_the_account(place: Place) -> Iterator[Finding]:
