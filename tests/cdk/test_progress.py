@@ -86,7 +86,7 @@ def test_without_credentials_it_says_how_to_get_some() -> None:
 
 
 def test_a_diff_that_cannot_tell_the_account_has_a_cause_though_it_is_not_marked_as_one() -> None:
-    _, progress = heard("Unable to resolve AWS account to use. It must be either configured or through the environment\n" * 2)
+    _, progress = heard("Unable to resolve AWS account to use. It must be either configured when you define it\n" * 2)
 
     assert progress.has_cause
     assert progress.reason.startswith("There are no AWS credentials: ")

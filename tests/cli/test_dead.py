@@ -186,6 +186,7 @@ def test_all_that_fit_are_redriven_with_no_server_and_worked_off_when_there_is_o
         (("redrive", "orders", "fine"), "", "fine is no dead letter: it is processed."),
         (("redrive", "orders", "none"), "", "There is no message none in /orders."),
         (("redrive", "direct", "--all", "--yes"), "", "There is no such dead letter."),
+        (("redrive", "orders", "--kind", "permanent", "--dry-run"), "", "There is no such dead letter."),
         (("edit", "orders", "neg", "--body", "-"), '{"id":"neg"}', "/amount: Field required"),
         (("edit", "orders", "neg", "--body", "-"), '{"id":"other","amount":1}', "/id: The key has to stay neg"),
         (("edit", "orders", "neg", "--body", "-"), "{", "The body is not valid JSON"),

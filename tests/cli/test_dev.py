@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from headgate.local.state import StateFolder
-from tests.cli.shell import APP, Server, run, running, until
+from tests.cli.shell import APP, SECRETS, Server, run, running, until
 from tests.serving import PATIENCE_S, ask, save
 
 RELOADED = "[dev] The new version serves.\n"
@@ -250,6 +250,17 @@ def test_a_busy_port_is_one_sentence(desk: Path, tmp_path_factory: pytest.TempPa
         done = run(other, "dev", "--port", str(server.port))
         assert done.code == 2
         assert done.err == f"Port {server.port} is in use by another program; say another --port, or --port 0.\n"
+
+
+@pytest.mark.parametrize("command", ["dev", "serve"])
+def test_the_port_of_the_very_same_app_is_told_to_be_that(desk: Path, command: str) -> None:
+    with running(desk, "dev") as server:
+        done = run(desk, command, "--port", str(server.port), env=SECRETS)
+        assert done.code == 2
+        assert done.err == (
+            f"{desk / '.headgate'} is in use by process {holder_pid(desk)}, serving http://127.0.0.1:{server.port}. "
+            "Stop it, or say another --port and another --state folder.\n"
+        )
 
 
 def test_the_log_can_be_json_lines(desk: Path) -> None:

@@ -187,7 +187,7 @@ def test_what_cannot_be_done_is_said(desk: Path, served: Server, tmp_path: Path)
         (["notes", "1", "--url", "127.0.0.1:8000"], "say it with http:// or https://, as in http://127.0.0.1:8000."),
         (["notes", "-n", "1", "--url", "http://:x"], "say it with http:// or https://"),
         (["nothing", "1"], "There is no channel nothing"),
-        (["notes", "-n", "1", "--batch", "2"], "--batch is for"),
+        (["notes", "-n", "1", "--batch", "2"], "--batch is for channels with `many=`; /notes takes one message in a"),
         (["all", "-n", "200", "--batch", "101"], "up to 100"),
         (["all", "-n", "90", "--batch", "90", "--bad", "0.5"], "one request of 90 messages has no share of bad ones"),
         (["notes", "1", "-H", "nonsense"], "not a header"),

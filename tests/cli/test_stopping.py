@@ -81,7 +81,7 @@ def test_a_verifier_that_blocks_the_event_loop_does_not_keep_a_server_from_endin
 def test_a_store_that_breaks_on_the_way_out_does_not_keep_the_server_from_ending(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     engines: list[LocalEngine] = []
-    sock = socket_on("127.0.0.1", 0)
+    sock = socket_on("127.0.0.1", 0, StateFolder(tmp_path / "state"))
 
     class EndsBadly(Serving):
         def run(self) -> None:
@@ -113,7 +113,7 @@ def test_a_store_that_breaks_before_anything_is_served_ends_in_a_new_process(tmp
         server.driver.engine._writer._break()  # type: ignore[attr-defined]
         return Serves()
 
-    with socket_on("127.0.0.1", 0) as sock:
+    with socket_on("127.0.0.1", 0, StateFolder(tmp_path / "state")) as sock:
         left_over = serve_app(
             load_app(str(tmp_path)), {}, StateFolder(tmp_path / "state"), sock, SystemClock(), target=str(tmp_path),
             running=running, opened=lambda *_: None,

@@ -30,6 +30,13 @@ def test_scopes_that_the_channel_asks_for_are_in_the_token(desk: Path) -> None:
     assert jwt.decode(token, options={"verify_signature": False})["scope"] == "write"
 
 
+@pytest.mark.parametrize("words", [("token", "orders"), ("send", "orders", "{}", "--url", "http://127.0.0.1:9")])
+def test_nothing_is_signed_with_a_secret_that_no_server_would_start_with(desk: Path, words: tuple[str, ...]) -> None:
+    done = run(desk, *words, env={"ORDERS_JWT_SECRET": "short"})
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "Channel /orders: its HS256 secret is shorter than 32 bytes; make a longer one.\n"
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

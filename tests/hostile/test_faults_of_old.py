@@ -30,7 +30,7 @@ from tests.hostile.target import (
     throw,
     token,
 )
-from tests.serving import Served, log_of, serving
+from tests.serving import PATIENCE_S, Served, headgate, log_of, serving
 
 CLUMSY = Path(__file__).with_name("clumsy.py")
 MARKER = "xyzzy4711"
@@ -143,15 +143,22 @@ def test_one_odd_reply_keeps_nobody_else_waiting(clumsy: Served) -> None:
 # ------------------------------------------------------------------------------------------------------ the full disk
 
 
+def mounting(disk: Path, size: str, first: str = "true") -> list[str]:
+    """What stands before a command for which a small disk is mounted; `first` is done on it before."""
+    unshare = [command("unshare"), "-m"] if os.geteuid() == 0 else [command("unshare"), "-rm"]
+    script = f'mount -t tmpfs -o size={size} tmpfs "$0" && {{ {first}; exec "$@"; }}'
+    mount = [*unshare, "sh", "-c", script, str(disk)]
+    if subprocess.run([*mount, "true"], capture_output=True, timeout=PATIENCE_S, check=False).returncode:
+        absent("a disk cannot be mounted here")
+    return mount
+
+
 @contextmanager
 def on_a_small_disk(folder: Path) -> Iterator[tuple[Served, Path]]:
     """A server whose state lies on a disk of 8 MiB of its own, gone with it; and that disk as seen from here."""
-    unshare = [command("unshare"), "-m"] if os.geteuid() == 0 else [command("unshare"), "-rm"]
     disk = folder / "disk"
     disk.mkdir()
-    mount = [*unshare, "sh", "-c", 'mount -t tmpfs -o size=8m tmpfs "$0" && exec "$@"', str(disk)]
-    if subprocess.run([*mount, "true"], capture_output=True, timeout=30, check=False).returncode:
-        absent("a disk cannot be mounted here")
+    mount = mounting(disk, "8m")
     with serving(APP, disk / "state", before=mount, env=SECRETS) as served:
         yield served, Path(f"/proc/{served.process.pid}/root") / disk.relative_to("/")
 
@@ -219,6 +226,32 @@ def test_a_full_disk_is_503_and_nothing_more_and_heals_without_a_restart(tmp_pat
     assert "the disk is full" in said
     assert MARKER not in said
     assert_clean(said)
+
+
+def test_what_does_not_fit_on_a_full_disk_is_told_by_its_name_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    store, disk = tmp_path / "state", tmp_path / "disk"
+    with serving(APP, store, env=SECRETS) as served:
+        for number in range(20):
+            assert served.post("/orders", order(f"before-{number}")).status == 201
+    disk.mkdir()
+    ours = 'mkdir -m 700 "$0/state" && touch "$0/state/lock" && echo "*" > "$0/state/.gitignore"'
+    full = mounting(disk, "64k", f'{ours}; cat /dev/zero > "$0/filler" 2>/dev/null')
+
+    def typed(*words: str | Path) -> tuple[int, str, list[str]]:
+        """The exit code, what is said, and what is on the disk then."""
+        then = ["sh", "-c", '"$@"; code=$?; ls -A "$0" "$0/state"; exit $code', str(disk)]
+        done = subprocess.run(
+            [*full, *then, *headgate(*words)],
+            env={**os.environ, **SECRETS}, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stderr, sorted(done.stdout.split())
+
+    left = sorted([f"{disk}:", "filler", "state", f"{disk}/state:", ".gitignore", "lock"])
+    copy, holder = disk / "copy.sqlite3", disk / "state" / "holder.json"
+    backup = typed("backup", copy, "--app", APP, "--state", store)
+    assert backup == (1, f"There is no room left on the disk of {copy}.\n", left)
+    serve = typed("serve", APP, "--port", "0", "--state", disk / "state")
+    assert serve == (1, f"There is no room left on the disk of {holder}.\n", left)
 
 
 # ------------------------------------------------------------------------------------------------------------- twins

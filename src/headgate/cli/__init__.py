@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -119,6 +120,8 @@ def sentence(error: Exception) -> tuple[str, int]:
             return str(error), 2
         case HeadgateError():
             return str(error), 1
+        case OSError(errno=errno.ENOSPC):
+            return f"There is no room left on the disk{f' of {error.filename}' if error.filename else ''}.", 1
         case OSError() if error.strerror:
             return f"{error.strerror}: {error.filename}" if error.filename else error.strerror, 1
         case _ if type(error).__module__ == "sqlite3":

@@ -333,6 +333,8 @@ def _tell_what_would_pass(channel: Channel, messages: Iterable[Message]) -> int:
 
     reasons = Counter(why_not(channel, message) for message in messages)
     total = reasons.total()
+    if not total:
+        raise NotFound("There is no such dead letter.")
     print(f"{reasons.pop(None, 0)} of {_count(total)} would pass the gate as they are.")
     for reason, times in reasons.most_common(_SHOWN_REASONS):
         print(f"{times} would not: {visible(str(reason))}")

@@ -55,7 +55,7 @@ def dev(place: Place, app: str | None, host: str, port: int, no_reload: bool, lo
     """
     place = place.at(app)
     watched = None if no_reload else place.app_folder
-    with socket_on(host, port) as sock:
+    with socket_on(host, port, place.state) as sock:
         return Supervisor(place, sock, log_format).run(watched)
 
 

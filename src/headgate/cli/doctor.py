@@ -124,9 +124,7 @@ def _bytecode(place: Place) -> Iterator[Finding]:
         if python_at_hand(runtime.removeprefix("python")):
             yield Finding("ok", "bytecode", f"{runtime} is at hand to compile what is uploaded")
         else:
-            yield Finding(
-                "note", "bytecode", f"{runtime} is not on this machine: cold starts compile what they import"
-            )
+            yield Finding("note", "bytecode", f"{runtime} is not on this machine: cold starts compile what they import")
 
 
 def _of_the_account(place: Place) -> Iterator[Finding]:

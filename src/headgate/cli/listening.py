@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import TYPE_CHECKING
 
 import click
 
 from headgate import limits
 from headgate.cli.place import visible
 from headgate.errors import Misuse
+
+if TYPE_CHECKING:
+    from headgate.local.state import StateFolder
 
 host_option = click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 port_option = click.option(
@@ -24,14 +28,19 @@ log_format_option = click.option(
 )
 
 
-def socket_on(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises Misuse, with the way out, where it cannot be had."""
+def socket_on(host: str, port: int, state: StateFolder) -> socket.socket:
+    """A listening socket. Raises Misuse, with the way out, where it cannot be had; for a port that this very app is
+    served at, from its state folder, that is another one than for a stranger's."""
     try:
         return _listen(host, port)
     except socket.gaierror:
         raise Misuse(f"There is no address {visible(host)} to listen on; say another --host.") from None
     except OSError as error:
         match error.errno:
+            case errno.EADDRINUSE if (holder := state.holder()) is not None and holder.url.endswith(f":{port}"):
+                raise Misuse(
+                    f"{state.path} is in use by {holder}. Stop it, or say another --port and another --state folder."
+                ) from None
             case errno.EADDRINUSE:
                 raise Misuse(f"Port {port} is in use by another program; say another --port, or --port 0.") from None
             case errno.EADDRNOTAVAIL:

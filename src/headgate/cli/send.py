@@ -108,10 +108,10 @@ def send(
         raise Misuse("--bad and --rate are for made-up messages: say -n N in place of BODY.")
     if url is not None and not _is_address(url):
         raise Misuse(f"--url {visible(url)}: say it with http:// or https://, as in http://127.0.0.1:8000.")
-    if batch is not None and not (found.many and number is not None and batch <= found.most_items):
-        raise Misuse(
-            f"--batch is for made-up messages on a channel with `many=`, up to {found.most_items} in one request."
-        )
+    if batch is not None and not found.many:
+        raise Misuse(f"--batch is for channels with `many=`; {found.path} takes one message in a request.")
+    if batch is not None and not (number is not None and batch <= found.most_items):
+        raise Misuse(f"--batch is for made-up messages, -n N of them, up to {found.most_items} in one request.")
     if found.whole and 0 < bad < 1 and 1 < (number or 0) <= (batch or 1):
         raise Misuse(
             f"{found.path} stores all of a request or none, and one request of {number} messages has no share of bad "

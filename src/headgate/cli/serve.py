@@ -58,7 +58,7 @@ def serve(
     settings = place.state.settings(place.app, os.environ, invent=False)
     check_settings(place.app, settings, clock)
     restarted = _INHERITED in os.environ
-    sock = socket.socket(fileno=int(os.environ.pop(_INHERITED))) if restarted else socket_on(host, port)
+    sock = socket.socket(fileno=int(os.environ.pop(_INHERITED))) if restarted else socket_on(host, port, place.state)
     left_over = serve_app(
         place.app,
         settings,

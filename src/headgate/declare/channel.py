@@ -368,6 +368,9 @@ class Channel:
             case Stream() as stream:
                 yield from self._stream_sentences(stream)
                 return
+            case type() as kind if issubclass(kind, (Direct, Queued, Stream)):
+                yield f"`delivery={kind.__name__}` is a class; say {kind.__name__}(...)."
+                return
             case _:
                 yield f"`delivery=` is {self.delivery!r}; say Direct(), Queued(...) or Stream(...)."
                 return

@@ -61,6 +61,10 @@ def index_fault(model: Any, path: tuple[str, ...]) -> str | None:
     return _place_fault(model, path, _NO_INDEX, "an index holds strings, numbers, true and false")
 
 
+def _a(kind: type) -> str:
+    return f"{'an' if kind.__name__[0] in 'aeio' else 'a'} {kind.__name__}"
+
+
 def _place_fault(model: Any, path: tuple[str, ...], unfit: tuple[type, ...], rule: str) -> str | None:
     if not all(path):
         return "a field is named by its names with dots between them."
@@ -70,10 +74,8 @@ def _place_fault(model: Any, path: tuple[str, ...], unfit: tuple[type, ...], rul
             if not _is_unfit(kind, _NO_FIELDS):
                 return None
             if depth:
-                return f"{'.'.join(path[:depth])} is a {kind.__name__}, and nothing in it has the name {name!r}."
-            return (
-                f"the model is a {kind.__name__}, which has no fields; for arrays say the item's model and many=True."
-            )
+                return f"{'.'.join(path[:depth])} is {_a(kind)}, and nothing in it has the name {name!r}."
+            return f"the model is {_a(kind)}, which has no fields; for arrays say the item's model and many=True."
         fields = sent_fields(model)
         if name not in fields:
             if model.model_config.get("extra") == "allow":

@@ -203,7 +203,7 @@ def _configured_key(auth: Jwt, channel: str, settings: Mapping[str, str]) -> tup
     """The key, or the URL of the keys, and the algorithms that go with it."""
     allowed = jwt_algorithms(auth)
     if auth.secret is not None:
-        return _secret(resolved(auth.secret, settings, f"Channel {channel}").encode(), channel), allowed
+        return hs256_key(resolved(auth.secret, settings, f"Channel {channel}").encode(), channel), allowed
     if auth.public_key is not None:
         key, algorithm = _public_key(resolved(auth.public_key, settings, f"Channel {channel}"), channel)
         if algorithm not in allowed:
@@ -217,7 +217,8 @@ def _configured_key(auth: Jwt, channel: str, settings: Mapping[str, str]) -> tup
     raise Misuse(f"Channel {channel}: Jwt needs exactly one of secret, public_key and jwks_url.")
 
 
-def _secret(secret: bytes, channel: str) -> bytes:
+def hs256_key(secret: bytes, channel: str) -> bytes:
+    """The secret, as tokens are signed and checked with it. Raises Misuse for one that anybody could guess."""
     least = limits.HS256_SECRET.value
     if len(secret) < least:
         raise Misuse(f"Channel {channel}: its HS256 secret is shorter than {least} bytes; make a longer one.")

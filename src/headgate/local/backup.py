@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from errno import ENOSPC
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,8 +112,10 @@ def _copy(source: sqlite3.Connection, origin: Path, file: Path, kind: Kind) -> i
         with part.open("rb") as written:
             os.fsync(written.fileno())
         part.replace(file)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:  # of the copy: of the store nothing is written
+            raise OSError(ENOSPC, os.strerror(ENOSPC), str(file)) from None
         raise
     sync_folder(file.parent)
     return int(count)

@@ -129,8 +129,9 @@ class StateFolder:
             _write_new(self.path / _LOCK, b"")  # first: from now on the folder is known for ours
             _write_new(self.path / ".gitignore", b"*\n")
         except OSError as error:
+            todo = "written" if self.path.is_dir() else "made"
             raise Misuse(
-                f"The state folder {self.path} cannot be made: {error.strerror}. Say another --state."
+                f"The state folder {self.path} cannot be {todo}: {error.strerror}. Say another --state."
             ) from None
 
     def _check_ours(self) -> None:
@@ -234,11 +235,17 @@ def _write_new(path: Path, content: bytes) -> None:
 def write_private(path: Path, text: str) -> None:
     """Replace a file in one step, readable for its owner alone, synced."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)  # what is written to does not say where it is
+        raise
     sync_folder(path.parent)
 
 

@@ -67,6 +67,8 @@ class Credentials:
         """An HS256 token for a channel that declares a secret. `claims` come on top; one that is None is left out."""
         import jwt
 
+        from headgate.gate.tokens import hs256_key
+
         assert auth.secret is not None, "only a channel with a secret can be opened from here"
         all_claims: dict[str, object] = {
             "iss": resolved(auth.issuer, self.settings, f"Channel {channel.path}"),
@@ -78,7 +80,8 @@ class Credentials:
             **claims,
         }
         payload = {name: value for name, value in all_claims.items() if value is not None}
-        return jwt.encode(payload, resolved(auth.secret, self.settings, f"Channel {channel.path}"), algorithm="HS256")
+        secret = resolved(auth.secret, self.settings, f"Channel {channel.path}").encode()
+        return jwt.encode(payload, hs256_key(secret, channel.path), algorithm="HS256")
 
     def _now_s(self) -> int:
         return self.clock.now_ms() // 1000
