@@ -34,6 +34,16 @@ def test_a_key_opens_a_running_server_at_once_and_revoked_it_closes_it(desk: Pat
         )
 
 
+def test_who_says_the_key_itself_is_told_its_id_and_the_key_is_not_repeated(desk: Path) -> None:
+    key = run(desk, "keys", "create", "keyed").out.strip()
+    (row,) = json.loads(run(desk, "keys", "list", "--json").out)
+    told = run(desk, "keys", "revoke", key)
+    assert (told.code, told.err) == (
+        2,
+        f"That is the key itself; say its ID alone, the part in the middle: {row['id']}.\n",
+    )
+
+
 def test_keys_are_made_without_a_server_too_and_one_that_starts_then_takes_them(desk: Path) -> None:
     key = run(desk, "keys", "create", "/keyed").out.strip()
     revoked = run(desk, "keys", "create", "keyed").out.strip()

@@ -289,6 +289,11 @@ def test_a_query_that_cannot_be_meant_is_refused(desk: MakeDesk, query: str) -> 
     assert (refused.status, told(refused)["type"]) == (400, "urn:headgate:problem:invalid_query")
 
 
+def test_a_limit_out_of_bounds_is_told_in_one_sentence(desk: MakeDesk) -> None:
+    refused = desk(indexes=["city"]).ask("GET", "/orders?city=a&limit=0")
+    assert told(refused)["message"] == "`limit` must be a number from 1 to 100."
+
+
 def test_a_reader_sees_what_is_his_and_not_expired(desk: MakeDesk) -> None:
     it = desk(auth=by_name, scope="principal", indexes=["city"], keep=timedelta(hours=1))
     for who in ("ann", "bob"):

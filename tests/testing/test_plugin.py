@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from pydantic import BaseModel
 
 from headgate import ApiKey, App, Archive, Header, Jwt, Public, Request, Secret, Signed
 from headgate.errors import Misuse
@@ -45,6 +46,19 @@ def test_what_was_sent_is_stored_and_found(headgate_app_from: Serve) -> None:
         served.messages("orders", nothing=1)
     with pytest.raises(LookupError, match="the app has orders"):
         served.messages("bills")
+
+
+def test_an_index_holds_what_was_sent_and_no_default_of_the_model(headgate_app_from: Serve) -> None:
+    class Note(BaseModel):
+        id: str
+        topic: str = "none"
+
+    app = App("shop")
+    app.channel("/notes", Note, key="id", indexes=["topic"], auth=Public())
+    served = headgate_app_from(app)
+    served.send("/notes", {"id": "silent"})
+    served.send("/notes", {"id": "told", "topic": "none"})
+    assert [message.key for message in served.messages("notes", topic="none")] == ["told"]
 
 
 def test_bodies_are_sent_as_they_are(headgate_app_from: Serve) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -133,6 +134,8 @@ def revoke(place: Place, id: str) -> None:
     """
     from headgate.cli.changes import change
 
+    if key := re.fullmatch(r"hg_([0-9A-Za-z]+)_.*", id):
+        raise Misuse(f"That is the key itself; say its ID alone, the part in the middle: {key[1]}.")
     # An id is part of an address, and of ours none has anything but letters and digits.
     there = id.isascii() and id.isalnum() and (place.stage is not None or place.state.store.exists())
     if not there or not change(place, lambda changes: changes.revoke_key(id)):

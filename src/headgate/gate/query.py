@@ -122,7 +122,7 @@ def _limit(text: str) -> int:
         raise Invalid(
             f"`limit` must be a number from 1 to {most}.",
             reason="invalid_query",
-            faults=(FieldFault("", f"limit must be a number from 1 to {most}", "limit"),),
+            faults=(FieldFault("", f"`limit` must be a number from 1 to {most}", "limit"),),
         )
     return int(text)
 
