@@ -1,7 +1,8 @@
 """Alarms of a deployed app: each goes off, is told to whoever subscribed to the topic, and is over.
 
-Five minutes are six seconds in the emulator. What takes them to come about, the age of a message and the lag of a
-consumer, is put into CloudWatch by hand, as the metric of the very queue and function that the alarm looks at.
+Five minutes are six seconds in the emulator, and a minute is a little more than one. What takes them to come about, the
+age of a message and the lag of a consumer, is put into CloudWatch by hand, as the metric of the very queue and function
+that the alarm looks at.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from uuid import uuid4
 
 import pytest
 
-from headgate.cdk.outputs import pascal
+from headgate.cdk.outputs import pascal, workflow_arn
+from headgate.testing.flow_scenarios import parcel
 from headgate.testing.jobs import ATTEMPTS
 from headgate.testing.scenarios import Site
 from headgate.testing.work_scenarios import job, moments, settled
 from tests.aws.desk import Desk
 from tests.aws.emulator.deployment import Deployed
-
-pytestmark = pytest.mark.xdist_group("jobs")
 
 _PATIENCE_S = 120
 DEAD = "/jobs has dead letters."
@@ -30,6 +32,8 @@ FAILED = "5 attempts or more at /jobs failed within 5 minutes."
 ERRORS = "5% or more of the requests to /ordered failed within 5 minutes."
 REJECTED = "10% or more of what /unread let in within 5 minutes is bad."
 BEHIND = "Consumer consumed of /events is 5 minutes or more behind."
+UNLUCKY = "/parcels has dead letters."
+BROKEN = "An execution of the workflow doomed failed within 5 minutes."
 
 
 class Heard:
@@ -64,11 +68,20 @@ class Heard:
             self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=letter["ReceiptHandle"])
         return self.notices
 
-    def hears(self, *sentences: str, state: str) -> None:
-        """Wait until of each of these alarms that state was told."""
+    def hears(self, *sentences: str, state: str, meanwhile: Callable[[], object] = int) -> None:
+        """Wait until of each of these alarms that state was told; something goes on meanwhile."""
         until_s = time.monotonic() + _PATIENCE_S
         while left := {(sentence, state) for sentence in sentences} - set(self.listen()):
             assert time.monotonic() < until_s, f"{left} was not told, but {self.notices}"
+            meanwhile()
+            time.sleep(0.2)
+
+    def hears_no_more(self, *sentences: str) -> None:
+        """Wait until it was told that these alarms are over, and they are."""
+        self.hears(*sentences, state="OK")
+        until_s = time.monotonic() + _PATIENCE_S
+        while self.states(*sentences) != dict.fromkeys(sentences, "OK"):
+            assert time.monotonic() < until_s, self.states(*sentences)
             time.sleep(0.2)
 
     def states(self, *sentences: str) -> dict[str, str]:
@@ -97,13 +110,14 @@ def desk(app: Deployed) -> Desk:
     return Desk(app.project, app.emulator)
 
 
-@pytest.fixture
-def heard(app: Deployed, desk: Desk) -> Iterator[Heard]:
-    """A subscriber, from a time on at which no alarm is off."""
-    desk.type("dead", "discard", "jobs", "--all", "--reason", "of another test", "--yes", "--stage", "dev")
+@contextmanager
+def subscribed(app: Deployed, channel: str, *sentences: str) -> Iterator[Heard]:
+    """A subscriber, from a time on at which none of these alarms is off."""
+    clear = ("dead", "discard", channel, "--all", "--reason", "of another test", "--yes", "--stage", "dev")
+    Desk(app.project, app.emulator).type(*clear)
     subscriber = Heard(app)
     until_s = time.monotonic() + _PATIENCE_S
-    while "ALARM" in subscriber.states(DEAD, OLD, FAILED, ERRORS, REJECTED, BEHIND).values():
+    while "ALARM" in subscriber.states(*sentences).values():
         assert time.monotonic() < until_s
         time.sleep(0.2)
     subscriber.listen()
@@ -112,6 +126,12 @@ def heard(app: Deployed, desk: Desk) -> Iterator[Heard]:
         yield subscriber
     finally:
         subscriber.close()
+
+
+@pytest.fixture
+def heard(app: Deployed) -> Iterator[Heard]:
+    with subscribed(app, "jobs", DEAD, OLD, FAILED, ERRORS, REJECTED, BEHIND) as subscriber:
+        yield subscriber
 
 
 def sweep(app: Deployed, channel: str) -> None:
@@ -128,6 +148,7 @@ def tell(app: Deployed, namespace: str, metric: str, value: float, **dimensions:
     app.emulator.client("cloudwatch").put_metric_data(Namespace=namespace, MetricData=data)
 
 
+@pytest.mark.xdist_group("jobs")
 def test_dead_letters_are_told_for_as_long_as_there_are_any_and_then_that_it_is_over(
     app: Deployed, site: Site, desk: Desk, heard: Heard
 ) -> None:
@@ -157,6 +178,7 @@ def test_dead_letters_are_told_for_as_long_as_there_are_any_and_then_that_it_is_
     assert [state for sentence, state in heard.notices if sentence == DEAD] == ["ALARM", "OK"]
 
 
+@pytest.mark.xdist_group("jobs")
 def test_every_other_alarm_goes_off_and_is_over(app: Deployed, site: Site, heard: Heard) -> None:
     functions, stream = app.functions(), {"FunctionName": app.functions()["EventsConsumedConsumer"]}
     with ThreadPoolExecutor() as threads:  # more than it takes, since six seconds are soon over
@@ -172,8 +194,25 @@ def test_every_other_alarm_goes_off_and_is_over(app: Deployed, site: Site, heard
     for company in ("a", "b", "c"):
         assert site.post("ordered", job(company=company)).status == 202
     every = (FAILED, ERRORS, REJECTED, OLD, BEHIND)
-    heard.hears(*every, state="OK")
-    until_s = time.monotonic() + _PATIENCE_S
-    while heard.states(*every) != dict.fromkeys(every, "OK"):
-        assert time.monotonic() < until_s, heard.states(*every)
-        time.sleep(0.2)
+    heard.hears_no_more(*every)
+
+
+@pytest.mark.xdist_group("deployed-flows")
+def test_failures_of_workflows_are_told_and_that_they_are_over(deployed: Callable[[str], Deployed]) -> None:
+    """One that a message started is a dead letter; of one that is for the clock to start no sender hears."""
+    flows = deployed("flows")
+    sent, machines = parcel(fails=True), flows.emulator.client("stepfunctions")
+    with subscribed(flows, "parcels", UNLUCKY, BROKEN) as heard:
+        site = Site(flows.url, {}, {"alice": ""})
+        site.post("parcels", sent)
+        assert settled(site, "parcels", sent["id"])["status"] == "failed"
+        heard.hears(UNLUCKY, state="ALARM", meanwhile=lambda: sweep(flows, "parcels"))
+
+        begun = partial(machines.start_execution, stateMachineArn=flows.outputs[workflow_arn("doomed")])
+        heard.hears(BROKEN, state="ALARM", meanwhile=begun)
+
+        desk = Desk(flows.project, flows.emulator)
+        done = desk.type("dead", "discard", "parcels", "--all", "--reason", "a test parcel", "--yes", "--stage", "dev")
+        assert done.err == "1 discarded.\n"
+        sweep(flows, "parcels")
+        heard.hears_no_more(UNLUCKY, BROKEN)

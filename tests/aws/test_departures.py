@@ -371,6 +371,12 @@ def counted_answers(specimen: Specimen) -> None:
     assert specimen.has_metric("AWS/ApiGateway", "5XXError", ApiName="specimen")
 
 
+def counted_executions(specimen: Specimen) -> None:
+    arn = make_machine(specimen.emulator, {"StartAt": "ends", "States": {"ends": {"Type": "Fail"}}})
+    assert ended(specimen, arn)[0] == "FAILED"
+    _eventually(specimen, lambda: specimen.has_metric("AWS/States", "ExecutionsFailed", StateMachineArn=arn))
+
+
 def told_age(specimen: Specimen) -> None:
     record = {"Data": b"good", "PartitionKey": "one"}
     specimen.emulator.client("kinesis").put_records(StreamName=specimen.log, Records=[record])
@@ -491,6 +497,7 @@ PROBES: dict[str, Callable[[Specimen], None]] = {
     "an answer that names no message of its batch fails all of it": mumbled_failures,
     "a queue and a stream are read with the role of the function": barred_queue,
     "logs, queues and the API are metrics": counted_answers,
+    "executions that end badly are metrics": counted_executions,
     "Lambda tells how old the records of a stream are": told_age,
     "Express executions are nobody's to ask for": unknown_executions,
     "a task of a machine is done with the role of the machine": idle_machine,

@@ -34,6 +34,7 @@ HIDDEN = "text of an exception"
 
 
 app = App("flows")
+app.topic("people")
 ledger = app.table("ledger", key="id")
 
 
@@ -69,6 +70,8 @@ app.workflow(
 app.workflow("ticking", w.send("ticks", {"id": "{$.clock}-{$$.Execution.Name}", "clock": "$.clock"}))
 app.schedule("each-minute", "rate(1 minute)", "ticking", input={"clock": "rate"})
 app.schedule("in-berlin", "cron(* * * * ? *)", "ticking", input={"clock": "cron"}, timezone="Europe/Berlin")
+app.workflow("doomed", w.fail("Doomed", "it always fails"))
+app.schedule("in-the-end", "at(2199-12-31T23:59:59)", "doomed")
 
 
 def started(receipt: Receipt) -> dict[str, Any]:

@@ -226,6 +226,13 @@ DEPARTURES = (
         patch="measuring",
     ),
     Departure(
+        "executions that end badly are metrics",
+        "they are counted nowhere",
+        "ExecutionsFailed, ExecutionsTimedOut and ExecutionsAborted count them, by their state machine",
+        f"{_DOCS}/step-functions/latest/dg/procedure-cw-metrics.html",
+        patch="measuring",
+    ),
+    Departure(
         "Express executions are nobody's to ask for",
         "they are as those of Standard machines: a name is taken once, they can be described, and events tell of them",
         "names may repeat, their ARNs are `express`, and neither DescribeExecution nor EventBridge knows of them",

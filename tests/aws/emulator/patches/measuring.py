@@ -1,9 +1,10 @@
-"""Metrics that come out of logs, and those that API Gateway, SQS and Lambda keep of themselves.
+"""Metrics that come out of logs, and those that API Gateway, SQS and Step Functions keep of themselves.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntaxForMetricFilters.html
 https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cw-metrics.html
 """
 
 from __future__ import annotations
@@ -20,20 +21,24 @@ from typing import Any
 from ministack.core.responses import request_scope
 from ministack.services import apigateway_v1 as gateway
 from ministack.services import cloudwatch, cloudwatch_logs, sqs
+from ministack.services import stepfunctions as states
 
 log = logging.getLogger("measuring")
 
 _EACH_S = 0.5
 _SERVER_FAULT = 500
+_BAD_ENDS = {"FAILED": "ExecutionsFailed", "TIMED_OUT": "ExecutionsTimedOut", "ABORTED": "ExecutionsAborted"}
 _TERM = re.compile(r'\$\.(\w+)\s*=\s*"([^"]*)"')
 
 _request: ContextVar[dict[str, Any]] = ContextVar("the request, as far as it is known")
 
 
 def install() -> None:
-    """Read logs as they come, count what the API answers, and look at queues all the time."""
+    """Read logs as they come, count what the API answers and how Standard executions end, and look at queues all the
+    time."""
     fan_out = cloudwatch_logs._fanout_to_subscription_filters
     handle, execute = gateway._handle_execute_in_scope, gateway._execute_in_scope
+    tell_status = states._emit_execution_status_event
 
     def told(group: str, stream: str, events: Sequence[Mapping[str, Any]]) -> Any:
         for event in events:
@@ -49,7 +54,14 @@ def install() -> None:
         _count(_request.get({}), api_id, stage, method, answer[0])
         return answer
 
+    def status_told(execution: dict[str, Any]) -> None:
+        tell_status(execution)
+        if (name := _BAD_ENDS.get(execution["status"])) is not None:
+            machine = {"StateMachineArn": str(execution["stateMachineArn"])}
+            cloudwatch.record_metric("AWS/States", name, 1.0, "Count", machine)
+
     cloudwatch_logs._fanout_to_subscription_filters = told
+    states._emit_execution_status_event = status_told
     gateway._execute_in_scope = executed
     gateway._handle_execute_in_scope = handled
     threading.Thread(target=_watch_queues, daemon=True).start()
