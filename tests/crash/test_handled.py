@@ -67,8 +67,9 @@ def is_stopped(pid: int) -> bool:
 
 def kill_all(served: Served) -> None:
     """SIGKILL to the server and to its handlers, at the same moment: it begins nothing more while they are killed."""
-    os.kill(served.process.pid, signal.SIGSTOP)
-    until(lambda: is_stopped(served.process.pid), lambda: "the server does not stop")
+    if served.process.poll() is None:
+        os.kill(served.process.pid, signal.SIGSTOP)
+        until(lambda: is_stopped(served.process.pid), lambda: "the server does not stop")
     for pid in hands_of(served):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -83,7 +83,7 @@ def test_a_body_that_does_not_come_in_time_gets_408_and_is_not_stored(line: Line
     line.feed(b"x")
     loop.advance(13.8)
     assert line.pipe.out == b""
-    loop.advance(0.4)
+    loop.advance(0.8)
     assert line.statuses() == [408]
     assert [(reason, status) for reason, status, _ in line.told] == [("request_timeout", 408)]
     loop.advance(30)
@@ -96,7 +96,7 @@ def test_a_slow_body_that_was_refused_unread_is_cut_off(line: Line, loop: Clockw
     assert line.statuses() == [404]
     loop.advance(28.8)
     assert line.pipe.end == ""
-    loop.advance(0.4)
+    loop.advance(0.8)
     assert (line.pipe.end, line.statuses()) == ("closed", [404])
 
 
@@ -111,7 +111,7 @@ def test_an_idle_connection_is_closed_after_its_time_counted_from_the_commit(
     assert line.statuses(201) == [201]
     loop.advance(59.8)
     assert line.pipe.end == ""
-    loop.advance(0.4)
+    loop.advance(0.8)
     assert line.pipe.end == "closed"
 
 
@@ -161,12 +161,12 @@ def test_a_reply_waits_for_a_sender_that_does_not_read(line: Line, loop: Clockwo
 def test_a_sender_that_does_not_read_is_reset_in_the_end_and_gets_no_more(line: Line, loop: Clockwork) -> None:
     line.protocol.pause_writing()
     line.feed(get("/nowhere"))
-    loop.advance(60.2)
+    loop.advance(60.6)
     assert line.pipe.end == "closed"
     line.protocol.resume_writing()  # what was written before goes out; a transport that closes takes no more
     loop.settle()
     assert line.pipe.out == b""
-    loop.advance(29.2)
+    loop.advance(29.6)
     assert line.pipe.end == "reset"
 
 

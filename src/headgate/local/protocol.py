@@ -49,6 +49,8 @@ Headers = list[tuple[bytes, bytes]]
 log = logging.getLogger("headgate.local")
 
 _NOTED = frozenset({b"expect", b"host", b"transfer-encoding"})
+# The loop, or the whole machine, may have been held up: what has come meanwhile is read before anybody is too late.
+_LAST_LOOK_S = 0.25
 
 
 class Stage(Enum):
@@ -136,12 +138,14 @@ class GateProtocol(HttpToolsProtocol):
         "timer",
         "transmit",
         "unseen",
+        "warned",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.stage = FRESH
         self.since = 0.0  # when the stage began, on the loop's clock
+        self.warned = -1.0  # the stage that began then has taken its time, and is given a last look
         self.now = 0.0  # when the last bytes came
         self.unseen = 0  # bytes that came since the parser last had something whole to show
         self.url = b""
@@ -488,6 +492,10 @@ class GateProtocol(HttpToolsProtocol):
         if self._waits_for_us():
             self.since = now
         elif now >= self.since + self._allowed_s():
+            if self.warned != self.since:
+                self.warned = self.since
+                self.timer = self.loop.call_at(now + _LAST_LOOK_S, self._tick)
+                return
             self._overdue()
         due = self.since + self._allowed_s()
         self.timer = self.loop.call_at(min(due, now + self._pulse_s()), self._tick)
