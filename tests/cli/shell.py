@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,8 +18,8 @@ from tests.serving import PATIENCE_S, Answer, ask, headgate
 
 Seen = TypeVar("Seen")
 
-_DESCRIBED = {"ORDERS_JWT_SECRET", "HEADGATE_DEBUG", "CLICOLOR_FORCE", "FORCE_COLOR"}
-_HERE = {name: value for name, value in os.environ.items() if name not in _DESCRIBED}
+_DESCRIBED = {"ORDERS_JWT_SECRET", "HEADGATE_DEBUG", "CLICOLOR_FORCE", "FORCE_COLOR", "COLUMNS", "LINES"}
+_HERE = {name: value for name, value in os.environ.items() if name not in _DESCRIBED and not name.startswith("AWS_")}
 
 APP = """\
 from pydantic import BaseModel
@@ -63,6 +64,22 @@ def run(
     done = Done(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
     assert "Traceback" not in done.out + done.err
     return done
+
+
+def drawn(folder: Path, *words: str) -> str:
+    """What a terminal is shown of `headgate WORDS`, which has to succeed."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        headgate(*words), cwd=folder, stdout=theirs, stderr=theirs, env={**_HERE, "TERM": "xterm"}
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # the end, as Linux tells it
+            while more := os.read(ours, 65_536):
+                shown += more
+        os.close(ours)
+    assert process.returncode == 0, shown
+    return shown.decode()
 
 
 def until(look: Callable[[], Seen | None], what: str, instead: Callable[[], str] = str) -> Seen:
@@ -134,5 +151,9 @@ def running(folder: Path, *words: str, env: Mapping[str, str] = {}, before: Sequ
         yield server
         assert "Traceback" not in server.out + server.err
     finally:
-        if process.poll() is None:
-            server.stop()
+        try:
+            if process.poll() is None:
+                server.stop()
+        finally:
+            process.kill()
+            process.wait()

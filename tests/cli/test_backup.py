@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headgate.local.schema import VERSION
-from tests.cli.shell import SECRETS, run, running
+from tests.cli.shell import SECRETS, run, running, until
 
 
 def test_a_backup_made_while_serving_brings_everything_acknowledged_back(desk: Path) -> None:
@@ -27,8 +27,8 @@ def test_a_backup_made_while_serving_brings_everything_acknowledged_back(desk: P
         poster = threading.Thread(target=keep_posting)
         poster.start()
         try:
-            while len(acknowledged) < 50:
-                assert poster.is_alive()
+            until(lambda: len(acknowledged) >= 50 or not poster.is_alive(), "there is something to back up")
+            assert poster.is_alive()
             before = len(acknowledged)
             made = run(desk, "backup", "copy.sqlite3")
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import pty
 import re
 import signal
 import sqlite3
@@ -17,7 +16,7 @@ import pytest
 import headgate
 from headgate.cli import COMMANDS, sentence, told
 from headgate.errors import Misuse
-from tests.cli.shell import run
+from tests.cli.shell import drawn, run
 from tests.serving import PATIENCE_S
 from tests.serving import headgate as command_line
 
@@ -148,18 +147,16 @@ def test_ctrl_c_exits_130_in_silence(desk: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"loading\n"
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=PATIENCE_S)
+        try:
+            _, err = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert err.strip() == b""
 
 
 def test_a_terminal_is_shown_the_same_as_a_pipe(desk: Path) -> None:
-    ours, theirs = pty.openpty()
-    subprocess.run(command_line("check"), cwd=desk, stdout=theirs, env={**os.environ, "TERM": "xterm"}, check=True)
-    os.close(theirs)
-    drawn = os.read(ours, 65_536).decode()
-    os.close(ours)
-    assert drawn.replace("\r\n", "\n") == run(desk, "check").out
+    assert drawn(desk, "check").replace("\r\n", "\n") == run(desk, "check").out
 
 
 def test_an_error_that_quotes_a_sender_gives_a_terminal_no_commands(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,8 +11,7 @@ from headgate.engine import Outcome
 from headgate.local.engine import LocalEngine
 from headgate.local.state import StateFolder
 from headgate.message import Message
-from tests.cli.shell import APP, SECRETS, run, running, until
-from tests.serving import headgate as command_line
+from tests.cli.shell import APP, SECRETS, drawn, run, running, until
 
 
 def store(desk: Path, *messages: Message) -> list[Outcome]:
@@ -135,17 +131,10 @@ def test_nothing_that_was_sent_can_command_the_terminal(desk: Path) -> None:
     store(desk, message("k\x1b]0;owned\x07", '{"a": "\u009b2J\u202e"}'))
     listed = run(desk, "messages", "list").out
     assert "k\\x1b]0;owned\\x07" in listed
-    ours, theirs = pty.openpty()
-    subprocess.run(
-        command_line("messages", "show", "notes", "k\x1b]0;owned\x07"),
-        cwd=desk, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}, check=True,
-    )  # fmt: skip
-    os.close(theirs)
-    drawn = os.read(ours, 65_536).decode()
-    os.close(ours)
-    assert '{"a": "\\x9b2J\\u202e"}' in drawn
-    assert "\x1b" not in drawn
-    assert "\x07" not in drawn
+    shown = drawn(desk, "messages", "show", "notes", "k\x1b]0;owned\x07")
+    assert '{"a": "\\x9b2J\\u202e"}' in shown
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
 
 
 def test_of_several_senders_with_one_key_it_asks_whose(desk: Path) -> None:

@@ -35,7 +35,7 @@ app.workflow("caught", w.task(settle, catch=[w.catch("Rejected", then=w.notify(a
 app.workflow("waits", w.wait(1000))
 app.channel("/started", key="id", auth=Public(), workflow="started")
 app.workflow("started", w.task(settle))
-app.schedule("good", "cron(0 2 * * ? *)", "orders", input={"orders": [{"id": "a"}, {"id": "../b"}]})
+app.schedule("good", "cron(0 2 * * ? 2198-2199)", "orders", input={"orders": [{"id": "a"}, {"id": "../b"}]})
 app.schedule("bad", "at(2199-01-01T00:00:00)", "orders", input={"orders": [{"id": "a", "reject": True}]})
 app.schedule("told", "at(2199-01-01T00:00:00)", "caught", input={"id": "a", "reject": True})
 app.schedule("long", "rate(30 days)", "waits")
@@ -111,7 +111,8 @@ def test_why_a_task_failed_is_laid_out_as_a_traceback(shop: Path) -> None:
     assert letter[-3:] == [" " * 6 + line for line in trace]
     (line,) = [line for line in told if line.startswith("settle")]
     name, kind, _, took, unit, retries, error = line.split()
-    assert (name, kind, took[0], unit, retries, error) == ("settle", "Task", "0", "s", "0", "Rejected")
+    assert (name, kind, unit, retries, error) == ("settle", "Task", "s", "0", "Rejected")
+    assert 0 <= float(took) < PATIENCE_S
 
 
 def test_numbers_are_shown_as_they_came(shop: Path) -> None:
@@ -141,7 +142,7 @@ def test_schedules_are_listed_with_the_times_they_fire_next(shop: Path) -> None:
     assert [at[11:] for at in listed["good"]["next"]] == ["02:00:00.000Z"] * 2
     assert listed["bad"]["next"] == ["2199-01-01T00:00:00.000Z"]
     assert len(listed["long"]["next"]) == 2
-    assert "cron(0 2 * * ? *)" in run(shop, "schedule", "list").out
+    assert "cron(0 2 * * ? 2198-2199)" in run(shop, "schedule", "list").out
     assert (
         run(shop, "schedule", "run", "absent").err
         == "There is no schedule absent; the app has good, bad, told, long.\n"

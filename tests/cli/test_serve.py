@@ -146,17 +146,30 @@ def test_an_address_that_cannot_be_had_is_one_sentence(desk: Path, host: str, se
     assert (done.code, done.err) == (2, sentence)
 
 
+# A process begins with leave to write files of any size.
+UNLIMITED = """
+import resource
+
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+"""
+
+
 @shared
-def test_a_store_that_cannot_be_written_to_ends_in_a_new_process_on_the_same_port(desk: Path, how: list[str]) -> None:
+def test_a_store_that_cannot_be_written_to_ends_in_a_new_process_on_the_same_port(
+    desk: Path, how: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """After an I/O error nobody knows what the disk has kept: this process acknowledges nothing more."""
-    with running(desk, *how, env=SECRETS) as server:
+    anew = tmp_path_factory.mktemp("anew")
+    (anew / "sitecustomize.py").write_text(UNLIMITED)
+    large = json.dumps({"id": "n-2", "more": "x" * 100_000})
+    with running(desk, *how, env={**SECRETS, "PYTHONPATH": str(anew)}) as server:
         port, pid = server.port, server.process.pid
         assert server.post("/notes", '{"id": "n-1"}').status == 201
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
-        assert server.post("/notes", '{"id": "n-2"}').status == 503
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))  # enough for the log
+        assert server.post("/notes", large).status == 503
         server.says("starting over in a new process, since the store failed")
-        assert server.post("/notes", '{"id": "n-2"}').status == 201
+        assert server.post("/notes", large).status == 201
         assert server.post("/notes", '{"id": "n-1"}').headers["idempotency-replayed"] == "true"
         assert (server.port, server.process.poll()) == (port, None)
         assert json.loads((desk / ".headgate" / "holder.json").read_text())["pid"] == pid

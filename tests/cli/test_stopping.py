@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -20,9 +19,7 @@ from headgate.clock import SystemClock
 from headgate.declare.load import load_app
 from headgate.local.engine import LocalEngine
 from headgate.local.state import StateFolder
-from tests.serving import ask, free_port, start
-
-_PATIENCE_S = 60
+from tests.serving import PATIENCE_S, ask, free_port, kill, start
 
 APP = """
 import pathlib, time
@@ -59,22 +56,20 @@ def test_a_verifier_that_blocks_the_event_loop_does_not_keep_a_server_from_endin
 
     def post() -> None:
         with suppress(OSError, HTTPException):
-            ask(served.port, "POST", "/blocks", b"{}", timeout=_PATIENCE_S)
+            ask(served.port, "POST", "/blocks", b"{}", timeout=PATIENCE_S)
 
     try:
         sender = threading.Thread(target=post)
         sender.start()
-        until = time.monotonic() + _PATIENCE_S
+        until = time.monotonic() + PATIENCE_S
         while not (tmp_path / "blocked").exists():
             assert time.monotonic() < until, "it is not asked"
             time.sleep(0.01)
         served.process.send_signal(signal.SIGTERM)
-        assert served.process.wait(_PATIENCE_S) == code
+        assert served.process.wait(PATIENCE_S) == code
         sender.join()
     finally:
-        with suppress(subprocess.TimeoutExpired):
-            served.process.kill()
-            served.process.wait(_PATIENCE_S)
+        kill(served)  # with its fronts
     assert "a verifier may hang" in (tmp_path / "state.log").read_text()
 
 

@@ -28,7 +28,7 @@ Ranges = Mapping[str, tuple[str | None, str]]
 
 _TRIES = 100
 _PAUSE_S = 0.05
-_TIMEOUT_S = 10
+_TIMEOUT_S = 60
 
 
 class Changes(Protocol):
