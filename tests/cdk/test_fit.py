@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headgate import ApiKey, App, Archive, Cors, DeclarationError, Jwt, Public, Queued, Secret, Signed, Stream
+from headgate import ApiKey, App, Archive, Cors, DeclarationError, Header, Jwt, Public, Queued, Secret, Signed, Stream
 from headgate.cdk.fit import check_fit
 from headgate.declare.stage import Stage
 
@@ -69,6 +69,10 @@ def deduped(app: App) -> None:
     app.channel("/clicks", key="id", scope="principal", auth=ApiKey(), delivery=Stream(dedupe=True))
 
 
+def deduped_by_header(app: App) -> None:
+    app.channel("/clicks", key=Header("Idempotency-Key"), auth=Public(), delivery=Stream(dedupe=True))
+
+
 def twin_consumers(app: App) -> None:
     clicks = app.channel("/clicks", auth=Public(), delivery=Stream())
 
@@ -108,7 +112,11 @@ function = with_state({"Type": "Task", "Resource": "arn:aws:lambda:us-east-1:1:f
         (old, "channel /clicks: Lambda knows no longer Stream `most_age=` than 7 days"),
         (by_the_minute, "channel /clicks: Kinesis keeps records for whole hours; Stream `retention=` is 1 day, 12:30"),
         (guarded, "11 different auths take an authorizer each, and an API of API Gateway has at most 10"),
-        (deduped, 'channel /clicks: Stream `dedupe=` is not deployed with `scope="principal"`'),
+        (
+            deduped,
+            'channel /clicks: Stream `dedupe=` is not deployed with `scope="principal"`; say a `key=` from the body',
+        ),
+        (deduped_by_header, "channel /clicks: Stream `dedupe=` is not deployed with a key from a header; say a `key=`"),
         (twin_consumers, "an output of the stacks is called ClicksCountAllDeadLettersArn already"),
         (someone_elses, "workflow settle: state 'one': say Bucket as ${archive:NAME}"),
         (function, "workflow settle: state 'one': arn:aws:lambda:us-east-1:1:function:x is not deployed"),

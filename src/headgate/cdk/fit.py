@@ -18,6 +18,7 @@ from headgate.declare.compile import place, places
 from headgate.declare.delivery import Queued, Stream
 from headgate.declare.settings import Secret
 from headgate.declare.stage import Stage
+from headgate.declare.stores import Field
 from headgate.declare.task import Workflow
 from headgate.errors import DeclarationError, DeclarationFault
 
@@ -109,7 +110,8 @@ def _channel_sentences(channel: Channel) -> Iterator[str]:
                 yield "API Gateway can name one origin of Cors in the reply to what it lets in unread; say one, or `*`."
         case Stream(dedupe=True) if channel.per_principal:
             # The scopes of a stream's table are its consumers, and one may be called as a principal is.
-            yield 'Stream `dedupe=` is not deployed with `scope="principal"`; put the sender into the key, or leave it.'
+            counts = 'with `scope="principal"`' if isinstance(channel.key, Field) else "with a key from a header"
+            yield f"Stream `dedupe=` is not deployed {counts}; say a `key=` from the body, with the sender in it."
         case Stream(most_age=timedelta() as age) if age > _MOST_AGE:
             yield "Lambda knows no longer Stream `most_age=` than 7 days; say less, or leave it out."
         case Stream(retention=retention) if retention % _HOUR:
