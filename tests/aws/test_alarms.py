@@ -1,6 +1,6 @@
 """Alarms of a deployed app: each goes off, is told to whoever subscribed to the topic, and is over.
 
-Five minutes are six seconds in the emulator, and a minute is a little more than one. What takes them to come about, the
+Minutes pass when a test says so: alarms have a time of their own in the emulator. What takes minutes to come about, the
 age of a message and the lag of a consumer, is put into CloudWatch by hand, as the metric of the very queue and function
 that the alarm looks at.
 """
@@ -51,6 +51,7 @@ class Heard:
         attributes = {"Policy": json.dumps({"Version": "2012-10-17", "Statement": [policy]})}
         self._sqs.set_queue_attributes(QueueUrl=self._url, Attributes=attributes)
         self._sns = sns
+        self.minutes = app.emulator.minutes(topic)
         self._subscription = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue, ReturnSubscriptionArn=True)[
             "SubscriptionArn"
         ]
@@ -68,6 +69,14 @@ class Heard:
             self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=letter["ReceiptHandle"])
         return self.notices
 
+    def forget(self) -> None:
+        """What was told until now is nobody's affair any more."""
+        told = -1
+        while told < len(self.notices):
+            told = len(self.notices)
+            self.listen()
+        self.notices.clear()
+
     def hears(self, *sentences: str, state: str, meanwhile: Callable[[], object] = int) -> None:
         """Wait until of each of these alarms that state was told; something goes on meanwhile."""
         until_s = time.monotonic() + _PATIENCE_S
@@ -76,13 +85,21 @@ class Heard:
             meanwhile()
             time.sleep(0.2)
 
-    def hears_no_more(self, *sentences: str) -> None:
-        """Wait until it was told that these alarms are over, and they are."""
-        self.hears(*sentences, state="OK")
+    def hears_no_more(self, *sentences: str, minutes: int) -> None:
+        """Wait until it was told that these alarms are over, and they are; so many minutes pass each time between."""
+        self.hears(*sentences, state="OK", meanwhile=partial(self.wait, minutes))
+        self.come_to_rest(*sentences)
+
+    def wait(self, minutes: int) -> None:
+        """Let minutes pass, and all alarms look at what there is then."""
+        self.minutes.go_by(minutes, _PATIENCE_S)
+
+    def come_to_rest(self, *sentences: str) -> None:
+        """Let minutes pass until none of these alarms is off."""
         until_s = time.monotonic() + _PATIENCE_S
         while self.states(*sentences) != dict.fromkeys(sentences, "OK"):
             assert time.monotonic() < until_s, self.states(*sentences)
-            time.sleep(0.2)
+            self.wait(5)
 
     def states(self, *sentences: str) -> dict[str, str]:
         """How the app's alarms are now; another one may have some that say the same."""
@@ -116,15 +133,14 @@ def subscribed(app: Deployed, channel: str, *sentences: str) -> Iterator[Heard]:
     clear = ("dead", "discard", channel, "--all", "--reason", "of another test", "--yes", "--stage", "dev")
     Desk(app.project, app.emulator).type(*clear)
     subscriber = Heard(app)
-    until_s = time.monotonic() + _PATIENCE_S
-    while "ALARM" in subscriber.states(*sentences).values():
-        assert time.monotonic() < until_s
-        time.sleep(0.2)
-    subscriber.listen()
-    subscriber.notices.clear()
+    subscriber.minutes.take()
     try:
+        subscriber.wait(60)  # for what other tests have left behind
+        subscriber.come_to_rest(*sentences)
+        subscriber.forget()
         yield subscriber
     finally:
+        subscriber.minutes.leave()
         subscriber.close()
 
 
@@ -132,6 +148,15 @@ def subscribed(app: Deployed, channel: str, *sentences: str) -> Iterator[Heard]:
 def heard(app: Deployed) -> Iterator[Heard]:
     with subscribed(app, "jobs", DEAD, OLD, FAILED, ERRORS, REJECTED, BEHIND) as subscriber:
         yield subscriber
+
+
+def swept(app: Deployed, channel: str) -> None:
+    """Wait until no sweep is at work that began before what was just done, and sweep."""
+    name, until_s = app.functions()[f"{pascal(channel)}Sweep"], time.monotonic() + _PATIENCE_S
+    while name in app.emulator.at_work():
+        assert time.monotonic() < until_s
+        time.sleep(0.1)
+    sweep(app, channel)
 
 
 def sweep(app: Deployed, channel: str) -> None:
@@ -160,7 +185,7 @@ def test_dead_letters_are_told_for_as_long_as_there_are_any_and_then_that_it_is_
 
     for _ in range(11):  # more of its minutes than it looks at, in which nothing more fails
         sweep(app, "jobs")
-        time.sleep(0.6)
+        heard.wait(1)
     assert heard.states(DEAD) == {DEAD: "ALARM"}
     assert (DEAD, "OK") not in heard.listen()
 
@@ -173,15 +198,15 @@ def test_dead_letters_are_told_for_as_long_as_there_are_any_and_then_that_it_is_
     assert settled(site, "jobs", poison["id"])["status"] == "processed"
     happened = [what for what in moments(site, "jobs", poison["id"]) if what != "archived"]
     assert happened == ["accepted", "failed", "edited", "redriven", "processed"]
-    sweep(app, "jobs")
-    heard.hears(DEAD, state="OK")
+    swept(app, "jobs")
+    heard.hears_no_more(DEAD, minutes=1)
     assert [state for sentence, state in heard.notices if sentence == DEAD] == ["ALARM", "OK"]
 
 
 @pytest.mark.xdist_group("jobs")
 def test_every_other_alarm_goes_off_and_is_over(app: Deployed, site: Site, heard: Heard) -> None:
     functions, stream = app.functions(), {"FunctionName": app.functions()["EventsConsumedConsumer"]}
-    with ThreadPoolExecutor() as threads:  # more than it takes, since six seconds are soon over
+    with ThreadPoolExecutor() as threads:  # more than it takes
         list(threads.map(lambda _: site.post("jobs", job(fails=ATTEMPTS - 1)), range(12)))
     for _ in range(2):
         site.post("unread", job(fails=-1))
@@ -194,7 +219,7 @@ def test_every_other_alarm_goes_off_and_is_over(app: Deployed, site: Site, heard
     for company in ("a", "b", "c"):
         assert site.post("ordered", job(company=company)).status == 202
     every = (FAILED, ERRORS, REJECTED, OLD, BEHIND)
-    heard.hears_no_more(*every)
+    heard.hears_no_more(*every, minutes=5)
 
 
 @pytest.mark.xdist_group("deployed-flows")
@@ -214,5 +239,5 @@ def test_failures_of_workflows_are_told_and_that_they_are_over(deployed: Callabl
         desk = Desk(flows.project, flows.emulator)
         done = desk.type("dead", "discard", "parcels", "--all", "--reason", "a test parcel", "--yes", "--stage", "dev")
         assert done.err == "1 discarded.\n"
-        sweep(flows, "parcels")
-        heard.hears_no_more(UNLUCKY, BROKEN)
+        swept(flows, "parcels")
+        heard.hears_no_more(UNLUCKY, BROKEN, minutes=5)

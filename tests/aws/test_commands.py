@@ -221,8 +221,8 @@ def test_a_redrive_of_the_deployed_app_is_tried_first_and_goes_at_a_rate(desk: D
 def test_a_redrive_of_the_deployed_app_that_is_killed_is_gone_on_with_and_each_is_processed_once(desk: Desk) -> None:
     keys = [f"k{n}" for n in range(12)]
     bury(desk, **dict.fromkeys(keys, 2))
-    words = ("dead", "redrive", "jobs", "--kind", "OSError", "--yes", "--rate", "6", "--stage", "dev")
-    with desk.typing(*words):
+    words = ("dead", "redrive", "jobs", "--kind", "OSError", "--yes", "--stage", "dev")
+    with desk.typing(*words, "--rate", "0.2"):
         until(lambda: statuses(desk, keys).count("failed") < len(keys), "it has begun")
     left = statuses(desk, keys).count("failed")
     assert 0 < left < len(keys)

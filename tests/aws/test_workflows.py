@@ -42,7 +42,7 @@ def settle(given):
 
 app.workflow("settling", w.task(settle))
 app.workflow("quick", w.task(settle, input={"n": "$.payload.n"}), express=True)
-app.workflow("waits", w.wait(3000))
+app.workflow("waits", w.wait(100_000))
 app.schedule("rarely", "cron(0 2 1 1 ? *)", "waits", timezone="Europe/Vienna")
 app.schedule("often", "rate(1 hour)", "settling", input={"n": 1})
 app.channel("/orders", key="id", auth=Public(), workflow="settling", read=True)
@@ -180,7 +180,8 @@ def test_a_run_that_failed_is_redriven(desk: Desk) -> None:
     posted(desk, "orders", {"id": "again", "n": 13})
     message(desk, "orders", "again")
     done = desk.type("runs", "redrive", "orders-again", "--stage", "dev")
-    assert (done.code, done.err) == (0, "orders-again is RUNNING.\n")
+    assert done.code == 0
+    assert done.err in ("orders-again is RUNNING.\n", "orders-again is FAILED.\n")  # again, if that was quicker
     shown = eventually(
         lambda: desk.told("runs", "show", "orders-again", "--stage", "dev"), lambda it: it["status"] != "RUNNING"
     )

@@ -33,8 +33,8 @@ from tests.aws.emulator.deployment import Deployed
 
 _TIMEOUT_S = 300
 _PATIENCE_S = 120.0
-_QUIET_S = 1.0
-"""Longer than it takes from where something is read to where a function is called with it."""
+_QUIET_S, _QUIET_LOOKS = 1.0, 20
+"""Longer than it takes from where something is read to where a function is called with it; and how often is looked."""
 LONG_AGO_S = 2 * 24 * 3600
 """Longer than the visibility timeout of any queue, and than any lease."""
 
@@ -272,12 +272,12 @@ class Works:
         """Wait until none of these functions is at work; of all, if none is named."""
         own = {self.functions[name] for name in names or self.functions}
         until_s = time.monotonic() + _PATIENCE_S
-        quiet_s = time.monotonic()
-        while (now_s := time.monotonic()) < quiet_s + _QUIET_S:
-            assert now_s < until_s, "functions do not come to rest"
-            time.sleep(0.05)
-            if own & self.deployed.emulator.at_work():
-                quiet_s = time.monotonic()
+        quiet = 0
+        while quiet < _QUIET_LOOKS:
+            assert time.monotonic() < until_s, "functions do not come to rest"
+            time.sleep(_QUIET_S / _QUIET_LOOKS)
+            self.events.list_rules(Limit=1)  # while the emulator stands still nothing is seen to be quiet
+            quiet = 0 if own & self.deployed.emulator.at_work() else quiet + 1
 
     def learn(self) -> None:
         """From here on `comes_soon` waits some times as long as it has ever had to."""

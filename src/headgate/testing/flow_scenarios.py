@@ -18,7 +18,7 @@ from headgate.testing.flows import HIDDEN
 from headgate.testing.scenarios import Site, is_problem, is_replay, new_key
 from headgate.testing.work_scenarios import moments, settled
 
-_FIRES_S = 150
+_FIRES_S = 300
 """A schedule of every minute has fired by then, whenever it was switched on."""
 _LOOK_AGAIN_S = 1.0
 

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from tests.aws.emulator import node, signer
 from tests.aws.emulator.hand import Hand
 from tests.aws.emulator.ledger import asked_by, at_work, hurry, refused_to
+from tests.aws.emulator.minutes import Minutes
 from tests.aws.emulator.wire import Fault, Kind
 from tests.cases import ROOT
 from tests.once import once
@@ -35,7 +36,7 @@ _KEY = "test"
 PATIENT = Path(__file__).parent / "patient"
 """The folder that has to be on the path of a Python program so that it waits for an emulator that stands still."""
 _CERTIFICATE = "ministack-tls/server.crt"
-_LEDGER, _TIME = "ledger", "time"
+_LEDGER, _TIME, _MINUTES = "ledger", "time", "minutes"
 _started: dict[int, subprocess.Popen[bytes]] = {}
 
 
@@ -139,6 +140,10 @@ class Emulator:
         """Its time, where that is moved by hand."""
         return Hand(Path(self.folder, _TIME))
 
+    def minutes(self, topic: str) -> Minutes:
+        """The time of the alarms that tell a topic."""
+        return Minutes(Path(self.folder, _MINUTES), topic)
+
     @contextmanager
     def hurried(self, function: str) -> Iterator[None]:
         """For the length of a `with`, what is started of a function waits for AWS no longer than in production."""
@@ -171,7 +176,7 @@ class Emulator:
 def start(folder: Path, owner: int, mode: str = "strict", *, by_hand: bool = False) -> Emulator:
     """Start one that ends with the process `owner`, and wait until it answers. Workflows wait a fiftieth of what they
     say, or, where time is moved `by_hand`, until it was moved so far."""
-    for needed in ("tmp", _LEDGER):
+    for needed in ("tmp", _LEDGER, _MINUTES):
         (folder / needed).mkdir(parents=True)
     if by_hand:
         Hand(folder / _TIME).set_up()
@@ -196,7 +201,7 @@ def start(folder: Path, owner: int, mode: str = "strict", *, by_hand: bool = Fal
         "SFTP_ENABLED": "0",
         "SFN_WAIT_SCALE": "0.02",
         "EMULATOR_TIME": str(folder / _TIME) if by_hand else "",
-        "ALARM_PERIOD_SCALE": "0.02",
+        "EMULATOR_MINUTES": str(folder / _MINUTES),
         "LAMBDA_WARM_TTL_SECONDS": "30",
         "LAMBDA_ACCOUNT_CONCURRENCY": "1000",  # as on AWS, however little memory there is
         "S3_DATA_DIR": str(folder / "s3"),

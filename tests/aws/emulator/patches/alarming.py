@@ -6,7 +6,7 @@ long that range is AWS does not say; the figures of that page have two periods m
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html: where a metric has no value, an
 expression of it has none; nor has a division by zero.
 
-Periods pass ALARM_PERIOD_SCALE times as fast, so that nobody waits for minutes.
+They go by a time of their own, see tests/aws/emulator/minutes.py, so that nobody waits for minutes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from ministack.core.responses import request_scope
 from ministack.services import cloudwatch
 from ministack.services.cloudformation import provisioners
 
+from tests.aws.emulator.minutes import Clock, Minutes
+
 log = logging.getLogger("alarming")
 
 _EACH_S = 0.3
 _FURTHER = 2
-_SCALE = float(os.environ.get("ALARM_PERIOD_SCALE", "1"))
 _MATH = "metric math"
 _REACHED: dict[str, Callable[[float, float], bool]] = {
     "GreaterThanOrEqualToThreshold": operator.ge,
@@ -40,6 +43,14 @@ _BINARY: dict[type[ast.AST], Callable[[float, float], float]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.Gt: operator.gt, ast.GtE: operator.ge, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Eq: operator.eq,
 }  # fmt: skip
+
+
+class Look(NamedTuple):
+    """A look at metrics, at an alarm time."""
+
+    clock: Clock
+    now_s: float
+
 
 _queries: dict[str, list[dict[str, Any]]] = {}
 """Of alarms of metric math, by their names."""
@@ -65,25 +76,39 @@ def install() -> None:
 def _watch() -> None:
     while True:
         time.sleep(_EACH_S)
-        for (account, region, _), alarm in list(cloudwatch._alarms.all_items()):
+        alarms = list(cloudwatch._alarms.all_items())
+        clocks = [(minutes, minutes.clock()) for minutes in {_minutes_of(alarm) for _, alarm in alarms}]
+        for (account, region, _), alarm in alarms:
             try:
                 with request_scope(account, region):
                     _evaluate(alarm)
             except Exception:
                 log.exception("an alarm was not evaluated")
+        for minutes, clock in clocks:
+            minutes.saw(clock)
+
+
+@cache
+def _minutes(topic: str) -> Minutes:
+    return Minutes(Path(os.environ["EMULATOR_MINUTES"]), topic)
+
+
+def _minutes_of(alarm: Mapping[str, Any]) -> Minutes:
+    return _minutes(next(iter(alarm.get("AlarmActions") or []), ""))
 
 
 def _evaluate(alarm: dict[str, Any]) -> None:
     with _evaluating:
         before = alarm["StateValue"]
         looked_at = int(alarm.get("EvaluationPeriods") or 1)
-        now_s = time.time()
-        values = [_value(alarm, now_s, back) for back in range(looked_at + _FURTHER)]
+        clock = _minutes_of(alarm).clock()
+        look = Look(clock, clock.alarm_s(time.time()))
+        values = [_value(alarm, look, back) for back in range(looked_at + _FURTHER)]
         now = _state(alarm, [value for value in values if value is not None], looked_at)
         if now == before:
             return
         reason = f"The values were {values}, the last one first."
-        alarm.update(StateValue=now, StateReason=reason, StateUpdatedTimestamp=int(now_s))
+        alarm.update(StateValue=now, StateReason=reason, StateUpdatedTimestamp=int(time.time()))
         cloudwatch._record_history(alarm["AlarmName"], before, now, reason)
         cloudwatch._dispatch_alarm_actions(alarm, before, now, reason)
         cloudwatch._evaluate_parent_alarms(alarm)
@@ -107,11 +132,11 @@ def _state(alarm: Mapping[str, Any], there: Sequence[float], looked_at: int) -> 
     return "ALARM" if bad >= to_alarm else "OK"
 
 
-def _value(alarm: Mapping[str, Any], now_s: float, back: int) -> float | None:
+def _value(alarm: Mapping[str, Any], look: Look, back: int) -> float | None:
     """What the alarm looks at, `back` periods ago; None where nothing is known of it."""
     if alarm["AlarmName"] not in _queries:
         name = alarm.get("ExtendedStatistic") or alarm.get("Statistic") or "Average"
-        return _of_metric(alarm, str(name), float(alarm["Period"]) * _SCALE, now_s, back)
+        return _of_metric(alarm, str(name), float(alarm["Period"]), look, back)
     known: dict[str, float | None] = {}
     expressions = []
     for query in _queries[alarm["AlarmName"]]:
@@ -119,20 +144,21 @@ def _value(alarm: Mapping[str, Any], now_s: float, back: int) -> float | None:
             expressions.append(query)
             continue
         asked = query["MetricStat"]
-        known[query["Id"]] = _of_metric(asked["Metric"], asked["Stat"], float(asked["Period"]) * _SCALE, now_s, back)
+        known[query["Id"]] = _of_metric(asked["Metric"], asked["Stat"], float(asked["Period"]), look, back)
     (expression,) = expressions
     return _calculated(ast.parse(expression["Expression"], mode="eval").body, known)
 
 
-def _of_metric(metric: Mapping[str, Any], statistic: str, period_s: float, now_s: float, back: int) -> float | None:
+def _of_metric(metric: Mapping[str, Any], statistic: str, period_s: float, look: Look, back: int) -> float | None:
     wanted = {each["Name"]: each["Value"] for each in metric.get("Dimensions") or []}
-    end_s = now_s - back * period_s
+    end_s = look.now_s - back * period_s
     points = [
         point
         for (namespace, name, _), found in list(cloudwatch._metrics.items())
         if (namespace, name) == (metric["Namespace"], metric["MetricName"])
         for point in list(found)
-        if dict(point.get("Dimensions") or {}) == wanted and end_s - period_s < point["Timestamp"] <= end_s
+        if dict(point.get("Dimensions") or {}) == wanted
+        and end_s - period_s < look.clock.alarm_s(point["Timestamp"]) <= end_s
     ]
     return float(cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points)) if points else None
 
