@@ -22,6 +22,11 @@ _SHIPPED = {"conformance": "app.py", "jobs": "jobs.py", "flows": "flows.py"}
 """Apps of headgate.testing, by what they are called here."""
 
 _KEY = pytest.StashKey["Emulator"]()
+_BEGUN = pytest.StashKey[int]()
+"""Where in the emulator's log a test begins."""
+_TOLD = pytest.StashKey[int]()
+_MOST_TOLD = 3
+"""For so many failures of a worker its log is shown: the others most often have the same cause."""
 
 
 @pytest.fixture(scope="session")
@@ -122,10 +127,18 @@ def _project(name: str, folder: Path) -> Path:
     return project_of(own if own.is_dir() else ROOT / "examples" / name, folder)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    emulator = item.config.stash.get(_KEY, None)
+    item.stash[_BEGUN] = 0 if emulator is None else emulator.log.stat().st_size
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     emulator = item.config.stash.get(_KEY, None)
-    if report.failed and emulator is not None:
-        report.sections.append(("the emulator's log", emulator.told()))
+    told = item.config.stash.get(_TOLD, 0)
+    if report.failed and emulator is not None and told < _MOST_TOLD:
+        item.config.stash[_TOLD] = told + 1
+        if log := emulator.told(item.stash.get(_BEGUN, 0)):
+            report.sections.append(("the emulator's log", log))
     return report

@@ -167,7 +167,7 @@ def cdk(emulator: Emulator, project: Path, *words: str, env: Mapping[str, str] =
         cwd=project, env={**own, **toolkit_environment(), **emulator.env, **env}, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=_TIMEOUT_S,
     )  # fmt: skip
-    assert done.returncode == 0, f"cdk {' '.join(words)}:\n{done.stdout[-8000:]}\n{emulator.told()}"
+    assert done.returncode == 0, f"cdk {' '.join(words)}:\n{done.stdout[-3000:]}\n{emulator.told()}"
     return done.stdout
 
 

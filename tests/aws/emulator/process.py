@@ -37,6 +37,9 @@ PATIENT = Path(__file__).parent / "patient"
 """The folder that has to be on the path of a Python program so that it waits for an emulator that stands still."""
 _CERTIFICATE = "ministack-tls/server.crt"
 _LEDGER, _TIME, _MINUTES = "ledger", "time", "minutes"
+_IS_UP = "(CTRL + C to quit)"
+"""What it says last when it starts."""
+_IN_ORDER = ('"_aws"', " INFO [", "START RequestId", "END RequestId", "REPORT RequestId")
 _started: dict[int, subprocess.Popen[bytes]] = {}
 
 
@@ -167,9 +170,13 @@ class Emulator:
             answer: bytes = reply.read()
             return answer
 
-    def told(self, lines: int = 20) -> str:
-        """The end of its log, without what metrics are made of."""
-        told = [line[:300] for line in self.log.read_text(errors="replace").splitlines() if '"_aws"' not in line]
+    def told(self, since_bytes: int = 0, lines: int = 12) -> str:
+        """The end of its log, or of that from a place on, in short: without what metrics are made of, and without what
+        is in order."""
+        with self.log.open("rb") as log:
+            log.seek(since_bytes)
+            told = log.read().decode(errors="replace").rpartition(_IS_UP)[2].splitlines()
+        told = [line[:240] for line in told if line.strip() and not any(word in line for word in _IN_ORDER)]
         return "\n".join(told[-lines:])
 
 
