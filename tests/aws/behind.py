@@ -90,7 +90,8 @@ class Site:
         self.emulator = emulator
         self.sqs, self.dynamodb = emulator.client("sqs"), emulator.client("dynamodb")
         self.s3 = emulator.client("s3")
-        self.queue_url = make_queue(self.sqs, **({"FifoQueue": "true"} if fifo else {}))
+        # What was taken does not come back by itself before a test is over, however long it takes.
+        self.queue_url = make_queue(self.sqs, VisibilityTimeout="3600", **({"FifoQueue": "true"} if fifo else {}))
         self.archive = make_bucket(self.s3)
         settings = Settings(f"{module}:app", "test", (channel,), queue=self.queue_url, archive=self.archive)
         self.clock = ManualClock()

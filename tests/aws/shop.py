@@ -46,13 +46,14 @@ def handle(order, message):
                 except Exception:
                     pass
         case "retry":
-            raise Retry(3.2)
+            raise Retry(600.2)
         case "fail":
             raise OSError
 
 
 policy = Queued(attempts=3, backoff=steady)
-app.channel("/plain", name="plain", key="id", auth=Public(), delivery=policy, timeout_s=0.2)(handle)
+app.channel("/plain", name="plain", key="id", auth=Public(), delivery=policy)(handle)
+app.channel("/brisk", name="brisk", key="id", auth=Public(), delivery=policy, timeout_s=2)(handle)
 app.channel("/kept", name="kept", key="id", auth=Public(), delivery=policy, archive=Archive("{id}.json"))(handle)
 app.channel("/stored", name="stored", key="id", auth=Public(), delivery=policy)
 app.channel(

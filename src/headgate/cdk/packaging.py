@@ -98,7 +98,11 @@ def image(project: Path, target: Target) -> Path:
             shutil.unpack_archive(dependencies, half / "layer")
             shutil.unpack_archive(own, half / "code")
             (half / "Dockerfile").write_text(dockerfile(target))
-            half.rename(folder)
+            try:
+                half.rename(folder)
+            except OSError:  # somebody else was faster
+                if not folder.exists():
+                    raise
     return folder
 
 

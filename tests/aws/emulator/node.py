@@ -40,4 +40,8 @@ def install(wanted: Path = _WANTED) -> None:
         npm = [node(), str(Path(node()).parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
         flags = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]
         subprocess.run([*npm, "ci", *flags], cwd=half, env=environment(), check=True, capture_output=True)
-        half.rename(folder)
+        try:
+            half.rename(folder)
+        except OSError:  # another worker was faster
+            if not folder.exists():
+                raise
