@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -366,6 +367,19 @@ def alarm_of_its_own(specimen: Specimen) -> None:
     comes_to(specimen, specimen.alarm, "OK")
 
 
+def newest_first(specimen: Specimen) -> None:
+    metrics, now = specimen.emulator.client("cloudwatch"), datetime.now(UTC)
+    for value, minutes in ((1, 5), (2, 3)):
+        at = now - timedelta(minutes=minutes)
+        metrics.put_metric_data(Namespace="ages", MetricData=[{"MetricName": "age", "Value": value, "Timestamp": at}])
+    query = {"Id": "age", "MetricStat": {"Metric": {"Namespace": "ages", "MetricName": "age"}, "Period": 60,
+                                         "Stat": "Sum"}}  # fmt: skip
+    told = metrics.get_metric_data(
+        MetricDataQueries=[query], StartTime=now - timedelta(minutes=30), EndTime=now, ScanBy="TimestampDescending"
+    )
+    assert told["MetricDataResults"][0]["Values"] == [2, 1]
+
+
 def counted_answers(specimen: Specimen) -> None:
     specimen.send("/echo?raise=1")
     assert specimen.has_metric("AWS/ApiGateway", "5XXError", ApiName="specimen")
@@ -498,6 +512,7 @@ PROBES: dict[str, Callable[[Specimen], None]] = {
     "a queue and a stream are read with the role of the function": barred_queue,
     "logs, queues and the API are metrics": counted_answers,
     "executions that end badly are metrics": counted_executions,
+    "of a metric the newest value is the first": newest_first,
     "Lambda tells how old the records of a stream are": told_age,
     "Express executions are nobody's to ask for": unknown_executions,
     "a task of a machine is done with the role of the machine": idle_machine,

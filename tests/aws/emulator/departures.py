@@ -255,6 +255,13 @@ DEPARTURES = (
         patch="alarming",
     ),
     Departure(
+        "of a metric the newest value is the first",
+        "GetMetricData tells the oldest one first, whatever ScanBy says",
+        "ScanBy is heeded, and by default the newest one is the first",
+        f"{_DOCS}/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html",
+        patch="scanning",
+    ),
+    Departure(
         "Lambda tells how old the records of a stream are",
         "IteratorAge is a metric of nothing",
         "the age of the last record of each batch, when it is handed over",
