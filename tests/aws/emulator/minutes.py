@@ -1,5 +1,5 @@
 """The time by which alarms look at metrics. It passes by itself, fifty times as fast as it should, until a test takes
-that of the alarms of one topic into its hand: then no stall of a process makes them miss what they were told, or forget.
+that of the alarms of one topic into its hand: then no stall of a process makes one miss what it was told, or forget it.
 
 Files, since the tests are another process. What was told to CloudWatch while the time stood still is all of one moment.
 """
