@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -52,6 +53,22 @@ def test_calls_go_where_botocore_would_send_them_and_are_signed_alike(
             for each in (ours, stock)
         ]
         assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    ("region", "default", "asked"),
+    [("eu-west-3", None, "eu-west-3"), ("eu-west-3", "eu-west-1", "eu-west-3"), ("", "eu-west-1", "eu-west-1")],
+)
+def test_the_region_is_the_one_that_the_cdk_and_the_aws_command_line_take(
+    monkeypatch: pytest.MonkeyPatch, clock: ManualClock, region: str, default: str | None, asked: str
+) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_REGION", region)
+    if default is None:
+        monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    else:
+        monkeypatch.setenv("AWS_DEFAULT_REGION", default)
+    assert Clients(clock).client("sqs").meta.region_name == asked
 
 
 def test_a_throttled_call_is_tried_three_times_and_then_unavailable(endpoint: Endpoint, clients: Clients) -> None:

@@ -7,6 +7,7 @@ DynamoDB is called without its client; see aws/wire.py.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -119,7 +120,7 @@ class Clients:
             session.register_component("data_loader", _light(Loader)())
         client = session.create_client(
             service,
-            region_name=self._region,
+            region_name=self._region or os.environ.get("AWS_REGION") or None,  # botocore knows only the older name
             config=Config(
                 connect_timeout=CONNECT_S,
                 read_timeout=_PATIENCE_S.get(service, READ_S),
