@@ -153,6 +153,7 @@ def test_a_front_that_hangs_is_ended_with_its_connections_and_replaced(tmp_path:
             assert say(one, "before") == 201
             victim = holder_of(one, served)
             os.kill(victim, signal.SIGSTOP)
+            until(lambda: Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[0] == "T")
             with pytest.raises((RemoteDisconnected, ConnectionError)):
                 say(one, "hanging")
             assert say(other, "between") == 201
