@@ -136,7 +136,7 @@ class Answer(NamedTuple):
 
 def ask(port: int, method: str, path: str, body: bytes | None = None) -> Answer:
     """One request."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=30)
+    connection = http.client.HTTPConnection(HOST, port, timeout=_SETTLED_S)
     try:
         headers = {"Content-Type": "application/json", "X-Request-Id": f"{_OURS}0"}
         connection.request(method, path, body, headers)

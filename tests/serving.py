@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 PATIENCE_S = 120.0
 """What is waited for comes within seconds; but where the machine is slow and busy, it may take so long."""
-_FIRST_PORT, _WORKERS, _PORTS_EACH = 12_000, 20, 1_000  # up to 32,768, where Linux begins to hand out ports by itself
+_FIRST_PORT, _WORKERS, _PORTS_EACH = 12_000, 64, 320  # up to 32,768, where Linux begins to hand out ports by itself
 _port_numbers = count(os.getpid())
 
 

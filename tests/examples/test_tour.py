@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import shutil
 import signal
@@ -11,11 +12,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty, Queue
+from queue import Queue
 
 import pytest
 
@@ -24,7 +24,8 @@ from tests.docs.blocks import alike, blocks
 from tests.serving import PATIENCE_S, ask
 
 MOST_LINES = 9  # of twelve: the first `make run` says three lines of its own
-_QUIET_S = 1.0
+_LAST = "Ctrl-C ends it."
+_ALARM = re.compile(r" headgate\.(alarms|notices) ")
 
 
 class Tour:
@@ -32,28 +33,29 @@ class Tour:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
-        self._lines: Queue[str] = Queue()
+        self._lines: Queue[str | None] = Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
 
     def lines(self) -> list[str]:
-        """What it printed, stdout and stderr, until it kept quiet."""
-        found = [self._lines.get(timeout=PATIENCE_S)]
-        while True:
-            try:
-                found.append(self._lines.get(timeout=_QUIET_S))
-            except Empty:
-                return found
+        """What it printed, stdout and stderr, until it has shown everything, or ended."""
+        found: list[str] = []
+        while (line := self._lines.get(timeout=PATIENCE_S)) is not None:
+            found.append(line)
+            if line.endswith(_LAST):
+                break
+        return found
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, list[str]]:
-        """Its exit code, and what it said at the end."""
+        """Its exit code, and what it said since; of alarms it may tell after a while."""
         self.process.send_signal(number)
         code = self.process.wait(PATIENCE_S)
-        return code, [self._lines.get_nowait() for _ in range(self._lines.qsize())]
+        return code, [line for line in self.lines() if _ALARM.search(line) is None]
 
 
 @contextmanager
@@ -81,7 +83,7 @@ def tour(root: Path) -> Iterator[Tour]:
 @pytest.fixture(autouse=True)
 def _one_at_a_time() -> Iterator[None]:
     """They all want port 8000 of this machine, or the next free one."""
-    with (Path(tempfile.gettempdir()) / "headgate-tour.lock").open("w") as lock:
+    with (Path(tempfile.gettempdir()) / f"headgate-tour-{os.getuid()}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -116,7 +118,6 @@ def test_the_tour_shows_five_posts_in_few_lines_and_keeps_serving_until_ctrl_c(r
         assert len(ask(port, "GET", "/messages?company_id=C-7").json()["items"]) == 2
         assert ask(port, "GET", docs).headers["content-type"].startswith("text/html")
         assert b"headgate_messages_total" in ask(port, "GET", metrics).body
-        time.sleep(_QUIET_S)
         assert shown.process.poll() is None
         assert shown.stop() == (0, [])
     with pytest.raises(OSError, match="refused"):

@@ -380,7 +380,7 @@ def test_two_messages_in_one_millisecond_stay_two(served: Served) -> None:
         writer.write(one * 50)  # pipelined: faster than any clock
         ids = []
         for _ in range(50):
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
             assert head.startswith(b"HTTP/1.1 201 ")
             length = int(re.findall(rb"content-length: (\d+)", head)[0])
             ids.append(json.loads(await reader.readexactly(length))["id"])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import socket
 import struct
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,6 @@ import pytest
 from tests.hostile.target import (
     APP,
     JSON,
-    PATIENCE_S,
     SECRETS,
     assert_polite,
     attacked,
@@ -29,7 +29,7 @@ from tests.hostile.target import (
     throw,
     token,
 )
-from tests.serving import Served, free_port, kill, start
+from tests.serving import PATIENCE_S, Served, free_port, kill, start
 
 LIMIT = 1024 * 1024
 AS_JSON = b"Content-Type: application/json"
@@ -163,12 +163,18 @@ def test_odd_json_is_taken_where_any_json_is_and_is_no_order(served: Served, nam
     still_accepts(served)
 
 
+def worked_s(served: Served) -> float:
+    """How long a server has been at work, however often it had to wait for a processor."""
+    user, system = Path(f"/proc/{served.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def test_a_megabyte_of_digits_is_decided_at_once(served: Served) -> None:
-    begun_s = time.monotonic()
+    before_s = worked_s(served)
     assert_polite(served.ask("POST", "/any", b"7" * 1_000_000, JSON), 201, 400)
     assert_polite(served.ask("POST", "/orders", b'{"record_id": "d", "amount": %s}' % (b"7" * 1_000_000), JSON), 400)
     assert_polite(served.ask("POST", "/orders", b'{"record_id": %s, "amount": 1}' % (b"7" * 1_000_000), JSON), 400)
-    assert time.monotonic() - begun_s < 30
+    assert worked_s(served) - before_s < 30
     still_accepts(served)
 
 
@@ -594,18 +600,30 @@ def test_senders_that_reset_after_a_whole_request_leave_all_of_it_or_nothing(ser
         hang_up_hard(sock)
     for n in range(50):
         body = GOOD % b"reset-%d" % n
-        assert assert_polite(served.ask("POST", "/orders", body, JSON), 201).json() == {"id": f"reset-{n}"}
+        while (answer := served.ask("POST", "/orders", body, JSON)).status == 409 and b"in_progress" in answer.body:
+            pass  # the first one is not on the disk yet
+        assert assert_polite(answer, 201).json() == {"id": f"reset-{n}"}
     still_accepts(served)
 
 
 @pytest.fixture(scope="module")
 def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The same server, but with less patience."""
+    """The same server, which has less patience within `hurry`."""
     state, port = tmp_path_factory.mktemp("hurried") / "state", free_port()
     launch = [sys.executable, str(Path(__file__).with_name("hurried.py"))]
     served = start(APP, state, port, command=[*launch, str(APP), str(state), str(port)], env=SECRETS)
     yield served
     kill(served)
+
+
+@contextmanager
+def hurry(hurried: Served) -> Iterator[Callable[[], None]]:
+    """From when it is called."""
+    sign = hurried.state.with_name("hurry")
+    try:
+        yield sign.touch
+    finally:
+        sign.unlink()
 
 
 @pytest.mark.parametrize(
@@ -620,26 +638,37 @@ def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     ids=["method", "header", "body", "signed body", "chunk"],
 )
 def test_a_sender_that_stops_halfway_gets_408_in_time(hurried: Served, data: bytes) -> None:
-    assert_polite(throw(hurried, data), 408)
+    with hurry(hurried) as begin:
+
+        def stops() -> Iterator[bytes]:
+            yield data
+            begin()
+
+        assert_polite(throw(hurried, stops()), 408)
     still_accepts(hurried)
 
 
 def test_a_sender_that_drips_gets_408_in_time(hurried: Served) -> None:
-    def drip() -> Iterator[bytes]:
-        yield request("POST", "/orders", b"", AS_JSON, b"Content-Length: 100000", length=False)
-        until_s = time.monotonic() + 4
-        while time.monotonic() < until_s:
-            yield b" "
-            time.sleep(0.02)
+    with hurry(hurried) as begin:
 
-    assert_polite(throw(hurried, drip()), 408)
+        def drip() -> Iterator[bytes]:
+            yield request("POST", "/orders", b"", AS_JSON, b"Content-Length: 100000", length=False)
+            begin()
+            until_s = time.monotonic() + 4
+            while time.monotonic() < until_s:
+                yield b" "
+                time.sleep(0.02)
+
+        assert_polite(throw(hurried, drip()), 408)
     still_accepts(hurried)
 
 
 def test_a_silent_connection_is_closed_and_a_hundred_of_them_hinder_nobody(hurried: Served) -> None:
     socks = [socket.create_connection(("127.0.0.1", hurried.port), timeout=PATIENCE_S) for _ in range(100)]
     still_accepts(hurried)
-    assert all(reply(sock) is None for sock in socks)
+    with hurry(hurried) as begin:
+        begin()
+        assert all(reply(sock) is None for sock in socks)
     for sock in socks:
         sock.close()
     still_accepts(hurried)

@@ -33,7 +33,7 @@ def schemathesis(served: Served, folder: Path, *options: str, env: Mapping[str, 
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), **env},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1_800,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

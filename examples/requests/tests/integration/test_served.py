@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).parents[2]
+PATIENCE_S = 120.0
 HEADGATE = str(Path(sys.executable).with_name("headgate"))
 
 
@@ -50,7 +52,11 @@ def test_a_signed_request_is_processed_and_found_again(state: Path) -> None:
     told = json.loads(headgate(state, "send", "requests", '{"amount": 2.10}', "--url", url))
 
     assert told["message"] == "Request processed successfully"
-    (run,) = json.loads(headgate(state, "runs", "list", "statemachine", "--json"))["items"]
+    until_s = time.monotonic() + PATIENCE_S
+    while True:
+        (run,) = json.loads(headgate(state, "runs", "list", "statemachine", "--json"))["items"]
+        if run["status"] != "RUNNING" or time.monotonic() > until_s:
+            break
     assert (run["id"], run["status"]) == (told["execution_arn"], "SUCCEEDED")
     kept = state / "archive" / "requests" / "requests" / f"{told['request_id']}.json"
     assert kept.read_bytes() == b'{"amount": 2.10}'
