@@ -41,7 +41,8 @@ def read_toml(name: str) -> dict[str, Any]:
 def our_files() -> list[Path]:
     """Every file that is in the repository or would be with `git add`, but for what others wrote."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        # The checkout may be somebody else's, as in a container.
+        ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         capture_output=True,
         check=True,

@@ -31,7 +31,10 @@ finally:
 
 
 def test_help_imports_nothing_but_click_and_the_list_of_commands() -> None:
-    done = subprocess.run([sys.executable, "-c", LIST_MODULES, "--help"], capture_output=True, text=True, check=True)
+    wide = {**os.environ, "COLUMNS": "100"}
+    done = subprocess.run(
+        [sys.executable, "-c", LIST_MODULES, "--help"], env=wide, capture_output=True, text=True, check=True
+    )
     modules = set(done.stderr.split())
     ours = {name for name in modules if name.partition(".")[0] == "headgate"}
     assert ours == {"headgate", "headgate.cli", "headgate.cli.group", "headgate.cli.place", "headgate.errors"}

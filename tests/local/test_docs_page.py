@@ -27,6 +27,7 @@ QUIET = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-dev-shm-usage",  # it may be small
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
