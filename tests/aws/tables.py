@@ -85,7 +85,7 @@ def _create(dynamodb: Any, name: str, keys: list[Attribute], indexes: Iterable[t
             else {}
         ),
     )
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while dynamodb.describe_table(TableName=name)["Table"]["TableStatus"] != "ACTIVE" and time.monotonic() < until:
         time.sleep(0.02)
 

@@ -25,7 +25,7 @@ from headgate.testing.work_scenarios import job, moments, settled
 from tests.aws.desk import Desk
 from tests.aws.emulator.deployment import Deployed
 
-_PATIENCE_S = 120
+_PATIENCE_S = 300
 DEAD = "/jobs has dead letters."
 OLD = "A message of /jobs has been waiting for 5 minutes or more."
 FAILED = "5 attempts or more at /jobs failed within 5 minutes."

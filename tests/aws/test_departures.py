@@ -36,7 +36,7 @@ _OUTPUTS = (
     "Posts", "Keyless", "Putting", "Reads", "Picky", "Heard",
     "Mumbled",
 )  # fmt: skip
-_LONG_S = 120.0
+_LONG_S = 300.0
 _PATIENCE_S = {"strict": _LONG_S, "stock": 5.0}  # of stock it is expected that nothing comes
 _MEANWHILE_S = 2.0
 

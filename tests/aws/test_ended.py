@@ -258,7 +258,7 @@ def test_whichever_step_fails_the_sweep_starts_what_was_stored_once(shop: Of, an
 def settled(orders: Shop, key: str) -> None:
     """Wait for the emulator to end the execution of a message."""
     client = orders.emulator.client("stepfunctions")
-    until_s = time.monotonic() + 120
+    until_s = time.monotonic() + 300
     while client.describe_execution(executionArn=orders.started(key))["status"] == "RUNNING":
         assert time.monotonic() < until_s
         time.sleep(0.02)

@@ -111,7 +111,7 @@ class Engine:
         self.executions = StepFunctions(machines, self.clients, self.threads)
 
     def settle(self) -> None:
-        until_s = time.monotonic() + 120
+        until_s = time.monotonic() + 300
         while time.monotonic() < until_s:
             running = self.executions.find(status="RUNNING").executions
             if all(self.hand.is_at_rest(one.id) for one in running):

@@ -23,7 +23,7 @@ from tests.aws.emulator.wire import Kind
 
 pytestmark = pytest.mark.xdist_group("jobs")
 
-_PATIENCE_S = 120
+_PATIENCE_S = 300
 STAGE = ("--stage", "dev")
 
 

@@ -73,7 +73,7 @@ class Tap:
 
     def row(self, request_id: str) -> dict[str, Any]:
         """The row of a request, once its execution has ended."""
-        until_s = time.monotonic() + 120
+        until_s = time.monotonic() + 300
         while True:
             (found,) = [row for row in self.rows() if row["request_id"] == request_id]
             if found["status"] != "processing":

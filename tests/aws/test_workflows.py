@@ -95,7 +95,7 @@ def posted(desk: Desk, channel: str, body: dict[str, Any], sender: str = "") -> 
 
 
 def eventually(look: Callable[[], Found], good: Callable[[Found], bool]) -> Found:
-    until_s = time.monotonic() + 120
+    until_s = time.monotonic() + 300
     while not good(found := look()):
         assert time.monotonic() < until_s, found
         time.sleep(0.3)

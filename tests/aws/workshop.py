@@ -32,7 +32,7 @@ from tests.aws.behind import told_of
 from tests.aws.emulator.deployment import Deployed
 
 _TIMEOUT_S = 300
-_PATIENCE_S = 120.0
+_PATIENCE_S = 300.0
 _QUIET_S, _QUIET_LOOKS = 1.0, 20
 """Longer than it takes from where something is read to where a function is called with it; and how often is looked."""
 LONG_AGO_S = 2 * 24 * 3600
