@@ -20,6 +20,7 @@ _LONGEST_PAUSE_S = 2.0
 _TIMEOUT = aiohttp.ClientTimeout(total=60)
 _SHOWN = 5
 _TAKEN = ("stored", "replayed")
+_OUTCOMES = (*_TAKEN, "refused", "unavailable", "broken", "unanswered")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Tally:
             "messages": self.messages,
             "seconds": round(self.elapsed_s, 3),
             "messages_per_s": round(self.messages / self.elapsed_s, 1) if self.elapsed_s else 0.0,
-            "outcomes": dict(self.outcomes),
+            "outcomes": {outcome: self.outcomes[outcome] for outcome in _OUTCOMES if self.outcomes[outcome]},
             "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
             "latency_ms": {
                 name: round(self.latency_ms(share), 2)
