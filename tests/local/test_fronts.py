@@ -139,7 +139,7 @@ from headgate import limits
 from headgate.cli import main
 from headgate.local import fronts
 
-limits.SILENCE = limits.SILENCE._replace(value=8)
+limits.SILENCE = limits.SILENCE._replace(value=20)
 fronts._BEAT_S = 1
 main()
 """
