@@ -108,6 +108,18 @@ def test_dead_letters_are_grouped_shown_edited_and_redriven_beside_a_server(shop
         assert table[1].split()[:4] == ["orders", "Permanent", "-", "3"]
         assert table[1].endswith("negative amount")
 
+        letters = json.loads(run(shop, "dead", "list", "orders", "--kind", "Permanent", "--json").out)["items"]
+        assert {one["key"] for one in letters} == {"neg0", "neg1", "neg2"}
+        assert {(one["status"], one["attempts"], one["error"]) for one in letters} == {("failed", 1, "negative amount")}
+        every = [line.split() for line in run(shop, "dead", "list", "--all").out.splitlines()]
+        assert every[0] == ["CHANNEL", "KEY", "SCOPE", "STATUS", "KIND", "FIELD", "ATTEMPTS", "ENDED", "ERROR"]
+        assert sorted(line[:7] for line in every[1:]) == [
+            ["orders", "io", "-", "failed", "OSError", "-", "2"],
+            *(["orders", f"neg{n}", "-", "failed", "Permanent", "-", "1"] for n in range(3)),
+            ["unread", bad, "-", "rejected", "int_type", "/amount", "1"],
+        ]
+        assert run(shop, "dead", "list", "--field", "/id").err == "There is no such dead letter.\n"
+
         shown = run(shop, "dead", "show", "orders", "io")
         assert shown.out == '{"id": "io", "amount": 13}'
         assert shown.err.count("OSError: the secret is 4711") == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import sys
 import tempfile
 import time
@@ -11,12 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING
 
 import click
 
 from headgate import limits
 from headgate.cli.group import Group
+from headgate.cli.letters import ANY, Filter, filtered, print_groups, print_letters
 from headgate.cli.messages import (
     as_json_text,
     one,
@@ -27,8 +27,7 @@ from headgate.cli.messages import (
     timeline_of,
 )
 from headgate.cli.place import Place, json_option, placed, stage_option, visible
-from headgate.cli.table import print_table
-from headgate.clock import SystemClock, isoformat
+from headgate.clock import SystemClock
 from headgate.engine import DEAD, Alteration, Discarded, Queue, Redriven
 from headgate.errors import Misuse, NotFound, Refusal
 from headgate.message import Message, Moment
@@ -38,36 +37,6 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 100
 _SHOWN_REASONS = 10
-
-
-class Filter(NamedTuple):
-    """Which dead letters are meant; empty is any."""
-
-    kind: str
-    field: str
-    status: str
-
-    def fits(self, message: Message) -> bool:
-        """Whether one of them is."""
-        from headgate.gate.redrive import end_of
-
-        end = end_of(message)
-        return self.kind in ("", end.kind) and self.field in ("", end.pointer) and self.status in ("", message.status)
-
-
-_ANY = Filter("", "", "")
-
-
-def filtered(command: Callable[..., object]) -> Callable[..., object]:
-    """Give a command the options that say which dead letters are meant, when no KEY does."""
-    command = click.option("--status", type=click.Choice(DEAD), default=None, help="Only those with this status.")(
-        command
-    )
-    command = click.option("--field", metavar="POINTER", help="Only those that failed at this field, as in /amount.")(
-        command
-    )
-    command = click.option("--kind", help="Only those that failed so, as `dead list` calls it.")(command)
-    return click.option("--all", "every", is_flag=True, help="All of the channel that fit the other options.")(command)
 
 
 @click.group(cls=Group)
@@ -86,54 +55,33 @@ def dead(place: Place) -> None:
 
 @dead.command(name="list")
 @click.argument("channel", required=False)
+@filtered
 @json_option
 @stage_option
 @placed
-def list_(place: Place, channel: str | None, as_json: bool) -> None:
-    """Say what went wrong how often: dead letters of CHANNEL, or of all, by kind of error and field.
+def list_(
+    place: Place, channel: str | None, every: bool, kind: str | None, field: str | None, status: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Say what went wrong how often: dead letters of CHANNEL, or of every channel, by kind of error and field.
+
+    With one of the options that `redrive` and `discard` take too: those that fit, one by one.
 
     \b
     Example:
       headgate dead list orders
+      headgate dead list orders --kind OSError
     """
     from headgate.gate.redrive import grouped
 
     channels = place.app.channels if channel is None else [place.channel(channel)]
+    which = Filter(kind or "", field or "", status or "")
     with place.rooms() as (_, queue):
-        groups = grouped(message for found in channels for message in _all_dead(queue, found))
-    if as_json:
-        told = [
-            {
-                "channel": group.channel,
-                "kind": group.kind,
-                "field": group.pointer,
-                "count": group.letters,
-                "first": isoformat(group.first_ms),
-                "last": isoformat(group.last_ms),
-                "sample": group.sample.key,
-                "error": group.sample.error,
-            }
-            for group in groups
-        ]
-        print(json.dumps({"groups": told}))
-        return
-    if not groups:
-        click.echo("There is no dead letter.", err=True)
-        return
-    rows = [
-        (
-            group.channel,
-            group.kind,
-            group.pointer or "-",
-            str(group.letters),
-            isoformat(group.first_ms),
-            isoformat(group.last_ms),
-            group.sample.key,
-            group.sample.error or "",
-        )
-        for group in groups
-    ]
-    print_table(("CHANNEL", "KIND", "FIELD", "COUNT", "FIRST", "LAST", "SAMPLE", "ERROR"), rows)
+        found = (message for one in channels for message in _all_dead(queue, one))
+        if every or which != ANY:
+            print_letters([*filter(which.fits, found)], as_json)
+        else:
+            print_groups(grouped(found), as_json)
 
 
 @dead.command
@@ -276,7 +224,7 @@ def _dead(place: Place, channel: Channel, key: str, scope: str | None) -> Messag
 def _meant(
     place: Place, channel: Channel, key: str | None, scope: str | None, every: bool, which: Filter
 ) -> Iterator[Message]:
-    if (key is None) == (not every and which == _ANY):
+    if (key is None) == (not every and which == ANY):
         raise Misuse("Say a KEY; or --all, --kind, --field or --status for all that fit.")
     if key is not None:
         yield _dead(place, channel, key, scope)
