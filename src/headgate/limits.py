@@ -387,7 +387,7 @@ EXPRESS_SECONDS = Limit(
 JSONATA_SECONDS = Limit(
     "JSONata expression",
     5,
-    "seconds",
+    "seconds of a processor",
     "one that takes longer fails with States.QueryEvaluationError, as does one that nests deeper than 100 levels",
     _OURS,
     "2026-11-21",
