@@ -152,14 +152,8 @@ def _value(alarm: Mapping[str, Any], look: Look, back: int) -> float | None:
 def _of_metric(metric: Mapping[str, Any], statistic: str, period_s: float, look: Look, back: int) -> float | None:
     wanted = {each["Name"]: each["Value"] for each in metric.get("Dimensions") or []}
     end_s = look.now_s - back * period_s
-    points = [
-        point
-        for (namespace, name, _), found in list(cloudwatch._metrics.items())
-        if (namespace, name) == (metric["Namespace"], metric["MetricName"])
-        for point in list(found)
-        if dict(point.get("Dimensions") or {}) == wanted
-        and end_s - period_s < look.clock.alarm_s(point["Timestamp"]) <= end_s
-    ]
+    found = cloudwatch._metrics.get((metric["Namespace"], metric["MetricName"], cloudwatch._dims_key(wanted))) or []
+    points = [point for point in list(found) if end_s - period_s < look.clock.alarm_s(point["Timestamp"]) <= end_s]
     return float(cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points)) if points else None
 
 
