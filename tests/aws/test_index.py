@@ -11,7 +11,7 @@ import pytest
 from headgate import App, Public
 from headgate.aws.clients import Clients
 from headgate.aws.index import INLINE_BYTES, DynamoIndex
-from headgate.aws.layout import Layout, layout_of
+from headgate.aws.layout import EXPIRES_MS, Layout, layout_of
 from headgate.aws.pages import Table
 from headgate.aws.wire import Wire
 from headgate.clock import ManualClock, SystemClock
@@ -70,6 +70,26 @@ def test_a_row_that_a_transaction_is_writing_is_waited_for_a_while(endpoint: End
     assert kinds(told.commit([message("1")])) == ["stored"]
     endpoint.answer = lambda _: error("TransactionConflictException")
     assert kinds(told.commit([message("1")])) == ["in_progress"]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_key_whose_message_expires_while_dynamodb_looks_is_free(
+    endpoint: Endpoint, told: DynamoIndex, whole: bool
+) -> None:
+    sent = [message("1"), message("2")] if whole else [message("1")]
+
+    def answer(asked: dict[str, Any]) -> Answer:
+        if len(endpoint.asked) > 1:
+            return 200, {}
+        put = asked["TransactItems"][0]["Put"] if whole else asked
+        held = {**put["Item"], EXPIRES_MS: {"N": "1"}}
+        failed = {"Code": "ConditionalCheckFailed", "Item": held}
+        if whole:
+            return error("TransactionCanceledException", CancellationReasons=[failed, {"Code": "None"}])
+        return error("ConditionalCheckFailedException", Item=held)
+
+    endpoint.answer = answer
+    assert kinds(told.commit(sent, whole=whole)) == ["stored"] * len(sent)
 
 
 def test_in_an_outage_a_batch_does_not_wait_for_each_of_its_items(endpoint: Endpoint, told: DynamoIndex) -> None:

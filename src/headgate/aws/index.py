@@ -178,9 +178,10 @@ class DynamoIndex(Index):
             try:
                 self._clients.call("dynamodb", "put_item", **self._writing(row, _IF_FREE))
             except Declined as declined:
-                if declined.code == "ConditionalCheckFailedException":
-                    return self._against(row, declined.answer.get("Item"))
-                pause(attempt)  # a transaction is writing this very row
+                if declined.code != "ConditionalCheckFailedException":
+                    pause(attempt)  # a transaction is writing this very row
+                elif (decision := self._against(row, declined.answer.get("Item"))).kind != "untouched":
+                    return decision
             else:
                 return Decision("stored", row.message, row.digest)
         return Decision("in_progress", row.message, row.digest)
@@ -200,7 +201,9 @@ class DynamoIndex(Index):
                 known = len(decided)
                 for row, reason in zip(new, declined.answer.get("CancellationReasons", ()), strict=False):
                     if reason.get("Code") == "ConditionalCheckFailed":
-                        decided[row.mark] = self._against(row, reason.get("Item"))
+                        decision = self._against(row, reason.get("Item"))
+                        if decision.kind != "untouched":
+                            decided[row.mark] = decision
                 if condition == _NEVER or any(decision.kind == "conflict" for decision in decided.values()):
                     return [decided.get(row.mark, Decision("untouched", row.message, row.digest)) for row in rows]
                 if len(decided) == known:
@@ -221,7 +224,7 @@ class DynamoIndex(Index):
         }
 
     def _against(self, row: Row, held: Values | None) -> Decision:
-        """What became of a row whose key another one holds."""
+        """What became of a row whose key another one holds; `untouched` where that one has expired just now."""
         if held is None or is_expired(held, self._clock.now_ms()):
             return Decision("untouched", row.message, row.digest)
         if held[RECEIVED_AT]["S"] == row.place:
