@@ -6,7 +6,7 @@ SOURCES := src tests examples tools benchmarks
 # In CI a lost worker is a failure, and the slow tests are named. tests/cases.py turns its skips into failures there, and
 # tests/shortened.py cuts what failures tell.
 ifneq ($(filter-out 0 false,$(CI)),)
-CI_FLAGS := --max-worker-restart=0 --durations=5 --tb=short --tb=short
+CI_FLAGS := --max-worker-restart=0 --durations=5 --tb=short
 endif
 
 .DEFAULT_GOAL := help

@@ -125,12 +125,17 @@ def test_a_front_that_dies_takes_its_connections_along_and_is_replaced(served: S
         with pytest.raises((RemoteDisconnected, ConnectionError)):
             say(one, "lost")
         assert say(other, "between") == 201
+    assert_replaced(victim, served)
+    assert served.process.poll() is None
+    assert f"a front died code=-{signal.SIGKILL:d} connections=" in log_of(served.state)
+
+
+def assert_replaced(victim: int, served: Served) -> None:
+    """Two fronts serve, and it is none of them."""
     until(lambda: len(fronts_of(served)) == 2)
     assert victim not in fronts_of(served)
     with both(served) as pair:
         assert [say(connection, "before") for connection in pair] == [201, 201]
-    assert served.process.poll() is None
-    assert f"a front died code=-{signal.SIGKILL:d} connections=" in log_of(served.state)
 
 
 # The command line, with a look at the fronts every second.
@@ -157,10 +162,7 @@ def test_a_front_that_hangs_is_ended_with_its_connections_and_replaced(tmp_path:
             with pytest.raises((RemoteDisconnected, ConnectionError)):
                 say(one, "hanging")
             assert say(other, "between") == 201
-        until(lambda: len(fronts_of(served)) == 2)
-        assert victim not in fronts_of(served)
-        with both(served) as pair:
-            assert [say(connection, "before") for connection in pair] == [201, 201]
+        assert_replaced(victim, served)
         assert served.ask("GET", "/notes/hanging").status == 404
         assert log_of(served.state).count("a front hangs, and is stopped: a verifier may block it") == 1
         assert f"a front died code=-{signal.SIGKILL:d} connections=" in log_of(served.state)

@@ -180,7 +180,7 @@ class DynamoIndex(Index):
             except Declined as declined:
                 if declined.code != "ConditionalCheckFailedException":
                     pause(attempt)  # a transaction is writing this very row
-                elif (decision := self._against(row, declined.answer.get("Item"))).kind != "untouched":
+                elif decision := self._against(row, declined.answer.get("Item")):
                     return decision
             else:
                 return Decision("stored", row.message, row.digest)
@@ -200,10 +200,9 @@ class DynamoIndex(Index):
             except Declined as declined:
                 known = len(decided)
                 for row, reason in zip(new, declined.answer.get("CancellationReasons", ()), strict=False):
-                    if reason.get("Code") == "ConditionalCheckFailed":
-                        decision = self._against(row, reason.get("Item"))
-                        if decision.kind != "untouched":
-                            decided[row.mark] = decision
+                    failed = reason.get("Code") == "ConditionalCheckFailed"
+                    if failed and (decision := self._against(row, reason.get("Item"))):
+                        decided[row.mark] = decision
                 if condition == _NEVER or any(decision.kind == "conflict" for decision in decided.values()):
                     return [decided.get(row.mark, Decision("untouched", row.message, row.digest)) for row in rows]
                 if len(decided) == known:
@@ -223,10 +222,10 @@ class DynamoIndex(Index):
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
-    def _against(self, row: Row, held: Values | None) -> Decision:
-        """What became of a row whose key another one holds; `untouched` where that one has expired just now."""
+    def _against(self, row: Row, held: Values | None) -> Decision | None:
+        """What became of a row whose key another one holds; None where that one has expired just now."""
         if held is None or is_expired(held, self._clock.now_ms()):
-            return Decision("untouched", row.message, row.digest)
+            return None
         if held[RECEIVED_AT]["S"] == row.place:
             return Decision("stored", row.message, row.digest)  # by a try whose answer was lost
         message = message_of(self._tables[row.message.channel].layout, held)

@@ -16,7 +16,7 @@ import click
 
 from headgate import limits
 from headgate.cli.group import Group
-from headgate.cli.letters import ANY, Filter, filtered, print_groups, print_letters
+from headgate.cli.letters import Filter, filtered, print_groups, print_letters
 from headgate.cli.messages import (
     as_json_text,
     one,
@@ -59,10 +59,7 @@ def dead(place: Place) -> None:
 @json_option
 @stage_option
 @placed
-def list_(
-    place: Place, channel: str | None, every: bool, kind: str | None, field: str | None, status: str | None,
-    as_json: bool,
-) -> None:  # fmt: skip
+def list_(place: Place, channel: str | None, which: Filter | None, as_json: bool) -> None:
     """Say what went wrong how often: dead letters of CHANNEL, or of every channel, by kind of error and field.
 
     With one of the options that `redrive` and `discard` take too: those that fit, one by one.
@@ -75,13 +72,12 @@ def list_(
     from headgate.gate.redrive import grouped
 
     channels = place.app.channels if channel is None else [place.channel(channel)]
-    which = Filter(kind or "", field or "", status or "")
     with place.rooms() as (_, queue):
         found = (message for one in channels for message in _all_dead(queue, one))
-        if every or which != ANY:
-            print_letters([*filter(which.fits, found)], as_json)
-        else:
+        if which is None:
             print_groups(grouped(found), as_json)
+        else:
+            print_letters([*filter(which.fits, found)], as_json)
 
 
 @dead.command
@@ -121,8 +117,8 @@ def show(place: Place, channel: str, key: str, scope: str | None, as_json: bool)
 @stage_option
 @placed
 def redrive(
-    place: Place, channel: str, key: str | None, scope: str | None, every: bool, kind: str | None, field: str | None,
-    status: str | None, dry_run: bool, rate: float | None, yes: bool,
+    place: Place, channel: str, key: str | None, scope: str | None, which: Filter | None, dry_run: bool,
+    rate: float | None, yes: bool,
 ) -> int:  # fmt: skip
     """Work dead letters off again, under the same keys, their attempts counted from the start.
 
@@ -134,7 +130,7 @@ def redrive(
       headgate dead redrive orders --all --kind OSError --rate 50
     """
     found = place.channel(channel)
-    meant = _meant(place, found, key, scope, every, Filter(kind or "", field or "", status or ""))
+    meant = _meant(place, found, key, scope, which)
     if dry_run:
         return _tell_what_would_pass(found, meant)
     places = _redrivable(found, meant)
@@ -185,8 +181,7 @@ def edit(place: Place, channel: str, key: str, scope: str | None, file: IO[bytes
 @stage_option
 @placed
 def discard(
-    place: Place, channel: str, key: str | None, scope: str | None, every: bool, kind: str | None, field: str | None,
-    status: str | None, reason: str, yes: bool,
+    place: Place, channel: str, key: str | None, scope: str | None, which: Filter | None, reason: str, yes: bool,
 ) -> int:  # fmt: skip
     """Give dead letters up: one, by its KEY, or all that fit the options. They stay readable, with the reason.
 
@@ -195,7 +190,7 @@ def discard(
       headgate dead discard orders A-1 --reason "a test order"
     """
     found = place.channel(channel)
-    places = _places(_meant(place, found, key, scope, every, Filter(kind or "", field or "", status or "")))
+    places = _places(_meant(place, found, key, scope, which))
     if not _agreed(f"Discard {_count(len(places))} of {found.path}?", yes):
         return 1
     return _alter_all(place, found, places, Discarded(_moment("discarded", reason), found.keep_dead_ms))
@@ -222,15 +217,15 @@ def _dead(place: Place, channel: Channel, key: str, scope: str | None) -> Messag
 
 
 def _meant(
-    place: Place, channel: Channel, key: str | None, scope: str | None, every: bool, which: Filter
+    place: Place, channel: Channel, key: str | None, scope: str | None, which: Filter | None
 ) -> Iterator[Message]:
-    if (key is None) == (not every and which == ANY):
-        raise Misuse("Say a KEY; or --all, --kind, --field or --status for all that fit.")
-    if key is not None:
+    if key is not None and which is None:
         yield _dead(place, channel, key, scope)
-        return
-    with place.rooms() as (_, queue):
-        yield from filter(which.fits, _all_dead(queue, channel))
+    elif key is None and which is not None:
+        with place.rooms() as (_, queue):
+            yield from filter(which.fits, _all_dead(queue, channel))
+    else:
+        raise Misuse("Say a KEY; or --all, --kind, --field or --status for all that fit.")
 
 
 def _places(messages: Iterable[Message]) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -33,20 +34,27 @@ class Filter(NamedTuple):
         return self.kind in ("", end.kind) and self.field in ("", end.pointer) and self.status in ("", message.status)
 
 
-ANY = Filter("", "", "")
-"""Every dead letter."""
-
-
 def filtered(command: Callable[..., object]) -> Callable[..., object]:
-    """Give a command the options that say which dead letters are meant, when no KEY does."""
-    command = click.option("--status", type=click.Choice(DEAD), default=None, help="Only those with this status.")(
-        command
-    )
-    command = click.option("--field", metavar="POINTER", help="Only those that failed at this field, as in /amount.")(
-        command
-    )
-    command = click.option("--kind", help="Only those that failed so, as `dead list` calls it.")(command)
-    return click.option("--all", "every", is_flag=True, help="All that fit the other options.")(command)
+    """Give a command the options that say which dead letters are meant, when no KEY does: as `which`, None where none
+    of them is said."""
+
+    @wraps(command)
+    def with_filter(
+        *words: object, every: bool, kind: str, field: str, status: str | None, **options: object
+    ) -> object:
+        which = Filter(kind, field, status or "")
+        return command(*words, which=which if every or any(which) else None, **options)
+
+    for option in (
+        click.option("--status", type=click.Choice(DEAD), help="Only those with this status."),
+        click.option(
+            "--field", metavar="POINTER", default="", help="Only those that failed at this field, as in /amount."
+        ),
+        click.option("--kind", default="", help="Only those that failed so, as `dead list` calls it."),
+        click.option("--all", "every", is_flag=True, help="All that fit the other options."),
+    ):
+        option(with_filter)
+    return with_filter
 
 
 def print_letters(letters: Sequence[Message], as_json: bool) -> None:
